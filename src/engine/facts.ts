@@ -1,0 +1,58 @@
+/**
+ * What a run reports. The CLI, the server and the playground show these same facts; streaming sends them as events of the
+ * same shape. A part that is absent took no part in the run. Fields are added, never renamed. Times are milliseconds.
+ */
+export interface Facts {
+  /** Passes the run took part in, rows it computed, and tokens per pass. */
+  readonly passes: number;
+  readonly rows: number;
+  readonly tokensPerPass: number;
+  readonly programs?: { readonly hits: number; readonly misses: number; readonly bytes: number };
+  readonly tokens: readonly TokenFact[];
+  readonly drafts?: DraftFacts;
+  readonly skips?: {
+    readonly blocks: readonly (readonly [row: number, block: number, half: "attn" | "ffn"])[];
+    readonly total: number;
+    readonly run: number;
+  };
+  readonly branches?: readonly BranchFact[];
+  readonly guides?: readonly { readonly name: string; readonly weight: number; readonly meanShift: number }[];
+  readonly times: { readonly queueMs: number; readonly promptMs: number; readonly firstTokenMs: number; readonly perPassMs: number };
+  /** Choices the engine made by measurement or rule, with the reason. */
+  readonly choices: readonly ChoiceFact[];
+}
+
+export interface TokenFact {
+  readonly id: number;
+  /** Natural logarithm of the model's probability (before guides, temperature and truncation). */
+  readonly logprob?: number;
+  readonly top?: readonly { readonly id: number; readonly logprob: number }[];
+  readonly source: "model" | "draft" | "forced";
+  readonly drafted?: { readonly by: string; readonly accepted: boolean };
+}
+
+export interface DraftFacts {
+  readonly method: string;
+  readonly drafted: number;
+  readonly accepted: number;
+  /** Accepted drafts by their position in the draft. */
+  readonly byPosition: readonly number[];
+  readonly offBecause?: string;
+}
+
+export interface BranchFact {
+  readonly id: number;
+  readonly parent: number | undefined;
+  /** Index of the generated token at which the branch left its parent. */
+  readonly from: number;
+  readonly tokens: readonly number[];
+  readonly score: number;
+  readonly end: "won" | "pruned" | "rewound" | "stopped";
+  readonly why?: string;
+}
+
+export interface ChoiceFact {
+  readonly what: string;
+  readonly chosen: string;
+  readonly because: string;
+}

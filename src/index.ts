@@ -1,0 +1,3 @@
+export type * from "./engine/index.ts";
+export * from "./errors.ts";
+export type { TokenId } from "./token.ts";

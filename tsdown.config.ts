@@ -1,0 +1,13 @@
+import { defineConfig } from "tsdown";
+
+export default defineConfig({
+  entry: ["src/index.ts", "src/cli/main.ts"],
+  format: "esm",
+  platform: "node",
+  target: "node20",
+  unbundle: true, // one output file per source file: stack traces, workers and lazy imports keep their paths
+  fixedExtension: false,
+  dts: true,
+  copy: [],
+  logLevel: "warn",
+});

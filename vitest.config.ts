@@ -1,0 +1,15 @@
+import { defineConfig } from "vitest/config";
+
+/** Tests are grouped by need: `unit` wants nothing but Node, `native` the ggml libraries, `models` real model files. */
+export default defineConfig({
+  test: {
+    pool: "forks", // a failed native check aborts its process: it must not take the others along
+    maxWorkers: 2,
+    reporters: ["default"],
+    projects: [
+      { extends: true, test: { name: "unit", include: ["src/**/*.test.ts"], testTimeout: 60_000 } },
+      { extends: true, test: { name: "native", include: ["test/native/**/*.test.ts"], testTimeout: 120_000 } },
+      { extends: true, test: { name: "models", include: ["test/models/**/*.test.ts"], testTimeout: 300_000, hookTimeout: 300_000 } },
+    ],
+  },
+});
