@@ -1,0 +1,12 @@
+export { type BackendName, type BufferType, Device, type Graph } from "./backend.ts";
+export { alignUp, DeviceBuffer } from "./buffer.ts";
+export { TensorContext } from "./context.ts";
+export { type Handshake, handshake } from "./handshake.ts";
+export { type DeviceKind, findLibraries, type LibraryFiles, libraryPackages } from "./library.ts";
+export { functionAt, loadNative, type Native, readPointer, viewMemory } from "./native.ts";
+export { liveOwnerCount, Owner } from "./owner.ts";
+export { pin } from "./pin.ts";
+export type { Memory, Pointer, TensorPointer } from "./pointer.ts";
+export type { Batch, ContextParams, ModelParams } from "./structs.ts";
+export { tensorLayout } from "./structs.ts";
+export { type DType, dtypeById, typeIds } from "./types.ts";
