@@ -74,10 +74,15 @@ export interface Visibility {
 }
 
 export interface Want {
-  /** Which rows give candidates or logits. Default "last" if `top` or `fullLogits` is set, otherwise none. */
+  /** Which rows give candidates or logits. Default "last" if `top`, `scores` or `fullLogits` is set, otherwise none. */
   readonly logits?: "last" | "all" | readonly number[];
   /** Number of candidates per row, >= 1. Default 64. */
   readonly top?: number;
+  /**
+   * For each row that `logits` names, in its order, tokens whose logits are returned as well, wherever they rank: the token to
+   * be scored, or those a guide changes. One list per such row, any length, repeats allowed.
+   */
+  readonly scores?: readonly (readonly TokenId[])[];
   /** Also the whole row of logits [V], for samplers that the candidates do not suffice. Default false. */
   readonly fullLogits?: boolean;
   /** Rows whose state after the final norm is returned. */
@@ -125,6 +130,8 @@ export interface RowResult {
   /** Index of the row in the request. */
   readonly row: number;
   readonly candidates?: Candidates;
+  /** Logits of the tokens of this row's list in `want.scores`, in its order. */
+  readonly scores?: Float32Array;
   /** [V], with `want.fullLogits`. */
   readonly logits?: Float32Array;
   /** [C], with `want.hidden`. */
