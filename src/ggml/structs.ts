@@ -1,5 +1,5 @@
 import koffi from "koffi";
-import type { Pointer } from "./pointer.ts";
+import type { Pointer, TensorPointer } from "./pointer.ts";
 
 /** ggml_init_params */
 export interface InitParams {
@@ -131,3 +131,15 @@ export const tensorLayout = { type: 0, buffer: 8, ne: 16, nb: 48, op: 80, data: 
 
 /** Byte offset of `to_float` in ggml_type_traits. */
 export const typeTraitsToFloat = 40;
+
+/** Reads a tensor's header: strides in bytes, innermost first, and the address of its data (0n before it has a place). */
+export function readTensorHeader(tensor: TensorPointer): { strides: [number, number, number, number]; data: bigint } {
+  const header = new BigUint64Array(koffi.view(tensor + BigInt(tensorLayout.nb), tensorLayout.data - tensorLayout.nb + 8));
+  const strides = [header[0], header[1], header[2], header[3]].map(Number) as [number, number, number, number];
+  return { strides, data: header[(tensorLayout.data - tensorLayout.nb) / 8]! };
+}
+
+/** The field of a tensor's header that holds the address of its data, as a view one can write. */
+export function dataField(tensor: TensorPointer): BigUint64Array {
+  return new BigUint64Array(koffi.view(tensor + BigInt(tensorLayout.data), 8));
+}

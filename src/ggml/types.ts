@@ -32,6 +32,9 @@ export const typeIds = {
   tq1_0: 34,
   tq2_0: 35,
   mxfp4: 39,
+  nvfp4: 40,
+  q1_0: 41,
+  q2_0: 42,
 } as const;
 
 export type DType = keyof typeof typeIds;
