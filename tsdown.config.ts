@@ -8,6 +8,6 @@ export default defineConfig({
   unbundle: true, // one output file per source file: stack traces, workers and lazy imports keep their paths
   fixedExtension: false,
   dts: true,
-  copy: [],
+  copy: [{ from: "src/chat/*.mjs", flatten: false }], // the process that renders templates: Node 20 starts no TypeScript
   logLevel: "warn",
 });

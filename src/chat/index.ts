@@ -1,0 +1,2 @@
+export type { JsonValue, Message, Role, TextPart, Tool, ToolCall } from "./messages.ts";
+export { type ChatPrompt, ChatRenderer, type ChatRendererOptions, type RenderLimits } from "./renderer.ts";
