@@ -1,0 +1,12 @@
+import { number } from "../method.ts";
+import { countingGuide } from "./counts.ts";
+import { defineGuide } from "./guide.ts";
+
+/** Subtracts `penalty` from the logit of every token that the answer (not the prompt) holds already, as OpenAI and vLLM do. */
+export const presence = defineGuide({
+  name: "presence",
+  summary: "subtracts a penalty from tokens that the answer holds already",
+  parameters: { penalty: number({ min: -2, max: 2, default: 0.5, doc: "0 changes nothing; negative encourages" }) },
+  needs: ["want.top", "want.scores"],
+  create: ({ penalty }) => countingGuide("presence", penalty, (logit) => logit - penalty, { countsPrompt: false, last: 0 }),
+});

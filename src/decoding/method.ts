@@ -1,0 +1,193 @@
+import type { ForwardRequest, Want } from "../engine/index.ts";
+import { OptionError } from "../errors.ts";
+
+/** The questions that one call of `generate` answers; each is an axis with methods as its values. */
+export type Axis = "layout" | "adapter" | "skip" | "draft" | "guide" | "sample" | "search";
+
+/** Fields of a forward request that a method uses: a sequence that refuses one of them can't run the method. */
+export type Need = keyof ForwardRequest | `want.${keyof Want}` | "fork" | "rewind" | "keep";
+
+/** One parameter of a method, as the parser checks it and the lists of methods print it. */
+export interface Parameter<T = unknown> {
+  readonly type: "number" | "integer" | "boolean" | "text" | "token values";
+  readonly doc: string;
+  /** Absent: the parameter must be given. */
+  readonly default?: T;
+  /** Limits of a number, or of each value of a map. */
+  readonly min?: number;
+  readonly max?: number;
+  /** Whether the limit itself is outside the range. */
+  readonly isMinOpen?: boolean;
+}
+
+type Rules<T> = Omit<Parameter<T>, "type">;
+export const number = (rules: Rules<number>): Parameter<number> => ({ type: "number", ...rules });
+export const integer = (rules: Rules<number>): Parameter<number> => ({ type: "integer", ...rules });
+export const boolean = (rules: Rules<boolean>): Parameter<boolean> => ({ type: "boolean", ...rules });
+export const text = (rules: Rules<string>): Parameter<string> => ({ type: "text", ...rules });
+/** A map from token id to number. In the compact form `13:-2;42:5`. */
+export const tokenValues = (rules: Rules<TokenValues>): Parameter<TokenValues> => ({ type: "token values", ...rules });
+export type TokenValues = Readonly<Record<string, number>>;
+
+export type ParameterTable = Readonly<Record<string, Parameter>>;
+export type ParameterValues<Table extends ParameterTable> = {
+  readonly [Name in keyof Table]: Table[Name] extends Parameter<infer T> ? T : never;
+};
+
+/** One value of an axis. `Made` is what the axis's methods give: a sampler, a guide, a search. */
+export interface Method<Made> {
+  readonly axis: Axis;
+  readonly name: string;
+  /** One line. */
+  readonly summary: string;
+  readonly parameters: ParameterTable;
+  readonly source?: { readonly title: string; readonly arxiv?: string };
+  readonly needs: readonly Need[];
+  /** @param values checked values, defaults filled in */
+  create(values: Readonly<Record<string, unknown>>): Made;
+}
+
+/** A method as its file writes it, `create` typed by the table of parameters; the axis's `define…` function completes it. */
+export type Definition<Made, Table extends ParameterTable> = Omit<Method<Made>, "axis" | "parameters" | "create"> & {
+  readonly parameters: Table;
+  create(values: ParameterValues<Table>): Made;
+};
+
+/** Completes a definition. Sound because {@link parseMethod} checks every value against the table before `create` sees it. */
+export function defineMethod<Made, Table extends ParameterTable>(axis: Axis, definition: Definition<Made, Table>): Method<Made> {
+  return { axis, ...definition } as unknown as Method<Made>;
+}
+
+/** How a caller names a method: `"top-k,k=40"`, or `{ name: "top-k", k: 40 }`. */
+export type MethodSpec = string | { readonly name: string; readonly [parameter: string]: unknown };
+
+/** A method with its parameters, checked. */
+export interface ParsedMethod<Made> {
+  readonly method: Method<Made>;
+  readonly values: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Reads a method by its name and parameters, in the compact form or as an object.
+ *
+ * @param option  how the caller wrote the option, for messages
+ * @throws OptionError naming the method or parameter, its range and the value
+ */
+export function parseMethod<Made>(methods: readonly Method<Made>[], spec: MethodSpec, option: string): ParsedMethod<Made> {
+  const { name, given } = typeof spec === "string" ? parseCompact(spec, option) : splitObject(spec, option);
+  const method = methods.find((candidate) => candidate.name === name);
+  if (method === undefined) {
+    const known = methods.length === 0 ? "there is none on this axis yet" : `there are ${methods.map((m) => m.name).join(", ")}`;
+    throw new OptionError(option, `no method ${JSON.stringify(name)}; ${known}`);
+  }
+  for (const key of given.keys()) {
+    if (!Object.hasOwn(method.parameters, key)) {
+      const known = Object.keys(method.parameters);
+      const list = known.length === 0 ? "it has none" : `it has ${known.join(", ")}`;
+      throw new OptionError(option, `${name} has no parameter ${JSON.stringify(key)}; ${list}`);
+    }
+  }
+  const values: Record<string, unknown> = {};
+  for (const [key, parameter] of Object.entries(method.parameters)) {
+    const value = given.get(key);
+    if (value !== undefined) {
+      const typed = typeof spec === "string" ? fromText(parameter, value as string) : value;
+      values[key] = checkParameter(parameter, typed, option, `${name}: ${key} `);
+    } else if (parameter.default !== undefined) values[key] = parameter.default;
+    else throw new OptionError(option, `${name} needs ${key} (${describeRange(parameter)})`);
+  }
+  return { method, values };
+}
+
+/** Checks one value. @throws OptionError `option: <prefix>must be …, got …` */
+export function checkParameter(parameter: Parameter, value: unknown, option: string, prefix = ""): unknown {
+  const isRight = {
+    number: () => isInRange(parameter, value),
+    integer: () => Number.isInteger(value) && isInRange(parameter, value),
+    boolean: () => typeof value === "boolean",
+    text: () => typeof value === "string",
+    "token values": () =>
+      typeof value === "object" &&
+      value !== null &&
+      Object.entries(value).every(([id, entry]) => /^(0|[1-9]\d*)$/.test(id) && isInRange(parameter, entry)),
+  }[parameter.type]();
+  if (!isRight) throw new OptionError(option, `${prefix}must be ${describeRange(parameter)}, got ${show(value)}`);
+  return value;
+}
+
+/** "a number in (0, 1]", "an integer >= 1", "true or false". */
+export function describeRange(parameter: Parameter): string {
+  const { type, min, max, isMinOpen } = parameter;
+  const range =
+    min !== undefined && max !== undefined
+      ? ` in ${isMinOpen ? "(" : "["}${min}, ${max}]`
+      : min !== undefined
+        ? ` ${isMinOpen ? ">" : ">="} ${min}`
+        : "";
+  return {
+    number: `a number${range}`,
+    integer: `an integer${range}`,
+    boolean: "true or false",
+    text: "text",
+    "token values": `a map from token ids to numbers${range}`,
+  }[type];
+}
+
+function isInRange({ min = -Number.MAX_VALUE, max = Number.MAX_VALUE, isMinOpen }: Parameter, value: unknown): boolean {
+  return typeof value === "number" && value <= max && (isMinOpen ? value > min : value >= min);
+}
+
+function show(value: unknown): string {
+  return typeof value === "object" && value !== null
+    ? JSON.stringify(value)
+    : typeof value === "string"
+      ? JSON.stringify(value)
+      : String(value);
+}
+
+function parseCompact(spec: string, option: string): { name: string; given: Map<string, unknown> } {
+  const [name, ...parts] = spec.split(",").map((part) => part.trim());
+  const given = new Map<string, unknown>();
+  for (const part of parts) {
+    const equals = part.indexOf("=");
+    if (equals <= 0) throw new OptionError(option, `${JSON.stringify(part)} is not key=value, in ${JSON.stringify(spec)}`);
+    const key = part.slice(0, equals);
+    if (given.has(key)) throw new OptionError(option, `${key} is given twice, in ${JSON.stringify(spec)}`);
+    given.set(key, part.slice(equals + 1));
+  }
+  return { name: name!, given };
+}
+
+function splitObject(spec: unknown, option: string): { name: string; given: Map<string, unknown> } {
+  if (typeof spec !== "object" || spec === null || typeof (spec as { name?: unknown }).name !== "string") {
+    throw new OptionError(option, `must be "name,key=value,…" or { name, … }, got ${show(spec)}`);
+  }
+  const { name, ...parameters } = spec as { name: string };
+  return { name, given: new Map(Object.entries(parameters)) };
+}
+
+/** The value a compact form spells; what can't be read stays text and fails the check. */
+function fromText(parameter: Parameter, written: string): unknown {
+  switch (parameter.type) {
+    case "number":
+    case "integer":
+      return readNumber(written);
+    case "boolean":
+      return written === "true" ? true : written === "false" ? false : written;
+    case "text":
+      return written;
+    case "token values":
+      return Object.fromEntries(
+        written.split(";").map((pair) => {
+          const colon = pair.lastIndexOf(":");
+          return [pair.slice(0, Math.max(colon, 0)), readNumber(pair.slice(colon + 1))];
+        }),
+      );
+    default:
+      return parameter.type satisfies never;
+  }
+}
+
+function readNumber(written: string): unknown {
+  return /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(written) ? Number(written) : written;
+}

@@ -1,0 +1,19 @@
+import { bias } from "./guidance/bias.ts";
+import { frequency } from "./guidance/frequency.ts";
+import type { Guide } from "./guidance/guide.ts";
+import { presence } from "./guidance/presence.ts";
+import { repetition } from "./guidance/repetition.ts";
+import type { Method } from "./method.ts";
+import { greedy } from "./sampling/greedy.ts";
+import { minP } from "./sampling/min-p.ts";
+import type { Sampler } from "./sampling/sampler.ts";
+import { temperature } from "./sampling/temperature.ts";
+import { topK } from "./sampling/top-k.ts";
+import { topP } from "./sampling/top-p.ts";
+import { typical } from "./sampling/typical.ts";
+
+/** Every method, by axis: what options accept, `chainrule methods` prints and the server offers. A method is its file and a line here. */
+export const registry = {
+  guide: [bias, repetition, presence, frequency] as readonly Method<Guide>[],
+  sample: [greedy, temperature, topK, topP, minP, typical] as readonly Method<Sampler>[],
+};

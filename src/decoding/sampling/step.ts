@@ -1,0 +1,179 @@
+import type { RowResult, Want } from "../../engine/index.ts";
+import { NativeError } from "../../errors.ts";
+import type { TokenId } from "../../token.ts";
+import type { Guide, GuideState } from "../guidance/guide.ts";
+import { Distribution } from "./distribution.ts";
+import type { DrawPoint } from "./random.ts";
+import type { Choice, ChoiceRule, Shape } from "./sampler.ts";
+
+/** What turns rows into tokens, as the options say. */
+export interface StepRules {
+  readonly guides: readonly Guide[];
+  readonly shapes: readonly Shape[];
+  readonly choice: ChoiceRule;
+  readonly seed: number;
+}
+
+/** How many candidates a row is asked for: enough that the usual truncations are decided on them. */
+const numCandidates = 64;
+/** More than this many are read from the full row instead. */
+const maxCandidates = 1024;
+
+/** A token and the model's own logit of it. */
+export interface Chosen {
+  readonly token: TokenId;
+  readonly logit: number;
+}
+
+/**
+ * One branch's way from a row to a token: guides in the order listed, then the shapes in theirs, then the choice. It works on
+ * the candidates and says so when they do not suffice; the same functions then run on the full row and, where the candidates
+ * would have sufficed, give the same token.
+ */
+export class StepSampler {
+  readonly #rules: StepRules;
+  readonly #distribution: Distribution;
+  readonly #single: Distribution;
+  readonly #guides: readonly GuideState[];
+  readonly #choice: Choice;
+  readonly #shifts: number[];
+  #numShifted = 0;
+  readonly #numCandidates: number;
+  /** Whether rows come with all logits: set once the candidates did not suffice, since they will not again. */
+  #wantsFullRow: boolean;
+
+  private constructor(rules: StepRules, distribution: Distribution, guides: readonly GuideState[], choice: Choice, wantsFullRow: boolean) {
+    this.#rules = rules;
+    this.#distribution = distribution;
+    this.#single = new Distribution(distribution.vocabSize);
+    this.#guides = guides;
+    this.#choice = choice;
+    this.#shifts = guides.map(() => 0);
+    const asked = Math.max(numCandidates, ...rules.shapes.map((shape) => shape.numCandidates ?? 0));
+    this.#numCandidates = this.#isPlain ? 1 : Math.min(asked, maxCandidates);
+    this.#wantsFullRow = wantsFullRow;
+  }
+
+  static async start(rules: StepRules, vocabSize: number, prompt: readonly TokenId[]): Promise<StepSampler> {
+    const guides = await Promise.all(rules.guides.map((guide) => guide.start(prompt)));
+    return new StepSampler(rules, new Distribution(vocabSize), guides, rules.choice.start(prompt), false);
+  }
+
+  /**
+   * What the next row must come with. `isPrompt`: the prompt's last row is asked for in full unless the choice is plainly greedy,
+   * since asking again would compute a prompt's row by another kernel.
+   */
+  want(options: { readonly top: number; readonly isPrompt: boolean }): Want & { readonly scores: readonly (readonly TokenId[])[] } {
+    const touched = this.#touched();
+    return {
+      logits: "last",
+      top: Math.min(Math.max(options.top, this.#numCandidates), this.#distribution.vocabSize),
+      scores: [touched === "all" ? [] : touched],
+      fullLogits: this.#wantsFullRow || touched === "all" || (options.isPrompt && !this.#isPlain),
+    };
+  }
+
+  /**
+   * The next token of a row that came as {@link want} asked, or undefined when the row must be asked for again, in full.
+   *
+   * @param stream, index  which of the run's random numbers decide
+   * @throws NativeError for logits that are not finite, or when the guides leave no token
+   */
+  choose(row: RowResult, point: Omit<DrawPoint, "seed">): Chosen | undefined {
+    const candidates = row.candidates;
+    if (candidates === undefined) throw new NativeError("internal: a row came without candidates");
+    const touched = this.#touched();
+    const distribution = this.#distribution;
+    const at = { seed: this.#rules.seed, ...point };
+    let place: number | undefined;
+    if (touched !== "all") {
+      distribution.load(candidates, touched, row.scores);
+      place = this.#decide(at);
+    }
+    if (place === undefined) {
+      this.#wantsFullRow = true;
+      if (row.logits === undefined) return undefined;
+      distribution.loadFull(row.logits, candidates, touched === "all" ? [] : touched);
+      place = this.#decide(at);
+    }
+    if (place === undefined) throw new NativeError("internal: a sampler asked for more than the full row");
+    const token = distribution.ids[place]! as TokenId;
+    return { token, logit: rawLogit(row, token, touched) };
+  }
+
+  /** The token was taken. `logit` is the model's own, for the report of what guides did to it. */
+  advance(token: TokenId, logit: number): void | Promise<void> {
+    this.#choice.advance(token);
+    if (this.#guides.length === 0) return;
+    this.#single.loadOne(token, logit);
+    this.#numShifted++;
+    const waiting: Promise<void>[] = [];
+    for (const [index, guide] of this.#guides.entries()) {
+      const before = this.#single.logits[0]!;
+      guide.apply(this.#single);
+      this.#shifts[index]! += this.#single.logits[0]! - before;
+      const pending = guide.advance(token);
+      if (pending !== undefined) waiting.push(pending);
+    }
+    if (waiting.length > 0) return Promise.all(waiting).then(() => undefined);
+  }
+
+  /** Forgets every generated token from `length` on. */
+  rewind(length: number): void {
+    this.#choice.rewind(length);
+    for (const guide of this.#guides) guide.rewind(length);
+  }
+
+  /** For another branch; shifts are counted by each on its own. */
+  fork(): StepSampler {
+    const guides = this.#guides.map((guide) => guide.fork());
+    return new StepSampler(this.#rules, new Distribution(this.#distribution.vocabSize), guides, this.#choice.fork(), this.#wantsFullRow);
+  }
+
+  /** Each guide's mean change of the logits of the tokens taken. */
+  guideFacts(): readonly { readonly name: string; readonly weight: number; readonly meanShift: number }[] {
+    return this.#rules.guides.map(({ name, weight }, index) => ({
+      name,
+      weight,
+      meanShift: this.#numShifted === 0 ? 0 : this.#shifts[index]! / this.#numShifted,
+    }));
+  }
+
+  [Symbol.dispose](): void {
+    for (const guide of this.#guides) guide[Symbol.dispose]?.();
+  }
+
+  #decide(point: DrawPoint): number | undefined {
+    const distribution = this.#distribution;
+    if (this.#guides.length > 0) {
+      let mayLowerRest = false;
+      for (const guide of this.#guides) {
+        guide.apply(distribution);
+        mayLowerRest ||= guide.touches() === "lowers";
+      }
+      if (distribution.arrange(mayLowerRest) === Number.NEGATIVE_INFINITY) throw new NativeError("the guides leave no token possible");
+    }
+    for (const shape of this.#rules.shapes) if (!shape.apply(distribution)) return undefined;
+    return this.#choice.choose(distribution, point);
+  }
+
+  get #isPlain(): boolean {
+    return this.#rules.choice.isGreedy && this.#guides.length === 0;
+  }
+
+  /** Tokens that guides change, each once, or "all" when a guide names no list. */
+  #touched(): readonly TokenId[] | "all" {
+    const lists = this.#guides.map((guide) => guide.touches()).filter((touched) => touched !== "lowers");
+    if (lists.some((touched) => touched === "all")) return "all";
+    if (lists.length <= 1) return (lists[0] as readonly TokenId[] | undefined) ?? [];
+    return [...new Set(lists.flat() as TokenId[])];
+  }
+}
+
+/** The model's own logit of a token that was chosen from a row, before guides changed it. */
+function rawLogit(row: RowResult, token: TokenId, touched: readonly TokenId[] | "all"): number {
+  const place = row.candidates!.ids.indexOf(token);
+  if (place >= 0) return row.candidates!.logits[place]!;
+  const index = touched === "all" ? -1 : touched.indexOf(token);
+  return index >= 0 ? row.scores![index]! : row.logits![token]!;
+}
