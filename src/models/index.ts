@@ -1,5 +1,5 @@
 export { type CatalogueEntry, catalogue } from "./catalogue.ts";
-export { defaultHome } from "./home.ts";
+export { defaultHome, hubFromEnvironment } from "./environment.ts";
 export { type PullOptions, pullModel, type Quantize, type ResolvedModel, type ResolveOptions, removeModel, resolveModel } from "./pull.ts";
 export type { HubAccess } from "./sources/source.ts";
 export { findInstalled, type InstalledModel, listModels } from "./store.ts";

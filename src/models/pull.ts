@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, open, readdir, rm, stat } from "node:fs/promises";
+import { mkdir, mkdtemp, open, readdir, rm, rmdir, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { ChainruleError, DownloadError, FormatError, NotFoundError, OptionError, UnsupportedError } from "../errors.ts";
 import type { CatalogueEntry, Location } from "./catalogue.ts";
@@ -129,16 +129,23 @@ async function replaceModel(name: string, options: PullOptions, make: (folders: 
     const work = await mkdtemp(join(downloads, "work-"));
     try {
       const made = await make({ work, partial });
-      await checkMagic(made.path);
+      await checkMagic(made.path, made.fileName);
       const model = await install(options.home, { ...made, name, file: made.fileName }, work);
       await rm(downloads, { recursive: true, force: true });
       return model;
     } catch (error) {
       await rm(work, { recursive: true, force: true });
+      for (const folder of [partial, downloads]) await removeIfEmpty(folder);
       if ((error as NodeJS.ErrnoException | null)?.code !== "ENOSPC") throw error;
       await rm(downloads, { recursive: true, force: true });
       throw new DownloadError(`${name}: the disk is full; nothing of it was kept`, { cause: error });
     }
+  });
+}
+
+async function removeIfEmpty(folder: string): Promise<void> {
+  await rmdir(folder).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "ENOTEMPTY" && error.code !== "EEXIST") throw error; // POSIX allows either for a folder that isn't empty
   });
 }
 
@@ -150,8 +157,8 @@ async function download(
   options: PullOptions,
 ): Promise<MadeFile> {
   const failures: string[] = [];
-  for (const location of locations) {
-    const source = sourceOf(location, options.hub ?? {});
+  const sources = locations.map((location) => sourceOf(location, options.hub ?? {}));
+  for (const [index, source] of sources.entries()) {
     const workFolder = await mkdtemp(join(folders.work, "source-"));
     try {
       const file = await source.fetch({
@@ -170,7 +177,8 @@ async function download(
       options.signal?.throwIfAborted();
       if (!(error instanceof ChainruleError)) throw error; // the disk's fault or ours: another source would not help
       failures.push(error.message);
-      options.onNotice?.(error.message);
+      const next = sources[index + 1];
+      if (next !== undefined) options.onNotice?.(`${error.message}; trying ${next.label}`);
       await rm(workFolder, { recursive: true, force: true });
     }
   }
@@ -186,13 +194,13 @@ async function quantize(base: ResolvedModel, type: string, folders: Folders, opt
   return { path, sizeBytes: (await stat(path)).size, sha256, fileName: `${base.name}.${type}.gguf`, source: `quantized from ${base.name}` };
 }
 
-async function checkMagic(path: string): Promise<void> {
+async function checkMagic(path: string, fileName: string): Promise<void> {
   const handle = await open(path, "r");
   try {
     const { buffer, bytesRead } = await handle.read(Buffer.alloc(8), 0, 8, 0);
     const isGguf = bytesRead === 8 && buffer.toString("latin1", 0, 4) === "GGUF" && [2, 3].includes(buffer.readUInt32LE(4));
     if (!isGguf)
-      throw new FormatError(path, `is no GGUF file of version 2 or 3: it begins with ${JSON.stringify(buffer.toString("latin1"))}`);
+      throw new FormatError(fileName, `is no GGUF file of version 2 or 3: it begins with ${JSON.stringify(buffer.toString("latin1"))}`);
   } finally {
     await handle.close();
   }

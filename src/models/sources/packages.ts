@@ -1,11 +1,11 @@
 import { mkdir, readdir, rm, stat } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { basename, join, posix } from "node:path";
 import { DownloadError } from "../../errors.ts";
+import { archiveLimits, type Extraction } from "../archive.ts";
 import type { RegistryPackage } from "../catalogue.ts";
 import { requireFreeSpace } from "../free-space.ts";
 import { StagedFile, sha256OfFile } from "../staged-file.ts";
 import { TransferMeter } from "../transfer.ts";
-import { archiveLimits } from "../unzip.ts";
 import type { FetchJob, Source } from "./source.ts";
 
 /** What PyPI and npm differ in. */
@@ -14,15 +14,7 @@ export interface PackageManager {
   readonly archiveExtension: string;
   /** Puts the package's archive, and nothing else with its extension, into `folder`; the transfer is seen growing in `transferFolder`. */
   download(item: RegistryPackage, folders: { folder: string; transferFolder: string }, signal: AbortSignal | undefined): Promise<void>;
-  extract(
-    archive: string,
-    options: {
-      isWanted: (name: string) => boolean;
-      wanted: string;
-      write: (chunk: Uint8Array) => Promise<void>;
-      signal?: AbortSignal | undefined;
-    },
-  ): Promise<string>;
+  extract(archive: string, options: Extraction): Promise<string>;
 }
 
 const pollMs = 200;
@@ -59,12 +51,23 @@ export function packageSource(manager: PackageManager, packages: readonly Regist
           });
           await rm(folder, { recursive: true });
         }
-        return { ...(await file.finish()), fileName: basename(member).replace(/\.part[0-9]+$/i, "") };
+        return { ...(await file.finish()), fileName: safeFileName(member) };
       } finally {
         await file.close();
       }
     },
   };
+}
+
+/** A name from an archive as one that any file system takes and no shell or terminal reads otherwise. */
+function safeFileName(member: string): string {
+  const stem = posix.basename(member).replace(/\.gguf(?:\.part[0-9]+)?$/i, "");
+  return `${
+    stem
+      .replace(/[^\p{L}\p{N}._+-]+/gu, "-")
+      .replace(/^[.-]+/, "")
+      .slice(0, 100) || "model"
+  }.gguf`;
 }
 
 function add(sum: number | undefined, bytes: number | undefined): number | undefined {

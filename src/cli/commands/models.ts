@@ -1,0 +1,40 @@
+import { Command } from "commander";
+import { OptionError } from "../../errors.ts";
+import { catalogue, listModels, removeModel, resolveModel } from "../../models/index.ts";
+import { home } from "../home.ts";
+import { formatBytes } from "../progress-bar.ts";
+
+export const models = new Command("models")
+  .description("lists the models that are there and those known by name")
+  .option("--path <name>", "print only the path of this model's file")
+  .option("--remove <name>", "delete this model")
+  .option("--json", "print one object: home, models, available")
+  .addHelpText("after", "\nExample:\n  $ chainrule models --path smollm2")
+  .action(async (options: { path?: string; remove?: string; json?: boolean }) => {
+    const [first, second] = Object.keys(options);
+    if (second !== undefined) throw new OptionError(`--${second}`, `can't be combined with --${first}`);
+    if (options.path !== undefined) {
+      process.stdout.write(`${(await resolveModel(options.path, { home: home(), offline: true })).path}\n`);
+    } else if (options.remove !== undefined) {
+      await removeModel(options.remove, { home: home() });
+    } else {
+      await list(options.json ?? false);
+    }
+  });
+
+async function list(asJson: boolean): Promise<void> {
+  const installed = await listModels(home());
+  const available = catalogue
+    .filter(({ name }) => installed.every((model) => model.name !== name))
+    .map(({ name, description, licence, sizeBytes }) => ({ name, description, licence, sizeBytes }));
+  if (asJson) {
+    process.stdout.write(`${JSON.stringify({ home: home(), models: installed, available })}\n`);
+    return;
+  }
+  const rows = [
+    ...installed.map(({ name, sizeBytes, path }) => [name, formatBytes(sizeBytes), path] as const),
+    ...available.map(({ name, sizeBytes, description }) => [name, formatBytes(sizeBytes), `not pulled: ${description}`] as const),
+  ];
+  const widths = [0, 1].map((column) => Math.max(...rows.map((row) => row[column]!.length)));
+  for (const [name, size, where] of rows) process.stdout.write(`${name.padEnd(widths[0]!)}  ${size.padStart(widths[1]!)}  ${where}\n`);
+}

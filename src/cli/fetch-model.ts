@@ -1,0 +1,19 @@
+import { hubFromEnvironment, type PullOptions, pullModel, type ResolvedModel } from "../models/index.ts";
+import { home } from "./home.ts";
+import { ProgressBar } from "./progress-bar.ts";
+
+/** The file of a model, pulled if it isn't there, with a bar on standard error while that goes on. */
+export async function fetchModel(name: string, options: Pick<PullOptions, "offline" | "force" | "signal"> = {}): Promise<ResolvedModel> {
+  const bar = new ProgressBar();
+  try {
+    return await pullModel(name, {
+      ...options,
+      home: home(),
+      hub: hubFromEnvironment(process.env),
+      onProgress: (progress) => bar.update(progress),
+      onNotice: (notice) => bar.note(notice),
+    });
+  } finally {
+    bar.clear();
+  }
+}
