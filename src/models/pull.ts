@@ -1,6 +1,7 @@
-import { mkdir, mkdtemp, open, readdir, rm, rmdir, stat } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm, rmdir, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { ChainruleError, DownloadError, FormatError, NotFoundError, OptionError, UnsupportedError } from "../errors.ts";
+import { openGguf } from "../weights/index.ts";
 import type { CatalogueEntry, Location } from "./catalogue.ts";
 import { withLock } from "./lock.ts";
 import { parseModelName } from "./name.ts";
@@ -129,7 +130,6 @@ async function replaceModel(name: string, options: PullOptions, make: (folders: 
     const work = await mkdtemp(join(downloads, "work-"));
     try {
       const made = await make({ work, partial });
-      await checkMagic(made.path, made.fileName);
       const model = await install(options.home, { ...made, name, file: made.fileName }, work);
       await rm(downloads, { recursive: true, force: true });
       return model;
@@ -168,11 +168,12 @@ async function download(
         onProgress: (progress) => options.onProgress?.(progress),
         signal: options.signal,
       });
-      if (pinned !== undefined && file.sha256 !== pinned.sha256) {
-        await rm(file.path, { force: true });
-        throw new DownloadError(`${source.label}: the file has SHA-256 ${file.sha256}, expected ${pinned.sha256}`);
-      }
-      return { ...file, fileName: pinned?.file ?? file.fileName, source: source.label };
+      const made = { ...file, fileName: pinned?.file ?? file.fileName, source: source.label };
+      await verify(made, pinned).catch(async (error) => {
+        await rm(file.path, { force: true }); // a partial file that is whole and wrong is not worth keeping
+        throw error;
+      });
+      return made;
     } catch (error) {
       options.signal?.throwIfAborted();
       if (!(error instanceof ChainruleError)) throw error; // the disk's fault or ours: another source would not help
@@ -190,18 +191,20 @@ async function quantize(base: ResolvedModel, type: string, folders: Folders, opt
   const path = join(folders.work, "quantized.gguf");
   options.onNotice?.(`quantizing ${base.name} to ${type}`);
   await options.quantize(base.path, path, { type, signal: options.signal });
-  const sha256 = await sha256OfFile(path, options.signal);
-  return { path, sizeBytes: (await stat(path)).size, sha256, fileName: `${base.name}.${type}.gguf`, source: `quantized from ${base.name}` };
+  const facts = { path, sizeBytes: (await stat(path)).size, sha256: await sha256OfFile(path, options.signal) };
+  const made = { ...facts, fileName: `${base.name}.${type}.gguf`, source: `quantized from ${base.name}` };
+  await verify(made);
+  return made;
 }
 
-async function checkMagic(path: string, fileName: string): Promise<void> {
-  const handle = await open(path, "r");
+async function verify({ path, fileName, sha256, source }: MadeFile, pinned?: CatalogueEntry): Promise<void> {
+  if (pinned !== undefined && sha256 !== pinned.sha256) {
+    throw new DownloadError(`${source}: the file has SHA-256 ${sha256}, expected ${pinned.sha256}`);
+  }
   try {
-    const { buffer, bytesRead } = await handle.read(Buffer.alloc(8), 0, 8, 0);
-    const isGguf = bytesRead === 8 && buffer.toString("latin1", 0, 4) === "GGUF" && [2, 3].includes(buffer.readUInt32LE(4));
-    if (!isGguf)
-      throw new FormatError(fileName, `is no GGUF file of version 2 or 3: it begins with ${JSON.stringify(buffer.toString("latin1"))}`);
-  } finally {
-    await handle.close();
+    using _file = openGguf(path); // which reads the header and checks it against the file's length
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    throw new DownloadError(`${source}: ${error.message.replace(path, fileName)}`, { cause: error });
   }
 }

@@ -85,7 +85,6 @@ export async function install(
   await mkdir(dirname(folder), { recursive: true });
   await rename(folder, join(workFolder, `replaced-${randomUUID()}`)).catch(ifAbsent(undefined));
   await rename(staged, folder);
-  await syncFolder(dirname(folder));
   const { file: _, ...rest } = manifest;
   return { ...rest, path: join(folder, file) };
 }
@@ -105,17 +104,6 @@ async function writeDurably(path: string, text: string): Promise<void> {
   const handle = await open(path, "wx");
   try {
     await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
-/** Brings a rename to the disk, where the system lets a folder be flushed (Windows doesn't). */
-async function syncFolder(folder: string): Promise<void> {
-  if (process.platform === "win32") return;
-  const handle = await open(folder, "r");
-  try {
     await handle.sync();
   } finally {
     await handle.close();

@@ -44,9 +44,16 @@ export class TransferMeter {
 
   /** @param receivedBytes in all, those kept included */
   update(receivedBytes: number): void {
+    if (this.#now() - this.#reportedAtMs >= reportEveryMs) this.#report(receivedBytes);
+  }
+
+  /** The last report is always made. */
+  finish(receivedBytes: number): void {
+    this.#report(receivedBytes);
+  }
+
+  #report(receivedBytes: number): void {
     const atMs = this.#now();
-    const isComplete = receivedBytes === this.#totalBytes;
-    if (!isComplete && atMs - this.#reportedAtMs < reportEveryMs) return;
     this.#reportedAtMs = atMs;
     while (this.#samples.length > 1 && this.#samples[1]!.atMs <= atMs - windowMs) this.#samples.shift();
     const first = this.#samples[0]!;

@@ -141,6 +141,7 @@ async function transfer(
       await file.write(value);
       meter.update(file.sizeBytes);
     }
+    meter.finish(file.sizeBytes);
     if (file.sizeBytes < info.size) throw new TransferCut(`${label}: the transfer ended after ${file.sizeBytes} of ${info.size} bytes`);
     return await file.finish();
   } finally {

