@@ -10,6 +10,7 @@ const home = defaultHome(process.env, process.platform, homedir());
 // The files' hashes as the packages' own records give them (RECORD of the wheel, SHA256SUMS of the parts' package).
 const published = {
   smollm2: { sizeBytes: 98_362_432, sha256: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53" },
+  "gemma3-270m": { sizeBytes: 253_113_024, sha256: "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818" },
 };
 
 for (const [name, facts] of Object.entries(published)) {
