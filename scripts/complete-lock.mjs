@@ -5,7 +5,20 @@ import { readFileSync, writeFileSync } from "node:fs";
 
 const path = new URL("../package-lock.json", import.meta.url);
 const lock = JSON.parse(readFileSync(path, "utf8"));
-const systems = { android: "android", darwin: "darwin", mac: "darwin", freebsd: "freebsd", linux: "linux", netbsd: "netbsd", openbsd: "openbsd", openharmony: "openharmony", sunos: "sunos", win: "win32", win32: "win32", aix: "aix" };
+const systems = {
+  android: "android",
+  darwin: "darwin",
+  mac: "darwin",
+  freebsd: "freebsd",
+  linux: "linux",
+  netbsd: "netbsd",
+  openbsd: "openbsd",
+  openharmony: "openharmony",
+  sunos: "sunos",
+  win: "win32",
+  win32: "win32",
+  aix: "aix",
+};
 const processors = ["arm64", "arm", "armv7l", "x64", "ia32", "riscv64", "ppc64", "s390x", "loong64", "wasm32"];
 
 for (const [at, parent] of Object.entries({ ...lock.packages })) {
