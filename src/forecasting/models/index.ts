@@ -1,4 +1,5 @@
 import type { Forecaster } from "../types.ts";
+import { ets } from "./ets.ts";
 import { drift, naive, seasonalNaive, windowMean } from "./naive.ts";
 
 /** All methods by the name that options, tables and saved files use. */
@@ -7,7 +8,8 @@ export const forecasters = {
   "seasonal-naive": seasonalNaive,
   drift,
   "window-mean": windowMean,
+  ets,
 } as const satisfies Readonly<Record<string, Forecaster>>;
 
 export type ForecasterName = keyof typeof forecasters;
-export { drift, naive, seasonalNaive, windowMean };
+export { drift, ets, naive, seasonalNaive, windowMean };
