@@ -1,6 +1,7 @@
 import type { Forecaster } from "../types.ts";
 import { ets } from "./ets.ts";
 import { drift, naive, seasonalNaive, windowMean } from "./naive.ts";
+import { theta } from "./theta.ts";
 
 /** All methods by the name that options, tables and saved files use. */
 export const forecasters = {
@@ -8,8 +9,10 @@ export const forecasters = {
   "seasonal-naive": seasonalNaive,
   drift,
   "window-mean": windowMean,
+  ar:
   ets,
+  theta,
 } as const satisfies Readonly<Record<string, Forecaster>>;
 
 export type ForecasterName = keyof typeof forecasters;
-export { drift, ets, naive, seasonalNaive, windowMean };
+export { drift, ets, naive, seasonalNaive, theta, windowMean };
