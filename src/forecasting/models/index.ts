@@ -1,4 +1,5 @@
 import type { Forecaster } from "../types.ts";
+import { autoregression } from "./autoregression.ts";
 import { ets } from "./ets.ts";
 import { drift, naive, seasonalNaive, windowMean } from "./naive.ts";
 import { theta } from "./theta.ts";
@@ -9,10 +10,10 @@ export const forecasters = {
   "seasonal-naive": seasonalNaive,
   drift,
   "window-mean": windowMean,
-  ar:
+  ar: autoregression,
   ets,
   theta,
 } as const satisfies Readonly<Record<string, Forecaster>>;
 
 export type ForecasterName = keyof typeof forecasters;
-export { drift, ets, naive, seasonalNaive, theta, windowMean };
+export { autoregression, drift, ets, naive, seasonalNaive, theta, windowMean };
