@@ -23,6 +23,8 @@ export interface Method<P extends Schema, S extends Schema> {
   readonly parameters: P;
   readonly state: S;
   describe(parameters: Fields<P>): string;
+  /** The parameters that people want to see; default all. */
+  show?(parameters: Fields<P>): FittedForecaster["parameters"];
   /** Throws a reason if fields that are each legal don't fit together. */
   check?(parameters: Fields<P>, state: Fields<S>): void;
   /** The state at the end of a history. */
@@ -41,7 +43,7 @@ export function fittedModel<P extends Schema, S extends Schema>(
   return {
     model: method.name,
     description: method.describe(parameters),
-    parameters: shown(parameters),
+    parameters: method.show?.(parameters) ?? shown(parameters),
     ...(training === undefined ? {} : { training }),
     forecast: (horizon, options = {}) => forecastOf(horizon, options.quantiles, () => method.predict(parameters, state, horizon)),
     update(values) {

@@ -2,6 +2,7 @@ import type { Forecaster } from "../types.ts";
 import { autoregression } from "./autoregression.ts";
 import { ets } from "./ets.ts";
 import { drift, naive, seasonalNaive, windowMean } from "./naive.ts";
+import { ridge } from "./ridge.ts";
 import { theta } from "./theta.ts";
 
 /** All methods by the name that options, tables and saved files use. */
@@ -13,7 +14,8 @@ export const forecasters = {
   ar: autoregression,
   ets,
   theta,
+  ridge,
 } as const satisfies Readonly<Record<string, Forecaster>>;
 
 export type ForecasterName = keyof typeof forecasters;
-export { autoregression, drift, ets, naive, seasonalNaive, theta, windowMean };
+export { autoregression, drift, ets, naive, ridge, seasonalNaive, theta, windowMean };
