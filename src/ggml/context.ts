@@ -1,8 +1,10 @@
 import { MemoryError } from "../errors.ts";
+import type { DeviceBuffer } from "./buffer.ts";
 import type { Native } from "./native.ts";
 import { Owner } from "./owner.ts";
 import { pin } from "./pin.ts";
 import type { Pointer, TensorPointer } from "./pointer.ts";
+import { bufferField } from "./structs.ts";
 import { type DType, typeIds } from "./types.ts";
 
 /** Headers of tensors and graphs (no tensor data). Its size is fixed when made: ggml aborts when it runs out. */
@@ -37,6 +39,12 @@ export class TensorContext extends Owner {
   tensor(type: DType, ne: readonly number[]): TensorPointer {
     const context = this.reserve();
     return this.native.ggml_new_tensor(context, typeIds[type], ne.length, BigInt64Array.from(ne, BigInt));
+  }
+
+  /** Says in which buffer a tensor would lie, without placing it: for asking a device what it supports. */
+  attach(tensor: TensorPointer, buffer: DeviceBuffer): void {
+    this.assertAlive();
+    bufferField(tensor)[0] = buffer.pointer;
   }
 
   protected release(): void {

@@ -143,3 +143,8 @@ export function readTensorHeader(tensor: TensorPointer): { strides: [number, num
 export function dataField(tensor: TensorPointer): BigUint64Array {
   return new BigUint64Array(koffi.view(tensor + BigInt(tensorLayout.data), 8));
 }
+
+/** The field of a tensor's header that names its buffer. */
+export function bufferField(tensor: TensorPointer): BigUint64Array {
+  return new BigUint64Array(koffi.view(tensor + BigInt(tensorLayout.buffer), 8));
+}

@@ -1,0 +1,1 @@
+export { type NormWeights, norm, type Projection, project } from "./layers.ts";
