@@ -1,0 +1,105 @@
+/** What a sequence holds at one place: where its keys and values lie, and what is needed to compute them again. */
+export interface Entry {
+  /** Index in the family's stream. Changes when the stream is compacted. */
+  cell: number;
+  readonly position: number;
+  /** Token id, or the embedding [C] that stood in its place. */
+  readonly content: number | Float32Array;
+  /** Ranges of entry indices that this entry saw; undefined for all before it. */
+  readonly sees: readonly (readonly [from: number, to: number])[] | undefined;
+  /** Half-blocks whose keys and values were not computed (`blocks.<i>.attn`), by an early exit or a skipped half. */
+  missing: ReadonlySet<string> | undefined;
+}
+
+/**
+ * A stream's bookkeeping: a prompt with its forks and tree nodes. Cells are counted by the sequences that hold them. A row's
+ * cells always ascend in the order of its entries, whatever shares the stream, so that attention adds up in the same order.
+ */
+export class Family {
+  /** Where the stream lies in the cache, or undefined while it is kept in host memory (or holds nothing yet). */
+  slot: number | undefined;
+  /** Keys and values of a stream that had to make room. */
+  saved: { readonly cells: readonly number[]; readonly bytes: Uint8Array } | undefined;
+  /** Step at which it last took part in a pass. */
+  lastUsed = 0;
+  /** Root of its lineage: arrival order among groups; younger groups make room for older ones. */
+  readonly group: number;
+  readonly capacity: number;
+  readonly #references: Uint16Array;
+  readonly #members = new Set<Iterable<Entry>>();
+  #end = 0;
+
+  constructor(group: number, capacity: number) {
+    this.group = group;
+    this.capacity = capacity;
+    this.#references = new Uint16Array(capacity);
+  }
+
+  /** One past the last cell in use. */
+  get end(): number {
+    return this.#end;
+  }
+
+  get memberCount(): number {
+    return this.#members.size;
+  }
+
+  join(member: Iterable<Entry>): void {
+    this.#members.add(member);
+  }
+
+  leave(member: Iterable<Entry>): void {
+    this.#members.delete(member);
+  }
+
+  retain(cell: number): void {
+    const references = this.#references[cell]!;
+    if (references === 65_535) throw new RangeError("internal: a cell is shared by more than 65,535 sequences");
+    this.#references[cell] = references + 1;
+    this.#end = Math.max(this.#end, cell + 1);
+  }
+
+  release(cell: number): void {
+    const references = this.#references[cell]!;
+    if (references === 0) throw new RangeError(`internal: cell ${cell} was released twice`);
+    this.#references[cell] = references - 1;
+    while (this.#end > 0 && this.#references[this.#end - 1] === 0) this.#end -= 1;
+  }
+
+  /** Takes `count` free cells after cell `after`, ascending; undefined where there are too few. */
+  take(after: number, count: number): number[] | undefined {
+    const cells: number[] = [];
+    for (let cell = after + 1; cell < this.capacity && cells.length < count; cell += 1) {
+      if (this.#references[cell] === 0) cells.push(cell);
+    }
+    if (cells.length < count) return undefined;
+    for (const cell of cells) this.retain(cell);
+    return cells;
+  }
+
+  /** Cells in use, ascending. */
+  usedCells(): number[] {
+    const cells: number[] = [];
+    for (let cell = 0; cell < this.#end; cell += 1) if (this.#references[cell]! > 0) cells.push(cell);
+    return cells;
+  }
+
+  /** Moves what is in use to the front, keeping the order. The caller copies the cells' content: from[i] -> i. */
+  compact(): number[] {
+    const from = this.usedCells();
+    const to = new Map(from.map((cell, index) => [cell, index]));
+    const moved = new Set<Entry>();
+    for (const member of this.#members) {
+      for (const entry of member) {
+        if (moved.has(entry)) continue;
+        moved.add(entry);
+        entry.cell = to.get(entry.cell)!;
+      }
+    }
+    const references = from.map((cell) => this.#references[cell]!);
+    this.#references.fill(0);
+    this.#references.set(references);
+    this.#end = from.length;
+    return from;
+  }
+}

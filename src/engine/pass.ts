@@ -1,0 +1,147 @@
+import { UnsupportedError } from "../errors.ts";
+import type { Pass, Transformer } from "../models/index.ts";
+import {
+  add,
+  attention,
+  explicitAttention,
+  gather,
+  input,
+  mul,
+  permute,
+  reshape,
+  setRows,
+  softmax,
+  type Tensor,
+  topK,
+  window,
+} from "../tensor/index.ts";
+import type { KvCache } from "./kv-cache.ts";
+import type { Structure } from "./structure.ts";
+
+// Legend: S streams, R rows per stream, N = S·R rows, C cells, E hidden size, O output rows, V vocabulary size.
+
+/** Candidates that a pass reads natively; more are read from the whole row of logits. */
+export const nativeTop = 64;
+
+/** Maps that injections name: [N, E] -> [N, E]. */
+export type StateMaps = ReadonlyMap<string, (state: Tensor) => Tensor>;
+
+/** Name of the mask for a sliding window; rows that see everything use "mask". */
+export const maskName = (slidingWindow: number | undefined): string => (slidingWindow === undefined ? "mask" : `mask.${slidingWindow}`);
+
+/** Tap names of one block, in the order in which a pass reaches them. */
+export const blockTaps = ["resid_pre", "attn.pattern", "attn_out", "resid_mid", "mlp_out", "resid_post"] as const;
+
+/** @throws UnsupportedError naming a tap that the model has not */
+export function checkTaps(model: Transformer, taps: readonly string[]): void {
+  for (const tap of taps) {
+    const match = /^blocks\.(\d+)\.(.+)$/.exec(tap);
+    const known = match !== null && Number(match[1]) < model.config.blocks.length && (blockTaps as readonly string[]).includes(match[2]!);
+    if (!known)
+      throw new UnsupportedError(`no tap "${tap}"; taps are blocks.<0..${model.config.blocks.length - 1}>.{${blockTaps.join(",")}}`);
+  }
+}
+
+/**
+ * The graph of a pass. Inputs: `ids` [N] or `embeddings` [N, E], `positions` [N], `cells` [N], masks [S, 1, R, C], `outputs` [O] and per injection
+ * `inject.<tap>` [N, E] or [N, 1]. Outputs: `logits`, `top`, `probabilities`, `state`, taps and exits by name.
+ */
+export function buildPass(model: Transformer, cache: KvCache, structure: Structure, maps: StateMaps): Record<string, Tensor> {
+  const { streams, rows, cells } = structure;
+  const { hiddenSize } = model.config;
+  const N = streams * rows;
+  const positions = input("positions", "i32", [N]);
+  const cellRows = input("cells", "i64", [N]);
+  const masks = new Map<string, Tensor>();
+  const outputs: Record<string, Tensor> = {};
+  const tapped = new Set(structure.taps);
+  const injections = new Map(structure.injections.map(({ tap, map }) => [tap, map]));
+  const skipped = new Set(structure.skipped);
+
+  const last = model.config.blocks.length - 1;
+  const lastWrites: Record<string, Tensor> = {};
+  const pass: Pass = {
+    positions,
+    attend(block, q, k, v, { scale, softcap = 0 }) {
+      const { numHeads, numKvHeads, headDim, slidingWindow } = model.config.blocks[block]!;
+      const name = maskName(slidingWindow);
+      const mask = masks.get(name) ?? input(name, "f16", [streams, 1, rows, cells]);
+      masks.set(name, mask);
+      const stored = cache.block(block);
+      const view = { streams, cells, heads: numKvHeads, headDim, rowsPerStream: cache.shape.cells };
+      const heads = (x: Tensor) => permute(x, [0, 2, 1, 3]); // [S, rows or cells, heads, D] -> [S, heads, rows or cells, D]
+      const remember = (name: string, all: Tensor, rowsOf: Tensor) => {
+        const written = setRows(all, reshape(rowsOf, [N, numKvHeads * headDim]), cellRows);
+        if (block === last) lastWrites[name] = written;
+        return heads(window(written, view));
+      };
+      const keys = remember(`${block}.keys`, stored.keys, k); // [S, K, C, D]
+      const values = remember(`${block}.values`, stored.values, v);
+      const queries = heads(reshape(q, [streams, rows, numHeads, headDim])); // [S, H, R, D]
+      const patternTap = `blocks.${block}.attn.pattern`;
+      if (tapped.has(patternTap)) {
+        const { out, pattern } = explicitAttention(queries, keys, values, mask, scale, softcap);
+        outputs[patternTap] = pattern; // [S, H, R, C]
+        return reshape(out, [N, numHeads * headDim]);
+      }
+      return reshape(attention(queries, keys, values, mask, scale, softcap), [N, numHeads * headDim]);
+    },
+  };
+
+  /** A named point of the residual stream: something may be added there, and it may be an output. */
+  const point = (name: string, x: Tensor): Tensor => {
+    const map = injections.get(name);
+    let y = x;
+    if (map === "identity") y = add(x, input(`inject.${name}`, "f32", [N, hiddenSize]));
+    else if (map !== undefined) y = add(x, mul(maps.get(map)!(x), input(`inject.${name}`, "f32", [N, 1])));
+    if (tapped.has(name)) outputs[name] = y;
+    return y;
+  };
+
+  const outputRows = structure.outputs > 0 ? input("outputs", "i32", [structure.outputs]) : undefined;
+  const select = (x: Tensor) => (outputRows === undefined || structure.outputs === N ? x : gather(x, outputRows)); // [N, E] -> [O, E]
+  const finish = (prefix: string, x: Tensor): void => {
+    const state = model.norm(x);
+    if (!structure.head) {
+      outputs[`${prefix}state`] = state;
+      return;
+    }
+    const logits = model.head(state); // [O, V]
+    if (prefix === "") outputs.state = state;
+    outputs[`${prefix}logits`] = logits;
+    outputs[`${prefix}top`] = topK(logits, Math.min(nativeTop, model.config.vocabSize));
+    outputs[`${prefix}probabilities`] = softmax(logits);
+  };
+
+  const start = structure.input === "tokens" ? model.embed(input("ids", "i32", [N])) : input("embeddings", "f32", [N, hiddenSize]);
+  let x = model.position?.(start, pass) ?? start; // [N, E]
+  let selected = false;
+  model.blocks.forEach(({ attention: attend, feedForward }, block) => {
+    const at = `blocks.${block}`;
+    x = point(`${at}.resid_pre`, x);
+    if (!skipped.has(`${at}.attn`)) {
+      let delta = point(`${at}.attn_out`, attend(x, pass));
+      // the last block's feed-forward half is computed for the rows that are asked for only
+      const early = block === last && outputRows !== undefined && structure.outputs < N && !wantsAllRows(structure, at);
+      if (early) {
+        delta = select(delta);
+        x = select(x);
+        selected = true;
+      }
+      x = add(delta, x);
+    }
+    x = point(`${at}.resid_mid`, x);
+    if (!skipped.has(`${at}.ffn`)) x = add(point(`${at}.mlp_out`, feedForward(x, pass)), x);
+    x = point(`${at}.resid_post`, x);
+    if (structure.exits.includes(block)) finish(`exit.${block}.`, select(x));
+  });
+  if (structure.outputs > 0) finish("", selected ? x : select(x));
+  // nothing is asked for: the last block need not be computed beyond what it writes to the cache
+  return Object.keys(outputs).length > 0 ? outputs : Object.keys(lastWrites).length > 0 ? lastWrites : { end: x };
+}
+
+/** Whether something after the last block's attention needs every row. */
+function wantsAllRows({ taps, exits, injections }: Structure, lastBlock: string): boolean {
+  const after = ["resid_mid", "mlp_out", "resid_post"].map((name) => `${lastBlock}.${name}`);
+  return exits.length > 0 || after.some((name) => taps.includes(name) || injections.some(({ tap }) => tap === name));
+}

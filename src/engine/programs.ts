@@ -1,0 +1,88 @@
+import type { Device } from "../ggml/index.ts";
+import type { Transformer } from "../models/index.ts";
+import { input, Program, type Storage, softmax, topK } from "../tensor/index.ts";
+import type { KvCache } from "./kv-cache.ts";
+import { buildPass, nativeTop, type StateMaps } from "./pass.ts";
+import { type Structure, structureKey } from "./structure.ts";
+
+/** Compiled programs by structure, the least recently used going first when their bytes exceed the bound. */
+export class ProgramCache implements Disposable {
+  readonly #device: Device;
+  readonly #model: Transformer;
+  readonly #cache: KvCache;
+  readonly #maps: StateMaps;
+  readonly #rowWise: (storage: Storage) => boolean;
+  readonly #maxBytes: number;
+  readonly #programs = new Map<string, Program>(); // in order of use
+  #bytes = 0;
+  hits = 0;
+  misses = 0;
+
+  constructor(
+    device: Device,
+    model: Transformer,
+    cache: KvCache,
+    options: { maps: StateMaps; rowWise: (storage: Storage) => boolean; maxBytes: number },
+  ) {
+    this.#device = device;
+    this.#model = model;
+    this.#cache = cache;
+    this.#maps = options.maps;
+    this.#rowWise = options.rowWise;
+    this.#maxBytes = options.maxBytes;
+  }
+
+  /** Inputs and intermediate results of all programs kept. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get count(): number {
+    return this.#programs.size;
+  }
+
+  pass(structure: Structure): Program {
+    return this.#get(structureKey(structure), () =>
+      Program.compile(this.#device, buildPass(this.#model, this.#cache, structure, this.#maps), {
+        backend: structure.backend,
+        rowWise: this.#rowWise,
+      }),
+    );
+  }
+
+  /** The head alone, over `rows` states: for requests that want the logits of many rows, slice by slice. Input `state` [rows, E]. */
+  head(backend: Structure["backend"], rows: number): Program {
+    return this.#get(`head|${backend}|${rows}`, () => {
+      const logits = this.#model.head(input("state", "f32", [rows, this.#model.config.hiddenSize])); // [rows, V]
+      const top = topK(logits, Math.min(nativeTop, this.#model.config.vocabSize));
+      return Program.compile(this.#device, { logits, top, probabilities: softmax(logits) }, { backend, rowWise: this.#rowWise });
+    });
+  }
+
+  #get(key: string, compile: () => Program): Program {
+    const known = this.#programs.get(key);
+    if (known !== undefined) {
+      this.hits += 1;
+      this.#programs.delete(key); // to the end: most recently used
+      this.#programs.set(key, known);
+      return known;
+    }
+    this.misses += 1;
+    const program = compile();
+    this.#programs.set(key, program);
+    this.#bytes += program.sizeBytes;
+    for (const [oldKey, old] of this.#programs) {
+      if (this.#bytes <= this.#maxBytes || old === program) break;
+      this.#programs.delete(oldKey);
+      this.#bytes -= old.sizeBytes;
+      old[Symbol.dispose]();
+    }
+    return program;
+  }
+
+  [Symbol.dispose](): void {
+    for (const program of this.#programs.values()) program[Symbol.dispose]();
+    this.#programs.clear();
+    this.#bytes = 0;
+  }
+}

@@ -1,0 +1,66 @@
+import type { BackendName } from "../ggml/index.ts";
+
+/**
+ * What of a pass is structure, and so part of a program's signature; all else is data. Sizes are rounded up to a few steps, so
+ * that a handful of programs serves every request.
+ */
+export interface Structure {
+  readonly backend: BackendName;
+  /** Adjacent streams: 1, 2, 4, 8 … */
+  readonly streams: number;
+  /** Rows per stream. */
+  readonly rows: number;
+  /** Cells of each stream that rows may see. */
+  readonly cells: number;
+  /** Rows whose state goes through the final norm; 0 for a pass that only fills the cache. */
+  readonly outputs: number;
+  /** What is made of these rows: candidates (and logits), or only their states. */
+  readonly head: boolean;
+  readonly input: "tokens" | "embeddings";
+  /** Half-blocks that do not run, in order. */
+  readonly skipped: readonly string[];
+  readonly taps: readonly string[];
+  readonly exits: readonly number[];
+  readonly injections: readonly { readonly tap: string; readonly map: string }[];
+}
+
+const smallRows = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 40, 48, 56, 63];
+
+/** Rows of a pass, rounded up to a step at which it runs: multiples of 64 from 64 on, and padding never lifts a pass to 64. */
+export function rowStep(rows: number): number {
+  return smallRows.find((step) => step >= rows) ?? Math.ceil(rows / 64) * 64;
+}
+
+/** Streams of a pass, rounded up to a power of two. */
+export function streamStep(streams: number): number {
+  return 2 ** Math.ceil(Math.log2(Math.max(streams, 1)));
+}
+
+/** Cells a pass looks at, rounded up to 256 · 2^k and at most the stream's capacity. */
+export function cellStep(cells: number, capacity: number): number {
+  return Math.min(256 * 2 ** Math.ceil(Math.log2(Math.max(cells, 256) / 256)), capacity);
+}
+
+/** Output rows: none, one per stream, or a step. */
+export function outputStep(outputs: number, streams: number, rows: number): number {
+  if (outputs === 0) return 0;
+  if (outputs <= streams) return streams;
+  return Math.min(rowStep(outputs), streams * rows);
+}
+
+export function structureKey(s: Structure): string {
+  const injections = s.injections.map(({ tap, map }) => `${tap}=${map}`);
+  return [
+    s.backend,
+    s.streams,
+    s.rows,
+    s.cells,
+    s.outputs,
+    s.head ? "head" : "state",
+    s.input,
+    s.skipped,
+    s.taps,
+    s.exits,
+    injections,
+  ].join("|");
+}
