@@ -1,0 +1,309 @@
+import { OptionError } from "../../../errors.ts";
+import { completionDistances } from "./distance.ts";
+import type { CompiledGrammar } from "./network.ts";
+
+/**
+ * Where a caller goes on after a called rule: `count` turns were done before the one that runs, then `target` in `parent`'s rule.
+ */
+interface Return {
+  readonly call: number;
+  readonly count: number;
+  readonly target: number;
+  readonly parent: Stack;
+}
+
+/**
+ * An immutable stack, or several that share their top: all the places to which the running rule may return. Paths that reach
+ * the same rule at the same byte share one, so an ambiguous grammar costs polynomial, not exponential, space.
+ * @see Tomita 1985, the graph-structured stack
+ */
+interface Stack {
+  readonly id: number;
+  readonly returns: readonly Return[];
+  /** Whether the text may end when the running rule does. */
+  readonly isBottom: boolean;
+  /** Fewest bytes from the end of the running rule to the end of the text. */
+  readonly distance: number;
+  /** Equal for stacks that no token can tell apart; see {@link Pushdown.signatureOf}. */
+  readonly signature: number;
+}
+
+/**
+ * Everything the automaton may be in after some bytes: pairs of a state and a stack, closed under calls. Immutable but for its
+ * memory of successors, and one object per distinct value while it is remembered, so that it serves as a state of a DFA that is
+ * built as far as it is used.
+ */
+export interface Configuration {
+  readonly states: readonly number[];
+  readonly stacks: readonly Stack[];
+  /** Whether the text may end here. */
+  readonly isComplete: boolean;
+  /** Fewest bytes to the end of the text. */
+  readonly distance: number;
+  /** Equal for configurations that allow the same tokens, whose successors' distances also differ by the same amounts. */
+  readonly signature: number;
+  /** By byte class; null = none. Asked through {@link Pushdown.step} only. */
+  successors: (Configuration | null | undefined)[];
+  epoch: number;
+  /** Fewest tokens along the shortest text, once asked for. */
+  neededTokens: number | undefined;
+}
+
+/** Configurations remembered before all are forgotten: some 20 MB. */
+const maxRemembered = 20_000;
+/** Distinct signatures remembered. */
+const maxSignatures = 100_000;
+
+/** The pushdown automaton of a grammar, running over bytes. */
+export class Pushdown {
+  readonly grammar: CompiledGrammar;
+  readonly start: Configuration;
+  /** [S] */
+  readonly #distance: Float64Array;
+  /** [S]: whether the state has byte transitions */
+  readonly #readsBytes: Uint8Array;
+  readonly #farCount: number;
+  readonly #maxThreads: number;
+  readonly #configurations = new Map<string, Configuration>();
+  readonly #stacks = new Map<string, Stack>();
+  readonly #signatures = new Map<string, number>();
+  #nextId = 0;
+  #nextSignature = 0;
+  #epoch = 0;
+
+  /**
+   * @param isWritable  [256] bytes that can be written one by one; texts that can't be completed with them are not offered
+   * @param farCount    no token finishes more turns of a repetition than this (the length of the longest)
+   * @param maxThreads  pairs of state and stack at the same time
+   * @throws OptionError if no text of the grammar can be written
+   */
+  constructor(grammar: CompiledGrammar, isWritable: readonly boolean[], farCount: number, maxThreads: number) {
+    this.grammar = grammar;
+    const isClassWritable = Array.from({ length: grammar.numClasses }, () => false);
+    for (let byte = 0; byte < 256; byte++) if (isWritable[byte]) isClassWritable[grammar.classOf[byte]!] = true;
+    this.#distance = completionDistances(grammar, isClassWritable);
+    this.#readsBytes = new Uint8Array(grammar.numStates);
+    grammar.next.forEach((target, index) => {
+      if (target >= 0) this.#readsBytes[Math.floor(index / grammar.numClasses)] = 1;
+    });
+    this.#farCount = farCount;
+    this.#maxThreads = maxThreads;
+    const bottom: Stack = { id: this.#nextId++, returns: [], isBottom: true, distance: 0, signature: this.#nextSignature++ };
+    const start = grammar.rules[grammar.root]!.start;
+    if (!Number.isFinite(this.#distance[start]!) && !grammar.acceptsEmpty) {
+      throw new OptionError("grammar", "there is no text that it generates and the vocabulary can write");
+    }
+    const threads = new Threads(this.#maxThreads);
+    threads.isComplete = grammar.acceptsEmpty;
+    if (Number.isFinite(this.#distance[start]!)) threads.add(start, bottom);
+    this.start = this.#close(threads);
+  }
+
+  /** The configuration after one more byte; null if no text goes on with it. */
+  step(from: Configuration, byteClass: number): Configuration | null {
+    if (from.epoch !== this.#epoch) {
+      from.successors = [];
+      from.epoch = this.#epoch;
+    }
+    const known = from.successors[byteClass];
+    if (known !== undefined) return known;
+    const successor = this.#read(from, byteClass);
+    from.successors[byteClass] = successor;
+    return successor;
+  }
+
+  #read(from: Configuration, byteClass: number): Configuration | null {
+    const { next, numClasses, accepting } = this.grammar;
+    const threads = new Threads(this.#maxThreads);
+    for (let i = 0; i < from.states.length; i++) {
+      const target = next[from.states[i]! * numClasses + byteClass]!;
+      if (target >= 0 && Number.isFinite(this.#distance[target]!)) threads.add(target, from.stacks[i]!);
+    }
+    // Returns: `threads` grows while we go through it. No call is empty, so none of these is reached again by the calls below.
+    for (let i = 0; i < threads.states.length; i++) {
+      if (accepting[threads.states[i]!] === 0) continue;
+      const stack = threads.stacks[i]!;
+      if (stack.isBottom) threads.isComplete = true;
+      for (const back of stack.returns) {
+        const { rule, min, max } = this.grammar.calls[back.call]!;
+        const done = back.count + 1;
+        if (done >= min) threads.add(back.target, back.parent);
+        if (done < max) threads.call(rule, { ...back, count: max === Number.POSITIVE_INFINITY ? Math.min(done, min) : done });
+      }
+    }
+    if (threads.states.length === 0 && !threads.isComplete && threads.pending.size === 0) return null;
+    return this.#close(threads);
+  }
+
+  /** Follows the calls of all threads, those of rules first that may call others before reading a byte. */
+  #close(threads: Threads): Configuration {
+    const { edgeOffset, edgeCall, edgeTarget, calls, rules, accepting } = this.grammar;
+    let done = 0;
+    while (true) {
+      for (; done < threads.states.length; done++) {
+        const state = threads.states[done]!;
+        const stack = threads.stacks[done]!;
+        for (let edge = edgeOffset[state]!; edge < edgeOffset[state + 1]!; edge++) {
+          const call = edgeCall[edge]!;
+          const target = edgeTarget[edge]!;
+          const { rule, max } = calls[call]!;
+          if (!Number.isFinite(this.#distance[target]! + this.#distance[rules[rule]!.start]!)) continue;
+          if (max === 1 && accepting[target] === 1 && this.#isFinal(target)) threads.tailCall(rule, stack);
+          else threads.call(rule, { call, count: 0, target, parent: stack });
+        }
+      }
+      if (threads.pending.size === 0) break;
+      let first = Number.POSITIVE_INFINITY;
+      for (const rule of threads.pending.keys()) first = Math.min(first, rule);
+      const { returns, isBottom } = threads.pending.get(first)!;
+      threads.pending.delete(first);
+      threads.add(rules[first]!.start, this.#stack(returns, isBottom));
+    }
+    return this.#configuration(threads);
+  }
+
+  /** Whether nothing goes on from the state within its rule. */
+  #isFinal(state: number): boolean {
+    const { edgeOffset } = this.grammar;
+    return edgeOffset[state] === edgeOffset[state + 1] && this.#readsBytes[state] === 0;
+  }
+
+  #stack(returns: readonly Return[], isBottom: boolean): Stack {
+    const keyed = new Map(returns.map((back) => [`${back.call},${back.count},${back.target},${back.parent.id}`, back]));
+    const keys = [...keyed.keys()].sort();
+    const key = `${isBottom ? "bottom;" : ""}${keys.join(";")}`;
+    let stack = this.#stacks.get(key);
+    if (!stack) {
+      const sorted = keys.map((entry) => keyed.get(entry)!);
+      const distance = sorted.reduce((least, back) => Math.min(least, this.#returnDistance(back)), isBottom ? 0 : Number.POSITIVE_INFINITY);
+      stack = { id: this.#nextId++, returns: sorted, isBottom, distance, signature: this.#stackSignature(sorted, isBottom, distance) };
+      this.#stacks.set(key, stack);
+    }
+    return stack;
+  }
+
+  #returnDistance({ call, count, target, parent }: Return): number {
+    const { rule, min } = this.grammar.calls[call]!;
+    const turns = Math.max(0, min - count - 1);
+    return turns * this.#distance[this.grammar.rules[rule]!.start]! + this.#distance[target]! + parent.distance;
+  }
+
+  /**
+   * Stacks get the same signature when they differ only in counts that are so far from their bounds that no token reaches
+   * these. Distances enter relative to the stack's own: so what a token does to the distance is equal, too.
+   */
+  #stackSignature(returns: readonly Return[], isBottom: boolean, distance: number): number {
+    const nearOrFar = (turns: number): number => (turns > this.#farCount ? -1 : turns);
+    const parts = returns.map((back) => {
+      const { min, max } = this.grammar.calls[back.call]!;
+      const missing = nearOrFar(Math.max(0, min - back.count - 1));
+      const allowed = nearOrFar(max - back.count - 1);
+      return `${back.call},${missing},${allowed},${back.target},${back.parent.signature},${this.#returnDistance(back) - distance}`;
+    });
+    return this.#signatureOf(`stack;${isBottom ? "bottom;" : ""}${parts.sort().join(";")}`);
+  }
+
+  #signatureOf(key: string): number {
+    let signature = this.#signatures.get(key);
+    if (signature === undefined) {
+      if (this.#signatures.size >= maxSignatures) this.#signatures.clear(); // numbers are never used twice
+      signature = this.#nextSignature++;
+      this.#signatures.set(key, signature);
+    }
+    return signature;
+  }
+
+  #configuration(threads: Threads): Configuration {
+    // A state without byte transitions has done its part: its calls are followed, its return is taken.
+    const order = [...threads.states.keys()]
+      .filter((i) => this.#readsBytes[threads.states[i]!] === 1)
+      .sort((a, b) => threads.states[a]! - threads.states[b]! || threads.stacks[a]!.id - threads.stacks[b]!.id);
+    const states = order.map((i) => threads.states[i]!);
+    const stacks = order.map((i) => threads.stacks[i]!);
+    const key = `${threads.isComplete ? "complete;" : ""}${states.map((state, i) => `${state},${stacks[i]!.id}`).join(";")}`;
+    let configuration = this.#configurations.get(key);
+    if (!configuration) {
+      if (this.#configurations.size >= maxRemembered) this.#forget();
+      const distances = states.map((state, i) => this.#distance[state]! + stacks[i]!.distance);
+      const distance = threads.isComplete ? 0 : distances.reduce((least, value) => Math.min(least, value), Number.POSITIVE_INFINITY);
+      const parts = states.map((state, i) => `${state},${stacks[i]!.signature},${distances[i]! - distance}`);
+      const signature = this.#signatureOf(`${threads.isComplete ? "complete;" : ""}${parts.sort().join(";")}`);
+      configuration = {
+        states,
+        stacks,
+        isComplete: threads.isComplete,
+        distance,
+        signature,
+        successors: [],
+        epoch: this.#epoch,
+        neededTokens: undefined,
+      };
+      this.#configurations.set(key, configuration);
+    }
+    return configuration;
+  }
+
+  /** Starts afresh, so that a long run holds no more than a bounded number; what is still in use stays valid. */
+  #forget(): void {
+    this.#configurations.clear();
+    this.#stacks.clear();
+    this.#epoch++;
+  }
+}
+
+/** Threads of one configuration under construction, without duplicates, and the calls that wait. */
+class Threads {
+  readonly states: number[] = [];
+  readonly stacks: Stack[] = [];
+  readonly pending = new Map<number, { readonly returns: Return[]; isBottom: boolean }>();
+  isComplete = false;
+  readonly #seen = new Map<Stack, Set<number>>();
+  readonly #maxThreads: number;
+  #size = 0;
+
+  constructor(maxThreads: number) {
+    this.#maxThreads = maxThreads;
+  }
+
+  add(state: number, stack: Stack): void {
+    let states = this.#seen.get(stack);
+    if (!states) {
+      states = new Set();
+      this.#seen.set(stack, states);
+    }
+    if (states.has(state)) return;
+    states.add(state);
+    this.states.push(state);
+    this.stacks.push(stack);
+    this.#count(1);
+  }
+
+  call(rule: number, back: Return): void {
+    this.#pendingOf(rule).returns.push(back);
+    this.#count(1);
+  }
+
+  /** The caller ends with the call: the called rule returns to where the caller would. */
+  tailCall(rule: number, stack: Stack): void {
+    const pending = this.#pendingOf(rule);
+    pending.returns.push(...stack.returns);
+    pending.isBottom ||= stack.isBottom;
+    this.#count(stack.returns.length);
+  }
+
+  #pendingOf(rule: number): { readonly returns: Return[]; isBottom: boolean } {
+    let pending = this.pending.get(rule);
+    if (!pending) {
+      pending = { returns: [], isBottom: false };
+      this.pending.set(rule, pending);
+    }
+    return pending;
+  }
+
+  #count(added: number): void {
+    this.#size += added;
+    if (this.#size > this.#maxThreads) {
+      throw new OptionError("maxThreads", `the grammar is so ambiguous that it needs more than ${this.#maxThreads} places at once`);
+    }
+  }
+}

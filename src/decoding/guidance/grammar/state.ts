@@ -1,0 +1,288 @@
+import type { CompiledGrammar } from "./network.ts";
+import { type Configuration, Pushdown } from "./pushdown.ts";
+import type { TokenTrie } from "./trie.ts";
+
+/** Masks remembered, in bytes. */
+const maskCacheBytes = 32 << 20;
+/** Shortest texts longer than this (bytes) are not cut into the fewest tokens: one token per byte is assumed. */
+const maxTokenizedLength = 4096;
+/** Default bound on the places an ambiguous grammar may be in at once. */
+export const defaultMaxThreads = 16_384;
+
+interface MaskEntry {
+  /** [ceil(V / 32)] */
+  readonly words: Uint32Array;
+  /** How much further from the end (bytes) than before an allowed token may lead. May be negative. */
+  readonly growth: number;
+}
+
+/** A grammar over a vocabulary. Make one per grammar and tokenizer; all states share its caches. */
+export class TokenGrammar {
+  readonly trie: TokenTrie;
+  readonly start: GrammarState;
+  readonly #pushdown: Pushdown;
+  readonly #masks = new Map<number, MaskEntry>();
+  readonly #path: Configuration[] = [];
+
+  /** @throws OptionError if no text of the grammar can be written with the vocabulary's single-byte tokens */
+  constructor(grammar: CompiledGrammar, trie: TokenTrie, maxThreads: number = defaultMaxThreads) {
+    this.trie = trie;
+    this.#pushdown = new Pushdown(grammar, trie.isWritable, trie.maxLength, maxThreads);
+    this.start = new GrammarState(this, this.#pushdown.start, false);
+  }
+
+  /** @internal */
+  advance(from: Configuration, bytes: Uint8Array): Configuration | undefined {
+    const { classOf } = this.#pushdown.grammar;
+    let at = from;
+    for (const byte of bytes) {
+      const next = this.#pushdown.step(at, classOf[byte]!);
+      if (!next) return undefined;
+      at = next;
+    }
+    return at;
+  }
+
+  /** @internal Tokens allowed in a configuration, the end tokens among them where the text is complete. */
+  mask(from: Configuration): MaskEntry {
+    let entry = this.#masks.get(from.signature);
+    if (entry) {
+      this.#masks.delete(from.signature); // to the end: the first of the map is the least recently used
+    } else {
+      const words = this.#emptyMask(from);
+      let farthest = Number.NEGATIVE_INFINITY;
+      this.#walk(from, (node, to) => {
+        farthest = Math.max(farthest, to.distance);
+        this.#allow(words, node);
+      });
+      entry = { words, growth: farthest - from.distance };
+      const capacity = Math.max(16, Math.floor(maskCacheBytes / words.byteLength));
+      if (this.#masks.size >= capacity) this.#masks.delete(this.#masks.keys().next().value!);
+    }
+    this.#masks.set(from.signature, entry);
+    return entry;
+  }
+
+  /** @internal Tokens after which the text can still be ended with `tokensLeft` tokens in all, the end token included. */
+  tightMask(from: Configuration, tokensLeft: number): Uint32Array {
+    const after = tokensLeft - 2; // this token, and the one that ends the text
+    const plain = this.mask(from);
+    if (from.distance + plain.growth <= after) return plain.words;
+    const words = this.#emptyMask(from);
+    let isPossible = from.isComplete;
+    this.#walk(from, (node, to) => {
+      if (to.distance > after && this.neededTokens(to, after) > after) return;
+      isPossible = true;
+      this.#allow(words, node);
+    });
+    return isPossible ? words : plain.words;
+  }
+
+  /**
+   * @internal Fewest tokens that spell the first of the shortest texts that end here (in bytes; among these the first by byte
+   * classes). After the first of these tokens one less is needed, so whoever can afford this number now can afford the rest.
+   *
+   * @param enough  a caller that only asks whether the answer is above this saves the work where that is plain
+   */
+  neededTokens(from: Configuration, enough: number = Number.POSITIVE_INFINITY): number {
+    if (from.neededTokens !== undefined) return from.neededTokens;
+    if (from.distance > maxTokenizedLength) return from.distance;
+    const fewest = Math.ceil(from.distance / this.trie.maxLength);
+    if (fewest > enough) return fewest;
+    // The text, until its end or until as many numbers are known as the longest token can reach.
+    const text: number[] = []; // byte classes
+    const chain = [from]; // chain[i]: the configuration before text[i]
+    for (let numKnown = 0, at = from; at.distance > 0 && numKnown < this.trie.maxLength; ) {
+      const [symbol, next] = this.#nearer(at);
+      text.push(symbol);
+      chain.push(next);
+      numKnown = next.neededTokens === undefined ? 0 : numKnown + 1;
+      at = next;
+    }
+    chain.at(-1)!.neededTokens ??= 0;
+    for (let i = chain.length - 2; i >= 0; i--) chain[i]!.neededTokens ??= this.#fewestTokens(text, chain, i);
+    return from.neededTokens!;
+  }
+
+  /** One token more than what is needed after it, for the best token that begins text[from ..]. */
+  #fewestTokens(text: readonly number[], chain: readonly Configuration[], from: number): number {
+    const { byte, depth, skip, tokenOffset, numNodes } = this.trie;
+    const { classOf } = this.#pushdown.grammar;
+    let best = Number.POSITIVE_INFINITY;
+    for (let node = 0; node < numNodes; ) {
+      const end = from + depth[node]!;
+      if (text[end - 1] !== classOf[byte[node]!]!) {
+        node = skip[node]!;
+        continue;
+      }
+      if (tokenOffset[node + 1]! > tokenOffset[node]!) best = Math.min(best, 1 + chain[end]!.neededTokens!);
+      node++;
+    }
+    return best;
+  }
+
+  /** The first byte class (with a byte that is a token) after which the text's end is one byte nearer. */
+  #nearer(from: Configuration): readonly [symbol: number, next: Configuration] {
+    const { classOf } = this.#pushdown.grammar;
+    for (let byte = 0; byte < 256; byte++) {
+      if (!this.trie.isWritable[byte]) continue;
+      const next = this.#pushdown.step(from, classOf[byte]!);
+      if (next && next.distance === from.distance - 1) return [classOf[byte]!, next];
+    }
+    throw new Error("internal: no byte brings the grammar nearer to its end");
+  }
+
+  /** @internal The only byte with which the text can go on, if there is just one and the text is not complete. */
+  onlyByte(from: Configuration): readonly [byte: number, next: Configuration] | undefined {
+    if (from.isComplete) return undefined;
+    const { classOf } = this.#pushdown.grammar;
+    let only: readonly [number, Configuration] | undefined;
+    for (let byte = 0; byte < 256; byte++) {
+      const next = this.#pushdown.step(from, classOf[byte]!);
+      if (!next) continue;
+      if (only) return undefined;
+      only = [byte, next];
+    }
+    return only;
+  }
+
+  /** Calls `visit` for every node of the trie that spells a token and can be reached. */
+  #walk(from: Configuration, visit: (node: number, to: Configuration) => void): void {
+    const { byte, depth, skip, tokenOffset, numNodes } = this.trie;
+    const { classOf } = this.#pushdown.grammar;
+    const path = this.#path; // path[d]: the configuration after the first d bytes
+    path[0] = from;
+    for (let node = 0; node < numNodes; ) {
+      const level = depth[node]!;
+      const to = this.#pushdown.step(path[level - 1]!, classOf[byte[node]!]!);
+      if (to === null) {
+        node = skip[node]!;
+        continue;
+      }
+      path[level] = to;
+      if (tokenOffset[node + 1]! > tokenOffset[node]!) visit(node, to);
+      node++;
+    }
+    path.length = 0;
+  }
+
+  #emptyMask(from: Configuration): Uint32Array {
+    const words = new Uint32Array(Math.ceil(this.trie.size / 32));
+    if (from.isComplete) for (const token of this.trie.endTokens) words[token >> 5]! |= 1 << (token & 31);
+    return words;
+  }
+
+  #allow(words: Uint32Array, node: number): void {
+    const { tokens, tokenOffset } = this.trie;
+    for (let i = tokenOffset[node]!; i < tokenOffset[node + 1]!; i++) words[tokens[i]! >> 5]! |= 1 << (tokens[i]! & 31);
+  }
+}
+
+/**
+ * Where a text stands in a grammar. A value: advancing makes a new one, and every old one stays good, so it forks and rewinds
+ * with a sequence by being kept.
+ */
+export class GrammarState {
+  readonly #grammar: TokenGrammar;
+  readonly #configuration: Configuration;
+  /** Whether an end token was read; nothing may follow. */
+  readonly isEnded: boolean;
+
+  /** @internal */
+  constructor(grammar: TokenGrammar, configuration: Configuration, isEnded: boolean) {
+    this.#grammar = grammar;
+    this.#configuration = configuration;
+    this.isEnded = isEnded;
+  }
+
+  /** Whether the text may end here. */
+  get isComplete(): boolean {
+    return this.#configuration.isComplete;
+  }
+
+  /** Whether the text must end here: nothing but an end token is allowed, or one was read. */
+  get isFinal(): boolean {
+    return this.isEnded || (this.#configuration.isComplete && this.#configuration.states.length === 0);
+  }
+
+  /**
+   * The tokens that may follow: bit `id & 31` of word `id >> 5`. End tokens are among them where the text is complete. Shared
+   * with other states: don't write to it.
+   *
+   * @param tokensLeft  how many more tokens there may be, the end token included; >= 1. Only tokens are allowed after which the
+   *                    text can still be completed and ended in time. If that is out of reach already, this has no effect.
+   * @returns [ceil(V / 32)]
+   */
+  mask(tokensLeft: number = Number.POSITIVE_INFINITY): Uint32Array {
+    if (!(tokensLeft >= 1)) throw new RangeError(`tokensLeft must be at least 1, not ${tokensLeft}`);
+    if (this.isEnded) return new Uint32Array(Math.ceil(this.#grammar.trie.size / 32));
+    if (tokensLeft === Number.POSITIVE_INFINITY) return this.#grammar.mask(this.#configuration).words;
+    return this.#grammar.tightMask(this.#configuration, tokensLeft);
+  }
+
+  /** Whether the token may follow. @throws RangeError for a token outside the vocabulary */
+  allows(token: number): boolean {
+    return this.advance(token) !== undefined;
+  }
+
+  /** The state after one more token; undefined if it is not allowed. @throws RangeError for a token outside the vocabulary */
+  advance(token: number): GrammarState | undefined {
+    const piece = this.#grammar.trie.piece(token);
+    if (this.isEnded) return undefined;
+    if (this.#grammar.trie.endTokens.includes(token)) {
+      return this.isComplete ? new GrammarState(this.#grammar, this.#configuration, true) : undefined;
+    }
+    if (piece.length === 0) return undefined;
+    const next = this.#grammar.advance(this.#configuration, piece);
+    return next && new GrammarState(this.#grammar, next, false);
+  }
+
+  /**
+   * A number of tokens that completes the text (the end token not counted): the fewest for one text among the shortest in
+   * bytes. It falls by one along that text, so it is always kept.
+   */
+  shortestCompletion(): number {
+    return this.#grammar.neededTokens(this.#configuration);
+  }
+
+  /**
+   * The tokens that must follow because at each step only one is allowed; without end tokens.
+   * @param limit  at most so many
+   */
+  forcedTokens(limit = 64): number[] {
+    const forced: number[] = [];
+    for (let state: GrammarState | undefined = this; state !== undefined && !state.isFinal && forced.length < limit; ) {
+      const token = onlyToken(state.mask());
+      if (token === undefined || this.#grammar.trie.endTokens.includes(token)) break;
+      forced.push(token);
+      state = state.advance(token);
+    }
+    return forced;
+  }
+
+  /**
+   * The bytes with which every text goes on, whatever tokens spell them: what a draft may propose. May end inside a character.
+   * @param limit  at most so many
+   */
+  forcedBytes(limit = 256): Uint8Array {
+    const bytes: number[] = [];
+    if (this.isEnded) return new Uint8Array(0);
+    for (let at = this.#configuration; bytes.length < limit; ) {
+      const step = this.#grammar.onlyByte(at);
+      if (!step) break;
+      bytes.push(step[0]);
+      at = step[1];
+    }
+    return Uint8Array.from(bytes);
+  }
+}
+
+function onlyToken(mask: Uint32Array): number | undefined {
+  let only: number | undefined;
+  for (const [index, word] of mask.entries()) {
+    if (word === 0) continue;
+    if (only !== undefined || (word & (word - 1)) !== 0) return undefined;
+    only = 32 * index + (31 - Math.clz32(word));
+  }
+  return only;
+}
