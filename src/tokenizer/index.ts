@@ -1,1 +1,2 @@
+export { Detokenizer } from "./detokenizer.ts";
 export type { Tokenizer } from "./tokenizer.ts";
