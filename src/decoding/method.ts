@@ -101,18 +101,30 @@ export function parseMethod<Made>(methods: readonly Method<Made>[], spec: Method
 
 /** Checks one value. @throws OptionError `option: <prefix>must be …, got …` */
 export function checkParameter(parameter: Parameter, value: unknown, option: string, prefix = ""): unknown {
-  const isRight = {
-    number: () => isInRange(parameter, value),
-    integer: () => Number.isInteger(value) && isInRange(parameter, value),
-    boolean: () => typeof value === "boolean",
-    text: () => typeof value === "string",
-    "token values": () =>
-      typeof value === "object" &&
-      value !== null &&
-      Object.entries(value).every(([id, entry]) => /^(0|[1-9]\d*)$/.test(id) && isInRange(parameter, entry)),
-  }[parameter.type]();
-  if (!isRight) throw new OptionError(option, `${prefix}must be ${describeRange(parameter)}, got ${show(value)}`);
+  if (!isParameter(parameter, value)) throw new OptionError(option, `${prefix}must be ${describeRange(parameter)}, got ${show(value)}`);
   return value;
+}
+
+/** Whether a value has the parameter's type and lies in its range. */
+export function isParameter(parameter: Parameter, value: unknown): boolean {
+  switch (parameter.type) {
+    case "number":
+      return isInRange(parameter, value);
+    case "integer":
+      return Number.isInteger(value) && isInRange(parameter, value);
+    case "boolean":
+      return typeof value === "boolean";
+    case "text":
+      return typeof value === "string";
+    case "token values":
+      return (
+        typeof value === "object" &&
+        value !== null &&
+        Object.entries(value).every(([id, entry]) => /^(0|[1-9]\d*)$/.test(id) && isInRange(parameter, entry))
+      );
+    default:
+      return parameter.type satisfies never;
+  }
 }
 
 /** "a number in (0, 1]", "an integer >= 1", "true or false". */
@@ -137,12 +149,9 @@ function isInRange({ min = -Number.MAX_VALUE, max = Number.MAX_VALUE, isMinOpen 
   return typeof value === "number" && value <= max && (isMinOpen ? value > min : value >= min);
 }
 
-function show(value: unknown): string {
-  return typeof value === "object" && value !== null
-    ? JSON.stringify(value)
-    : typeof value === "string"
-      ? JSON.stringify(value)
-      : String(value);
+/** A value as a message quotes it. */
+export function show(value: unknown): string {
+  return typeof value === "string" || (typeof value === "object" && value !== null) ? JSON.stringify(value) : String(value);
 }
 
 function parseCompact(spec: string, option: string): { name: string; given: Map<string, unknown> } {

@@ -11,9 +11,12 @@ import { temperature } from "./sampling/temperature.ts";
 import { topK } from "./sampling/top-k.ts";
 import { topP } from "./sampling/top-p.ts";
 import { typical } from "./sampling/typical.ts";
+import { path } from "./search/path.ts";
+import type { Search } from "./search/search.ts";
 
 /** Every method, by axis: what options accept, `chainrule methods` prints and the server offers. A method is its file and a line here. */
 export const registry = {
   guide: [bias, repetition, presence, frequency] as readonly Method<Guide>[],
   sample: [greedy, temperature, topK, topP, minP, typical] as readonly Method<Sampler>[],
+  search: [path] as readonly Method<Search>[],
 };

@@ -58,9 +58,9 @@ test("guides in the order listed give the formulas' argmax, from any number of c
         const logits = Float32Array.from(steps, (step) => step * 0.41 + 0.01);
         const rules = { guides: specs.map(({ name, value }) => guide(specOf(name, value))), shapes: [], choice: greedy, seed: 0 };
         const first = await StepSampler.start(rules, vocabSize, prompt);
-        for (const token of answer.slice(0, 2)) first.advance(token, logits[token]!);
+        for (const token of answer.slice(0, 2)) first.advance(token);
         const sampler = first.fork();
-        for (const token of [...answer.slice(2), ...detour]) sampler.advance(token, logits[token]!);
+        for (const token of [...answer.slice(2), ...detour]) sampler.advance(token);
         sampler.rewind(answer.length);
 
         const guided = Array.from(logits, (logit, id) =>
@@ -83,7 +83,7 @@ test("a guided draw follows the guided law on few candidates, a raised token out
   const logits = Float32Array.from([2, 1.5, 1.1, 0.7, 0.2, 0, -0.4, -1, -1.2, -2, -2.5, -3]);
   const rules = { guides: [guide("bias,values=11:4;0:-1"), guide("frequency,penalty=0.6")], shapes: [], choice: randomDraw, seed: 7 };
   const sampler = await StepSampler.start(rules, vocabSize, []);
-  for (const token of at(1, 1, 9)) sampler.advance(token, logits[token]!);
+  for (const token of at(1, 1, 9)) sampler.advance(token);
   const law = softmax(logits.map((logit, id) => logit + ({ 11: 4, 0: -1, 1: -1.2, 9: -0.6 }[id] ?? 0)));
   const counts = new Array<number>(vocabSize).fill(0);
   let fullReads = 0;
@@ -112,7 +112,10 @@ test("repetition counts only the last tokens when told so", async () => {
 test("the facts name each guide with the mean change of the tokens taken", async () => {
   const rules = { guides: [guide("bias,values=1:3"), guide("presence,penalty=0.5")], shapes: [], choice: greedy, seed: 0 };
   const sampler = await StepSampler.start(rules, vocabSize, []);
-  for (const token of at(1, 1, 2, 2)) sampler.advance(token, 0);
+  for (const token of at(1, 1, 2, 2)) {
+    sampler.measure({ token, logit: 0 });
+    sampler.advance(token);
+  }
   expect(sampler.guideFacts()).toEqual([
     { name: "bias", weight: 3, meanShift: 1.5 },
     { name: "presence", weight: 0.5, meanShift: -0.25 },

@@ -33,7 +33,8 @@ export interface Chosen {
 export class StepSampler {
   readonly #rules: StepRules;
   readonly #distribution: Distribution;
-  readonly #single: Distribution;
+  /** For {@link measure}: one token alone. */
+  #single: Distribution | undefined;
   readonly #guides: readonly GuideState[];
   readonly #choice: Choice;
   readonly #shifts: number[];
@@ -45,7 +46,6 @@ export class StepSampler {
   private constructor(rules: StepRules, distribution: Distribution, guides: readonly GuideState[], choice: Choice, wantsFullRow: boolean) {
     this.#rules = rules;
     this.#distribution = distribution;
-    this.#single = new Distribution(distribution.vocabSize);
     this.#guides = guides;
     this.#choice = choice;
     this.#shifts = guides.map(() => 0);
@@ -101,20 +101,23 @@ export class StepSampler {
     return { token, logit: rawLogit(row, token, touched) };
   }
 
-  /** The token was taken. `logit` is the model's own, for the report of what guides did to it. */
-  advance(token: TokenId, logit: number): void | Promise<void> {
-    this.#choice.advance(token);
+  /** Notes what each guide did to a token that is taken; before {@link advance}. */
+  measure({ token, logit }: Chosen): void {
     if (this.#guides.length === 0) return;
+    this.#single ??= new Distribution(this.#distribution.vocabSize);
     this.#single.loadOne(token, logit);
     this.#numShifted++;
-    const waiting: Promise<void>[] = [];
     for (const [index, guide] of this.#guides.entries()) {
       const before = this.#single.logits[0]!;
       guide.apply(this.#single);
       this.#shifts[index]! += this.#single.logits[0]! - before;
-      const pending = guide.advance(token);
-      if (pending !== undefined) waiting.push(pending);
     }
+  }
+
+  /** The token was taken: the state moves on. A promise when a guide works on it. */
+  advance(token: TokenId): void | Promise<void> {
+    this.#choice.advance(token);
+    const waiting = this.#guides.map((guide) => guide.advance(token)).filter((pending) => pending !== undefined);
     if (waiting.length > 0) return Promise.all(waiting).then(() => undefined);
   }
 

@@ -1,0 +1,163 @@
+import type { Facts, Sequence, TokenFact } from "../engine/index.ts";
+import type { TokenId } from "../token.ts";
+import type { DecodingModel } from "./model.ts";
+import { type GenerateOptions, type Plan, resolveMaxTokens, resolveOptions } from "./options.ts";
+import { encodePrompt, type Prompt } from "./prompt.ts";
+import { RunRecord, type Timings } from "./record.ts";
+import type { Run, SearchEvent, SearchResult } from "./search/search.ts";
+import type { FinishReason, StoppedBy } from "./stop.ts";
+import { TimeLimit } from "./time-limit.ts";
+
+export interface TokenLogprob {
+  readonly id: number;
+  /** The token as text, special tokens written out; half a character is U+FFFD. */
+  readonly text: string;
+  /** Natural logarithm of the model's own probability, before guides, temperature and truncation. */
+  readonly logprob: number;
+  /** The most probable tokens, as many as asked for. */
+  readonly top: readonly { readonly id: number; readonly text: string; readonly logprob: number }[];
+}
+
+export interface GenerateResult {
+  /** The answer, without the stop text or end token that ended it. */
+  readonly text: string;
+  /** Every generated token: also the end token, and those that hold the stop text. */
+  readonly tokens: readonly TokenId[];
+  readonly finishReason: FinishReason;
+  /** With finishReason "stop". */
+  readonly stoppedBy?: StoppedBy;
+  readonly usage: { readonly promptTokens: number; readonly completionTokens: number };
+  readonly timings: Timings;
+  /** With the option `logprobs`: one entry per generated token. */
+  readonly logprobs?: readonly TokenLogprob[];
+  /** With `promptLogprobs`: one entry per prompt token from the second on. */
+  readonly promptLogprobs?: readonly TokenLogprob[];
+  readonly facts: Facts;
+}
+
+/** What a run says as it goes. All events' `text` in a row is the result's text. */
+export type GenerateEvent =
+  | SearchEvent
+  | {
+      readonly kind: "finish";
+      /** Text that was held back until the end. */
+      readonly text: string;
+      readonly result: GenerateResult;
+    };
+
+/**
+ * Continues a prompt, event by event: `prompt` once it has been evaluated, `token` for each token, `finish` with the result.
+ * Leaving the loop early ends the run and frees its sequence.
+ *
+ *     for await (const event of generate(model, "Once upon a time", { maxTokens: 64 })) {
+ *       if (event.kind === "token") process.stdout.write(event.text);
+ *     }
+ *
+ * @throws OptionError (before anything is computed) for options that are unknown, out of range or contradict each other;
+ *         ContextOverflowError (before, too) when prompt and `maxTokens` exceed the context; NativeError for logits that are
+ *         not finite; the signal's reason when aborted
+ */
+export async function* generate(model: DecodingModel, prompt: Prompt, options: GenerateOptions = {}): AsyncGenerator<GenerateEvent, void> {
+  const startMs = performance.now();
+  const plan = resolveOptions(options, model);
+  plan.signal?.throwIfAborted();
+  const { parseSpecial, signal } = plan;
+  const tokens = await encodePrompt(model, prompt, {
+    ...(parseSpecial === undefined ? {} : { parseSpecial }),
+    ...(signal === undefined ? {} : { signal }),
+  });
+  const maxTokens = resolveMaxTokens(plan.maxTokens, tokens.length, model.contextLength);
+  yield* decode(model, {
+    ...{ plan, startMs, prompt: tokens, maxTokens, numCached: 0 },
+    open: (signal) => model.sequence({ maxLength: tokens.length + maxTokens, ...(signal === undefined ? {} : { signal }) }),
+    close: (sequence) => sequence[Symbol.dispose](),
+  });
+}
+
+/** {@link generate} to its end: the result of its last event. */
+export async function generateText(model: DecodingModel, prompt: Prompt, options: GenerateOptions = {}): Promise<GenerateResult> {
+  for await (const event of generate(model, prompt, options)) if (event.kind === "finish") return event.result;
+  throw new Error("internal: a run ended without a finish event");
+}
+
+/** One run: a checked plan on a sequence that may hold a part of the prompt already. */
+export interface Job {
+  readonly plan: Plan;
+  readonly startMs: number;
+  readonly prompt: readonly TokenId[];
+  readonly maxTokens: number;
+  /** How many tokens of the prompt the sequence holds; fewer than all. */
+  readonly numCached: number;
+  open(signal: AbortSignal | undefined): Sequence | Promise<Sequence>;
+  close(sequence: Sequence): void;
+}
+
+/** What {@link generate} does once options and prompt are settled; a chat calls it with the sequence it keeps. */
+export async function* decode(model: DecodingModel, job: Job): AsyncGenerator<GenerateEvent, void> {
+  const { plan } = job;
+  const record = new RunRecord(job.startMs);
+  const limit = new TimeLimit(plan.signal, plan.deadlineMs, job.startMs);
+  let text = "";
+  let promptFacts: readonly TokenFact[] | undefined;
+  let end: SearchResult = { ending: { reason: "deadline" }, text: "" };
+  try {
+    const sequence = await limit.within(async () => job.open(limit.signal));
+    if (sequence !== undefined) {
+      const events = plan.search(startRun(model, job, sequence, record, limit));
+      try {
+        for (;;) {
+          record.resume();
+          const next = await events.next();
+          if (next.done === true) {
+            end = next.value;
+            break;
+          }
+          const event = next.value;
+          if (event.kind === "prompt") {
+            record.promptDone();
+            promptFacts = event.facts;
+          } else {
+            record.tokenDone(event.fact);
+            text += event.text;
+          }
+          record.pause();
+          yield event;
+        }
+      } finally {
+        await events.return(end);
+        job.close(sequence);
+      }
+    }
+  } finally {
+    limit.clear();
+  }
+  const result = {
+    text: text + end.text,
+    tokens: record.tokens.map(({ id }) => id as TokenId),
+    finishReason: end.ending.reason,
+    ...(end.ending.reason === "stop" ? { stoppedBy: end.ending.by } : {}),
+    usage: { promptTokens: job.prompt.length, completionTokens: record.tokens.length },
+    timings: record.timings(),
+    ...(plan.logprobs === undefined ? {} : { logprobs: withTexts(model, record.tokens) }),
+    ...(promptFacts === undefined ? {} : { promptLogprobs: withTexts(model, promptFacts) }),
+    facts: record.facts(plan.choices),
+  };
+  yield { kind: "finish", text: end.text, result };
+}
+
+function startRun(model: DecodingModel, job: Job, sequence: Sequence, record: RunRecord, limit: TimeLimit): Run {
+  const { plan, prompt, numCached, maxTokens } = job;
+  const { rules, logprobs, promptLogprobs } = plan;
+  return {
+    ...{ tokenizer: model.tokenizer, sequence, prompt, numCached, rules, logprobs, promptLogprobs },
+    stop: { ...plan.stop, maxTokens },
+    forward: (target, request) =>
+      limit.within(() => record.forward(target, limit.signal === undefined ? request : { ...request, signal: limit.signal })),
+    reportGuides: (guides) => record.reportGuides(guides),
+  };
+}
+
+function withTexts(model: DecodingModel, facts: readonly TokenFact[]): TokenLogprob[] {
+  const named = (id: number, logprob: number) => ({ id, text: model.tokenizer.decode([id as TokenId], { special: true }), logprob });
+  return facts.map(({ id, logprob, top = [] }) => ({ ...named(id, logprob!), top: top.map((entry) => named(entry.id, entry.logprob)) }));
+}

@@ -1,0 +1,33 @@
+import type { Message } from "../chat/index.ts";
+import type { Sequence } from "../engine/index.ts";
+import type { Tokenizer } from "../tokenizer/index.ts";
+
+/** What decoding needs of a model. The object that `load()` returns is one; tests build one over a toy distribution. */
+export interface DecodingModel {
+  /** Tells this model's files from every other's, such as their SHA-256: a saved chat names it. */
+  readonly hash: string;
+  /** Length of a row of logits; may exceed the tokenizer's where files pad it. */
+  readonly vocabSize: number;
+  /** Most tokens that a sequence may hold. */
+  readonly contextLength: number;
+  readonly tokenizer: Tokenizer;
+  /** The model's chat template. Absent: messages are refused. */
+  readonly chat?: ChatFormat;
+  /**
+   * An empty sequence.
+   *
+   * @param options.maxLength  most entries it will hold, so that the run's worst case is checked before it starts
+   * @throws MemoryError, ContextOverflowError; the signal's reason when cancelled while it waits for room
+   */
+  sequence(options: { readonly maxLength: number; readonly signal?: AbortSignal }): Sequence | Promise<Sequence>;
+}
+
+export interface ChatFormat {
+  /**
+   * Messages as the text that the model was trained on, special tokens in their written form.
+   *
+   * @param options.addGenerationPrompt  end with the opening of the assistant's turn
+   * @throws OptionError (messages), TemplateError, TimeoutError
+   */
+  render(messages: readonly Message[], options: { readonly addGenerationPrompt: boolean; readonly signal?: AbortSignal }): Promise<string>;
+}

@@ -1,0 +1,307 @@
+import type { ChoiceFact } from "../engine/index.ts";
+import { ContextOverflowError, OptionError } from "../errors.ts";
+import { type TokenId, tokenId } from "../token.ts";
+import type { Guide } from "./guidance/guide.ts";
+import {
+  checkParameter,
+  describeRange,
+  integer,
+  isParameter,
+  type Method,
+  type MethodSpec,
+  number,
+  type Parameter,
+  parseMethod,
+  show,
+} from "./method.ts";
+import type { DecodingModel } from "./model.ts";
+import { registry } from "./registry.ts";
+import { randomDraw } from "./sampling/random-draw.ts";
+import type { ChoiceRule, Sampler, Shape } from "./sampling/sampler.ts";
+import type { StepRules } from "./sampling/step.ts";
+import type { Search } from "./search/search.ts";
+import type { StopRules } from "./stop.ts";
+
+/**
+ * Options of {@link generate}. Unknown, out-of-range and contradictory ones are refused by an OptionError that names them.
+ *
+ * Without a sampling option the answer is greedy, so that it is the same every time. With one (`temperature` > 0, `topK`,
+ * `topP`, `minP`, `typical`, `seed`, `sample`) it is drawn at random, at temperature 1 unless said otherwise.
+ */
+export interface GenerateOptions {
+  /** Most tokens of the answer, >= 0. Default 256, or what the context leaves if that is less. */
+  readonly maxTokens?: number;
+
+  /** In [0, 100]; 0 is greedy, and then a truncation that would do nothing is refused. */
+  readonly temperature?: number;
+  /** Keep the k most probable tokens; 0 is off. */
+  readonly topK?: number;
+  /** Keep the most probable tokens up to this mass, in (0, 1]; 1 is off. */
+  readonly topP?: number;
+  /** Keep tokens at least so probable relative to the most probable one, in [0, 1]; 0 is off. */
+  readonly minP?: number;
+  /** Locally typical sampling: mass that stays, in (0, 1]; 1 is off. */
+  readonly typical?: number;
+  /** Integer in [0, 2^53). Default: drawn, and reported in `facts.choices`. */
+  readonly seed?: number;
+  /** Samplers in an order of one's own, in place of the five above: `["temperature,value=0.7", "top-p,p=0.9"]`. */
+  readonly sample?: MethodSpec | readonly MethodSpec[];
+
+  /** In (0, 10], over prompt and answer; 1 is off. */
+  readonly repetitionPenalty?: number;
+  /** In [-2, 2], over the answer; 0 is off. */
+  readonly presencePenalty?: number;
+  /** In [-2, 2], over the answer; 0 is off. */
+  readonly frequencyPenalty?: number;
+  /** Token id to a number in [-100, 100] that is added to its logit. */
+  readonly bias?: Readonly<Record<string, number>>;
+  /** Further guides, in their order, after `bias` and the penalties. */
+  readonly guide?: MethodSpec | readonly MethodSpec[];
+  /** How branches live and die. Default `path`: one answer, token after token. */
+  readonly search?: MethodSpec;
+
+  /** Texts that end the answer and are left out of it: at most 16, none empty. */
+  readonly stop?: string | readonly string[];
+  /** Further tokens that end the answer. */
+  readonly stopTokens?: readonly number[];
+  /** Go on past the vocabulary's end tokens: for benchmarks. Default false. */
+  readonly ignoreEndTokens?: boolean;
+  /** Milliseconds from the call on, > 0; the answer then ends with what there is. */
+  readonly deadlineMs?: number;
+  /** Ends the run by throwing the signal's reason. */
+  readonly signal?: AbortSignal;
+
+  /** Report each token's log-probability and the n most probable ones', n in [0, 64]. */
+  readonly logprobs?: number;
+  /** The same for the tokens of the prompt. */
+  readonly promptLogprobs?: number;
+  /** Read special tokens written in a text prompt as such. Default false. */
+  readonly parseSpecial?: boolean;
+}
+
+/** Options checked and resolved against a model. */
+export interface Plan {
+  readonly rules: StepRules;
+  readonly stop: Omit<StopRules, "maxTokens">;
+  readonly maxTokens: number | undefined;
+  readonly search: Search;
+  readonly logprobs: number | undefined;
+  readonly promptLogprobs: number | undefined;
+  readonly deadlineMs: number | undefined;
+  readonly signal: AbortSignal | undefined;
+  readonly parseSpecial: boolean | undefined;
+  readonly choices: readonly ChoiceFact[];
+}
+
+const maxLogprobs = 64; // as many candidates as a row has anyway
+const maxStopTexts = 16;
+const defaultMaxTokens = 256;
+
+/**
+ * Options that are short for one parameter of a sampler, in the order in which these run. `off` is the value that does nothing;
+ * `beside` what is legal outside the parameter's own range.
+ */
+const samplerShortcuts = [
+  { option: "topK", method: "top-k", parameter: "k", off: 0, beside: ", or 0 for all" },
+  { option: "typical", method: "typical", parameter: "p", off: 1 },
+  { option: "topP", method: "top-p", parameter: "p", off: 1 },
+  { option: "minP", method: "min-p", parameter: "p", off: 0 },
+  { option: "temperature", method: "temperature", parameter: "value", off: 1, beside: ", or 0 for greedy" },
+] as const;
+
+/** The same for guides. */
+const guideShortcuts = [
+  { option: "bias", method: "bias", parameter: "values", off: undefined },
+  { option: "repetitionPenalty", method: "repetition", parameter: "penalty", off: 1 },
+  { option: "presencePenalty", method: "presence", parameter: "penalty", off: 0 },
+  { option: "frequencyPenalty", method: "frequency", parameter: "penalty", off: 0 },
+] as const;
+
+/** Options beside the shortcuts that hold one number, with their ranges. */
+const numberOptions = {
+  maxTokens: integer({ min: 0, max: 2 ** 31, doc: "" }),
+  seed: integer({ min: 0, max: Number.MAX_SAFE_INTEGER, doc: "" }),
+  deadlineMs: number({ min: 0, isMinOpen: true, max: 2 ** 31 - 1, doc: "" }), // what a timer can wait for
+  logprobs: integer({ min: 0, max: maxLogprobs, doc: "" }),
+  promptLogprobs: integer({ min: 0, max: maxLogprobs, doc: "" }),
+} satisfies Readonly<Record<string, Parameter>>;
+
+const knownOptions: ReadonlySet<string> = new Set([
+  ...Object.keys(numberOptions),
+  ...samplerShortcuts.map(({ option }) => option),
+  ...guideShortcuts.map(({ option }) => option),
+  ...["sample", "guide", "search", "stop", "stopTokens", "ignoreEndTokens", "signal", "parseSpecial"],
+]);
+
+/** @throws OptionError naming the option, its range and the value */
+export function resolveOptions(options: GenerateOptions, model: DecodingModel): Plan {
+  const given = options as Readonly<Record<string, unknown>>;
+  for (const [key, value] of Object.entries(given)) {
+    if (!knownOptions.has(key)) throw new OptionError(key, `is no option; the options are ${[...knownOptions].sort().join(", ")}`);
+    if (value !== undefined && Object.hasOwn(numberOptions, key)) {
+      checkParameter(numberOptions[key as keyof typeof numberOptions], value, key);
+    }
+  }
+  checkBoolean(given, "ignoreEndTokens");
+  checkBoolean(given, "parseSpecial");
+  if (options.signal !== undefined && !(options.signal instanceof AbortSignal)) throw new OptionError("signal", "must be an AbortSignal");
+
+  const choices: ChoiceFact[] = [];
+  const { shapes, choice } = resolveSamplers(options, choices);
+  const { method, values } = parseMethod(registry.search, options.search ?? "path", "search");
+  const stopTokens = new Set((options.stopTokens ?? []).map((token) => checkToken(token, model, "stopTokens")));
+  return {
+    rules: { guides: resolveGuides(options, model), shapes, choice, seed: resolveSeed(options.seed, choice, choices) },
+    stop: {
+      endTokens: options.ignoreEndTokens ? new Set() : model.tokenizer.endTokens,
+      stopTokens,
+      stopTexts: resolveStopTexts(options.stop),
+    },
+    maxTokens: options.maxTokens,
+    search: method.create(values),
+    logprobs: options.logprobs,
+    promptLogprobs: options.promptLogprobs,
+    deadlineMs: options.deadlineMs,
+    signal: options.signal,
+    parseSpecial: options.parseSpecial,
+    choices,
+  };
+}
+
+/**
+ * How many tokens an answer to a prompt of this length may have.
+ *
+ * @throws ContextOverflowError if the prompt, or it with the `maxTokens` asked for, exceeds the context
+ */
+export function resolveMaxTokens(maxTokens: number | undefined, promptLength: number, contextLength: number): number {
+  const neededTokens = promptLength + (maxTokens ?? 1);
+  if (neededTokens > contextLength) {
+    const answer = maxTokens === undefined ? "leaves no room for an answer in" : `and maxTokens ${maxTokens} exceed`;
+    throw new ContextOverflowError(`a prompt of ${promptLength} tokens ${answer} the context of ${contextLength}`, {
+      neededTokens,
+      contextLength,
+    });
+  }
+  return maxTokens ?? Math.min(defaultMaxTokens, contextLength - promptLength);
+}
+
+function resolveSamplers(options: GenerateOptions, choices: ChoiceFact[]): { shapes: Shape[]; choice: ChoiceRule } {
+  const shortcuts = samplerShortcuts.filter(({ option }) => options[option] !== undefined);
+  if (options.sample !== undefined) {
+    if (shortcuts.length > 0) throw new OptionError(shortcuts[0]!.option, "and sample contradict each other; name it in sample's list");
+    return resolveSampleList(list(options.sample));
+  }
+  const shapes: Shape[] = [];
+  const kept: string[] = [];
+  for (const shortcut of shortcuts) {
+    const value = options[shortcut.option];
+    if (value === shortcut.off || (shortcut.option === "temperature" && value === 0)) continue;
+    shapes.push(makeByShortcut(registry.sample, shortcut, value) as Shape);
+    kept.push(shortcut.option);
+  }
+  const isGreedy = options.temperature === 0 || (shortcuts.length === 0 && options.seed === undefined);
+  if (!isGreedy) return { shapes, choice: randomDraw };
+  if (kept.length > 0) {
+    throw new OptionError(kept[0]!, `does nothing at temperature 0, which takes the most probable token; leave one of the two out`);
+  }
+  const because = options.temperature === 0 ? "temperature is 0" : "no sampling option is given";
+  choices.push({ what: "sample", chosen: "greedy", because });
+  return { shapes, choice: makeSampler("greedy") as ChoiceRule };
+}
+
+function resolveSampleList(specs: readonly MethodSpec[]): { shapes: Shape[]; choice: ChoiceRule } {
+  if (specs.length === 0) throw new OptionError("sample", "is an empty list; leave it out for greedy decoding");
+  const samplers = specs.map((spec) => ({ spec, sampler: makeSampler(spec) }));
+  const shapes: Shape[] = [];
+  for (const [index, { spec, sampler }] of samplers.entries()) {
+    const name = typeof spec === "string" ? spec : spec.name;
+    if (sampler.kind === "shape") shapes.push(sampler);
+    else if (index < samplers.length - 1) throw new OptionError("sample", `${name} chooses the token, so nothing may follow it`);
+    else if (sampler.isGreedy && shapes.length > 0)
+      throw new OptionError("sample", `${name} leaves nothing to do for the samplers before it`);
+    else return { shapes, choice: sampler };
+  }
+  return { shapes, choice: randomDraw };
+}
+
+function makeSampler(spec: MethodSpec): Sampler {
+  const { method, values } = parseMethod(registry.sample, spec, "sample");
+  return method.create(values);
+}
+
+function resolveGuides(options: GenerateOptions, model: DecodingModel): Guide[] {
+  const guides = guideShortcuts
+    .filter(({ option, off }) => options[option] !== undefined && options[option] !== off)
+    .map((shortcut) => {
+      const guide = makeByShortcut(registry.guide, shortcut, options[shortcut.option]);
+      if (shortcut.option === "bias") checkTokens({ bias: options.bias }, model, "bias");
+      return guide;
+    });
+  for (const spec of options.guide === undefined ? [] : list(options.guide)) {
+    const parsed = parseMethod(registry.guide, spec, "guide");
+    checkTokens(parsed.values, model, "guide");
+    guides.push(parsed.method.create(parsed.values));
+  }
+  return guides;
+}
+
+/** Makes a method from a shortcut; what is wrong with the value is said in the shortcut's name. */
+function makeByShortcut<Made>(
+  methods: readonly Method<Made>[],
+  shortcut: { readonly option: string; readonly method: string; readonly parameter: string; readonly beside?: string },
+  value: unknown,
+): Made {
+  const parameter = methods.find(({ name }) => name === shortcut.method)!.parameters[shortcut.parameter]!;
+  if (!isParameter(parameter, value)) {
+    throw new OptionError(shortcut.option, `must be ${describeRange(parameter)}${shortcut.beside ?? ""}, got ${show(value)}`);
+  }
+  const { method, values } = parseMethod(methods, { name: shortcut.method, [shortcut.parameter]: value }, shortcut.option);
+  return method.create(values);
+}
+
+/** Maps from token ids must name tokens of the vocabulary. */
+function checkTokens(values: Readonly<Record<string, unknown>>, model: DecodingModel, option: string): void {
+  for (const value of Object.values(values)) {
+    if (typeof value === "object" && value !== null) for (const id of Object.keys(value)) checkToken(Number(id), model, option);
+  }
+}
+
+function checkToken(value: number, model: DecodingModel, option: string): TokenId {
+  try {
+    return tokenId(value, model.vocabSize);
+  } catch (error) {
+    throw new OptionError(option, (error as RangeError).message);
+  }
+}
+
+function resolveStopTexts(stop: GenerateOptions["stop"]): readonly string[] {
+  const texts = stop === undefined ? [] : typeof stop === "string" ? [stop] : stop;
+  if (!Array.isArray(texts)) throw new OptionError("stop", "must be a text or a list of texts");
+  if (texts.length > maxStopTexts) throw new OptionError("stop", `holds ${texts.length} texts, at most ${maxStopTexts} are allowed`);
+  for (const text of texts) {
+    if (typeof text !== "string" || text === "")
+      throw new OptionError("stop", `must hold texts that are not empty, got ${JSON.stringify(text)}`);
+    if (/\p{Surrogate}/u.test(text)) throw new OptionError("stop", "holds half a character (a lone surrogate), which no answer has");
+  }
+  return texts;
+}
+
+function resolveSeed(seed: number | undefined, choice: ChoiceRule, choices: ChoiceFact[]): number {
+  if (choice.isGreedy) {
+    if (seed !== undefined) choices.push({ what: "seed", chosen: "unused", because: "greedy decoding draws nothing" });
+    return 0;
+  }
+  if (seed !== undefined) return seed;
+  const words = crypto.getRandomValues(new Uint32Array(1));
+  choices.push({ what: "seed", chosen: String(words[0]), because: "none was given; give this one for the same answer" });
+  return words[0]!;
+}
+
+function list<T>(value: T | readonly T[]): readonly T[] {
+  return Array.isArray(value) ? value : [value as T];
+}
+
+function checkBoolean(given: Readonly<Record<string, unknown>>, option: string): void {
+  const value = given[option];
+  if (value !== undefined && typeof value !== "boolean") throw new OptionError(option, `must be true or false, got ${String(value)}`);
+}

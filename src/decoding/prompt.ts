@@ -1,0 +1,58 @@
+import type { Message } from "../chat/index.ts";
+import { OptionError, UnsupportedError } from "../errors.ts";
+import { type TokenId, tokenIds } from "../token.ts";
+import type { DecodingModel } from "./model.ts";
+
+/** Text continued as it stands (BOS as the file says), messages through the chat template, or tokens as they are. */
+export type Prompt = string | readonly Message[] | readonly TokenId[];
+
+export interface EncodeOptions {
+  /** Read special tokens written in a text (`<|im_start|>`) as such. Text only; default false. */
+  readonly parseSpecial?: boolean;
+  /** Messages only: end with the opening of the assistant's turn. Default true. */
+  readonly addGenerationPrompt?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * The tokens of a prompt.
+ *
+ * @throws OptionError for an empty or malformed prompt, or an option of another kind of prompt; UnsupportedError for messages
+ *         when the model has no chat template; RangeError for token ids outside the vocabulary
+ */
+export async function encodePrompt(model: DecodingModel, prompt: Prompt, options: EncodeOptions = {}): Promise<TokenId[]> {
+  const { parseSpecial, addGenerationPrompt = true, signal } = options;
+  if (parseSpecial !== undefined && typeof prompt !== "string") {
+    throw new OptionError("parseSpecial", "is about text; messages and tokens have their special tokens already");
+  }
+  const tokens = await (typeof prompt === "string"
+    ? model.tokenizer.encode(prompt, { special: parseSpecial ?? false })
+    : isMessages(prompt)
+      ? encodeMessages(model, prompt, addGenerationPrompt, signal)
+      : encodeTokens(model, prompt));
+  if (tokens.length === 0) throw new OptionError("prompt", "is empty; it needs at least one token");
+  return tokens;
+}
+
+function encodeTokens(model: DecodingModel, prompt: readonly TokenId[]): TokenId[] {
+  if (!Array.isArray(prompt)) throw new OptionError("prompt", "must be text, a list of messages, or a list of token ids");
+  return tokenIds(prompt, model.vocabSize);
+}
+
+async function encodeMessages(
+  model: DecodingModel,
+  messages: readonly Message[],
+  addGenerationPrompt: boolean,
+  signal: AbortSignal | undefined,
+): Promise<TokenId[]> {
+  if (model.chat === undefined) throw new UnsupportedError("this model has no chat template; give the prompt as text or tokens");
+  const text = await model.chat.render(messages, { addGenerationPrompt, ...(signal === undefined ? {} : { signal }) });
+  const { tokenizer } = model;
+  // most templates write BOS themselves; a second one would change the model's answers
+  const startsWithBos = tokenizer.bos !== undefined && text.startsWith(tokenizer.decode([tokenizer.bos], { special: true }));
+  return tokenizer.encode(text, { special: true, bos: tokenizer.addBos && !startsWithBos });
+}
+
+export function isMessages(prompt: Prompt): prompt is readonly Message[] {
+  return Array.isArray(prompt) && typeof prompt[0] === "object" && prompt[0] !== null;
+}

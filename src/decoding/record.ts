@@ -1,0 +1,107 @@
+import type { ChoiceFact, Facts, ForwardRequest, ForwardResult, Sequence, TokenFact } from "../engine/index.ts";
+
+/** How long the parts of a run took. Rates leave out what they do not measure: see each. */
+export interface Timings {
+  /** Evaluating the prompt, waiting in the queue included. */
+  readonly promptMs: number;
+  /** From the first token to the last, without the time in which the caller held the stream. */
+  readonly completionMs: number;
+  /** Prompt tokens that were evaluated (cached ones are not) by `promptMs`; 0 when there were none. */
+  readonly promptTokensPerSecond: number;
+  /** Tokens after the first, which the prompt's pass gave, by `completionMs`; 0 when there were none. */
+  readonly completionTokensPerSecond: number;
+}
+
+/** Collects what a run reports, as it happens. */
+export class RunRecord {
+  readonly tokens: TokenFact[] = [];
+  readonly #startMs: number;
+  #passes = 0;
+  #rows = 0;
+  #queueMs = 0;
+  #firstTokenMs = 0;
+  #guides: NonNullable<Facts["guides"]> = [];
+  /** The run's own time up to `#resumedMs`; the clock stands while `#resumedMs` is undefined. */
+  #ownMs = 0;
+  #resumedMs: number | undefined;
+  /** State when the prompt was done. */
+  #prompt = { ms: 0, rows: 0, passes: 0 };
+  #lastTokenMs = 0;
+
+  /** @param startMs  when the call began */
+  constructor(startMs: number) {
+    this.#startMs = startMs;
+  }
+
+  /** Evaluates a request and counts it. */
+  async forward(sequence: Sequence, request: ForwardRequest): Promise<ForwardResult> {
+    const result = await sequence.forward(request);
+    this.#passes += result.cost.passes;
+    this.#rows += result.cost.rows;
+    this.#queueMs += result.cost.queueMs;
+    return result;
+  }
+
+  /** The run works from now on … */
+  resume(): void {
+    this.#resumedMs = performance.now();
+  }
+
+  /** … until now: the caller has the stream. */
+  pause(): void {
+    this.#ownMs = this.#now();
+    this.#resumedMs = undefined;
+  }
+
+  promptDone(): void {
+    this.#prompt = { ms: this.#now(), rows: this.#rows, passes: this.#passes };
+  }
+
+  tokenDone(fact: TokenFact): void {
+    if (this.tokens.length === 0) this.#firstTokenMs = performance.now() - this.#startMs;
+    this.tokens.push(fact);
+    this.#lastTokenMs = this.#now();
+  }
+
+  reportGuides(guides: NonNullable<Facts["guides"]>): void {
+    this.#guides = guides;
+  }
+
+  timings(): Timings {
+    const completionMs = Math.max(this.#lastTokenMs - this.#prompt.ms, 0);
+    return {
+      promptMs: this.#prompt.ms,
+      completionMs,
+      promptTokensPerSecond: perSecond(this.#prompt.rows, this.#prompt.ms),
+      completionTokensPerSecond: perSecond(Math.max(this.tokens.length - 1, 0), completionMs),
+    };
+  }
+
+  facts(choices: readonly ChoiceFact[]): Facts {
+    const numSteps = this.#passes - this.#prompt.passes;
+    const { promptMs, completionMs } = this.timings();
+    return {
+      passes: this.#passes,
+      rows: this.#rows,
+      tokensPerPass: this.tokens.length / (1 + numSteps), // the prompt's passes count as the one that gave the first token
+      tokens: this.tokens,
+      ...(this.#guides.length === 0 ? {} : { guides: this.#guides }),
+      times: {
+        queueMs: this.#queueMs,
+        promptMs,
+        firstTokenMs: this.#firstTokenMs,
+        perPassMs: numSteps === 0 ? 0 : completionMs / numSteps,
+      },
+      choices,
+    };
+  }
+
+  /** The run's own time. */
+  #now(): number {
+    return this.#ownMs + (this.#resumedMs === undefined ? 0 : performance.now() - this.#resumedMs);
+  }
+}
+
+function perSecond(count: number, ms: number): number {
+  return count === 0 || ms === 0 ? 0 : (count * 1000) / ms;
+}

@@ -1,0 +1,32 @@
+import type { Message } from "../../chat/index.ts";
+import type { Tokenizer } from "../../tokenizer/index.ts";
+import type { DecodingModel } from "../model.ts";
+import { type ToyDistribution, ToySequence } from "./toy-sequence.ts";
+
+/** A {@link DecodingModel} over a toy distribution. `sequences` are those it gave out. */
+export function toyModel(
+  tokenizer: Tokenizer,
+  toy: Omit<ToyDistribution, "vocabSize">,
+): DecodingModel & { readonly sequences: ToySequence[]; readonly chat: NonNullable<DecodingModel["chat"]> } {
+  const sequences: ToySequence[] = [];
+  const { vocabSize } = tokenizer;
+  return {
+    hash: "toy",
+    vocabSize,
+    contextLength: toy.contextLength ?? 1024,
+    tokenizer,
+    sequences,
+    chat: {
+      /** `<bos>` once, then each message as its role's first letter, its text and "|"; the assistant's opening is "a". */
+      async render(messages: readonly Message[], { addGenerationPrompt }) {
+        const turns = messages.map(({ role, content }) => `${role[0]}${content}|`);
+        return `<bos>${turns.join("")}${addGenerationPrompt ? "a" : ""}`;
+      },
+    },
+    sequence() {
+      const sequence = new ToySequence({ ...toy, vocabSize });
+      sequences.push(sequence);
+      return sequence;
+    },
+  };
+}
