@@ -1,3 +1,5 @@
+export { Chat, type ChatEvent, type ChatOptions } from "./chat.ts";
+export { type EmbedOptions, type EmbedResult, embed } from "./embed.ts";
 export { type GenerateEvent, type GenerateResult, generate, generateText, type TokenLogprob } from "./generate.ts";
 export { describeRange, type Method, type MethodSpec, type Parameter } from "./method.ts";
 export type { ChatFormat, DecodingModel } from "./model.ts";
@@ -5,4 +7,5 @@ export type { GenerateOptions } from "./options.ts";
 export { encodePrompt, type Prompt } from "./prompt.ts";
 export type { Timings } from "./record.ts";
 export { registry } from "./registry.ts";
+export { type ScoreOptions, type ScoreResult, score } from "./score.ts";
 export type { FinishReason, StoppedBy } from "./stop.ts";
