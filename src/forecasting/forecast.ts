@@ -1,0 +1,361 @@
+import { availableParallelism } from "node:os";
+import { OptionError } from "../errors.ts";
+import { type BacktestPlan, type BacktestSeries, planOrigins } from "./backtest.ts";
+import { choose, ensembleMembers, type ModelScore, type ModelScores, reference, scoreTable } from "./choose.ts";
+import { type Combination, combinationName, forecasterOf, isShared, loadFitted, type ModelSpec, minimumLength } from "./combination.ts";
+import { type Calibration, calibrate } from "./conformal.ts";
+import { type LoadedTable, type LoadOptions, loadTable, type TableSource, type Understood } from "./data/index.ts";
+import { checkHorizon, checkLevels, type FittedSeries, FittedTable, type SeriesForecast } from "./fitted-table.ts";
+import type { Job, SeriesCalibration } from "./jobs.ts";
+import { seasonalScale } from "./metrics.ts";
+import { fillMissing, type MissingRule } from "./missing.ts";
+import { forecasters } from "./models/index.ts";
+import { checkParameters } from "./parameters.ts";
+import { canStartWorkers, createPool, type Pool } from "./pool.ts";
+import type { ParameterValues, Series } from "./types.ts";
+
+export interface BacktestOptions extends LoadOptions {
+  /** Steps ahead, >= 1. */
+  readonly horizon: number;
+  /** "auto": every model is tried. A name, or several to choose among. Seasonal naive is always scored beside them. */
+  readonly model?: string | readonly string[];
+  /** Parameters of a single named model. */
+  readonly parameters?: ParameterValues;
+  /** Percent; default 80 and 95. */
+  readonly levels?: readonly number[];
+  /** Origins per series at most, default 20, and steps between them, default a quarter of the horizon. */
+  readonly windows?: number;
+  readonly stride?: number;
+  /** Fit again at every origin instead of once at the first. Default false. */
+  readonly refit?: boolean;
+  /** How holes of a history are filled before fitting; default "interpolate". */
+  readonly missing?: MissingRule;
+  /** Workers; default: the machine's cores where there are 64 series and more, otherwise none. */
+  readonly workers?: number;
+  readonly onProgress?: (progress: Progress) => void;
+}
+
+export interface Progress {
+  readonly stage: "reading" | "backtest" | "intervals" | "fitting";
+  /** Model at work, where there is one. */
+  readonly model?: string;
+  readonly done: number;
+  /** Undefined while it isn't known (standard input). */
+  readonly total?: number;
+}
+
+/** How often an interval met the value, counted on the later windows of the backtest; parts of 1. */
+export interface CoverageFact {
+  readonly level: number;
+  readonly pooled: number;
+  readonly worstStep: { readonly step: number; readonly coverage: number };
+  /** Mean over the tenth of the series that are covered least. */
+  readonly worstTenthOfSeries: number;
+  readonly values: number;
+}
+
+export interface BacktestResult {
+  readonly understood: Understood;
+  readonly chosen: { readonly model: string; readonly because: string; readonly table: readonly ModelScore[] };
+  /** Empty where no series has windows enough. */
+  readonly coverage: readonly CoverageFact[];
+  /** Things to know about these numbers, as sentences. */
+  readonly notes: readonly string[];
+}
+
+export interface ForecastResult extends BacktestResult {
+  readonly forecasts: readonly SeriesForecast[];
+  /** The series as read, for pictures. */
+  readonly series: readonly Series[];
+  /** The fitted models: forecast again, update, save. */
+  readonly fitted: FittedTable;
+}
+
+/** Reads a table, tries the models on its past and says which is best. */
+export async function backtest(source: TableSource, options: BacktestOptions): Promise<BacktestResult> {
+  checkOptions(options);
+  const table = await read(source, options);
+  await using pool = openPool(table, options);
+  return (await evaluate(table, options, pool)).result;
+}
+
+/**
+ * Reads a table, chooses a model by backtest, fits it to every series and forecasts.
+ *
+ * @example
+ * const { forecasts } = await forecast("sales.csv", { horizon: 28 });
+ * @throws FormatError for a table that can't be understood, OptionError for an option that is unknown or out of range
+ */
+export async function forecast(source: TableSource, options: BacktestOptions): Promise<ForecastResult> {
+  checkOptions(options);
+  const levels = options.levels ?? defaultLevels;
+  const table = await read(source, options);
+  await using pool = openPool(table, options);
+  const { result, chosen, calibrations } = await evaluate(table, options, pool);
+  const { fitted, notes: fitNotes } = await fitAll(table, chosen, calibrations, options, pool);
+  const forecasts = fitted.forecast(options.horizon, levels);
+  const notes = [...result.notes, ...fitNotes];
+  const bare = forecasts.filter(({ intervals }) => levels.some((level) => intervals[level] === undefined)).map(({ series }) => series);
+  if (bare.length > 0) notes.push(`no intervals for ${shorten(bare)}: too short for a backtest, and the model has none of its own`);
+  return { ...result, notes, forecasts, series: table.series, fitted };
+}
+
+const defaultLevels: readonly number[] = [80, 95];
+
+function checkOptions(options: BacktestOptions): void {
+  checkHorizon(options.horizon);
+  checkLevels(options.levels ?? defaultLevels);
+  for (const name of ["windows", "stride"] as const) checkInteger(name, options[name], 1);
+  checkInteger("workers", options.workers, 0);
+  candidatesOf(options);
+}
+
+function checkInteger(option: string, value: number | undefined, least: number): void {
+  if (value !== undefined && !(Number.isSafeInteger(value) && value >= least))
+    throw new OptionError(option, `must be an integer >= ${least}, got ${value}`);
+}
+
+function read(source: TableSource, options: BacktestOptions): Promise<LoadedTable> {
+  const { onProgress } = options;
+  return loadTable(source, {
+    ...options,
+    ...(onProgress && { onBytes: (done, total) => onProgress({ stage: "reading", done, ...(total !== undefined && { total }) }) }),
+  });
+}
+
+function openPool(table: LoadedTable, options: BacktestOptions): Pool {
+  const wanted = options.workers ?? (canStartWorkers && table.series.length >= 64 ? availableParallelism() : 0);
+  return createPool(wanted);
+}
+
+/** The models to try, by the option; the first is the reference. */
+function candidatesOf({ model = "auto", parameters = {} }: BacktestOptions): readonly Combination[] {
+  const names = typeof model === "string" ? (model === "auto" ? Object.keys(forecasters) : [model]) : model;
+  if (names.length === 0) throw new OptionError("model", "names no model");
+  if (Object.keys(parameters).length > 0 && (names.length !== 1 || model === "auto"))
+    throw new OptionError("parameters", "are taken with a single named model only");
+  const specs = names.map((name): ModelSpec => {
+    const forecaster = forecasterOf(name);
+    if (forecaster === undefined) throw new OptionError("model", `"${name}" is not one of auto, ${Object.keys(forecasters).join(", ")}`);
+    checkParameters(forecaster, parameters);
+    return { name, parameters };
+  });
+  const rest = specs.filter(({ name }) => name !== reference);
+  const first = specs.find(({ name }) => name === reference) ?? { name: reference, parameters: {} };
+  return [first, ...rest].map((spec) => [spec]);
+}
+
+interface Evaluation {
+  readonly result: BacktestResult;
+  readonly chosen: Combination;
+  /** Per series; undefined where nothing is known about its errors. */
+  readonly calibrations: readonly (Calibration | undefined)[];
+}
+
+async function evaluate(table: LoadedTable, options: BacktestOptions, pool: Pool): Promise<Evaluation> {
+  const { horizon, levels = defaultLevels } = options;
+  const series = table.series.map(({ values, seasonalPeriod }): BacktestSeries => ({ values, seasonalPeriod }));
+  const windows = {
+    ...(options.windows !== undefined && { windows: options.windows }),
+    ...(options.stride !== undefined && { stride: options.stride }),
+  };
+  const origins = series.map(({ values, seasonalPeriod }) => planOrigins(values.length, horizon, seasonalPeriod, windows));
+  const plan: BacktestPlan = { horizon, origins, refit: options.refit ?? false, missing: options.missing ?? "interpolate" };
+  const notes: string[] = [];
+  const short = origins.filter((list) => list.length === 0).length;
+  if (short > 0)
+    notes.push(
+      `${short} of ${series.length} series ${short === 1 ? "is" : "are"} too short to hold back ${horizon} steps; the backtest is of the others`,
+    );
+
+  const candidates = candidatesOf(options);
+  const scores = new Map<string, ModelScores>();
+  const score = async (combination: Combination) => {
+    const parts = await overSeries(series, plan, combination, pool, options, "backtest", (some, its) => ({
+      kind: "score",
+      combination,
+      series: some,
+      plan: its,
+    }));
+    scores.set(combinationName(combination), parts);
+  };
+  for (const candidate of candidates) await score(candidate);
+  const asked = options.model ?? "auto";
+  let average: Combination | undefined;
+  if (typeof asked !== "string" || asked === "auto") {
+    average = ensembleMembers(scoreTable(scores), candidates);
+    if (average !== undefined) await score(average);
+  }
+  const rows = scoreTable(scores);
+  const decision = decide(asked, rows, average);
+  const chosen = [...candidates, ...(average === undefined ? [] : [average])].find(
+    (candidate) => combinationName(candidate) === decision.model,
+  )!;
+
+  const errors = await overSeries(series, plan, chosen, pool, options, "intervals", (some, its) => ({
+    kind: "calibrate",
+    combination: chosen,
+    series: some,
+    plan: its,
+    levels,
+  }));
+  const calibrations = withPooled(errors, table.series);
+  const pooled = calibrations.filter((one) => one?.source === "pooled").length;
+  if (pooled > 0 && series.length > 1) notes.push(`intervals of ${pooled} short series are made from the errors of all series`);
+  const result = {
+    understood: table.understood,
+    chosen: { ...decision, table: rows },
+    coverage: coverageOf(errors, levels, horizon),
+    notes,
+  };
+  return { result, chosen, calibrations };
+}
+
+function decide(
+  asked: string | readonly string[],
+  rows: readonly ModelScore[],
+  average: Combination | undefined,
+): { model: string; because: string } {
+  if (typeof asked === "string" && asked !== "auto") {
+    const row = rows.find(({ model }) => model === asked);
+    const isWorse = row !== undefined && row.skill < 0;
+    return {
+      model: asked,
+      because: isWorse
+        ? `named by the option, although seasonal naive is ${(-100 * row.skill).toFixed(1)} % better`
+        : "named by the option",
+    };
+  }
+  if (rows.length === 0) return { model: reference, because: "no series is long enough for a backtest" };
+  const name = average === undefined ? undefined : combinationName(average);
+  return choose(rows, (model) => model === name);
+}
+
+/** Runs one job per chunk of the series; a model that is fitted to all series together gets them in one. */
+async function overSeries<K extends "score" | "calibrate">(
+  series: readonly BacktestSeries[],
+  plan: BacktestPlan,
+  combination: Combination,
+  pool: Pool,
+  options: BacktestOptions,
+  stage: Progress["stage"],
+  jobOf: (series: readonly BacktestSeries[], plan: BacktestPlan) => Extract<Job, { kind: K }>,
+) {
+  const size = isShared(combination) ? series.length : chunkSize(series.length, pool);
+  const starts = Array.from({ length: Math.ceil(series.length / size) }, (_, index) => index * size);
+  let done = 0;
+  const parts = await Promise.all(
+    starts.map(async (start) => {
+      const its = { ...plan, origins: plan.origins.slice(start, start + size) };
+      const part = await pool.run(jobOf(series.slice(start, start + size), its), options.signal);
+      done += Math.min(size, series.length - start);
+      options.onProgress?.({ stage, model: combinationName(combination), done, total: series.length });
+      return part;
+    }),
+  );
+  return parts.flat() as unknown as K extends "score" ? ModelScores : readonly SeriesCalibration[];
+}
+
+/** Small enough to balance the workers and to show progress, large enough to pay for the message. */
+function chunkSize(count: number, pool: Pool): number {
+  return pool.size === 0 ? Math.min(8, count) : Math.max(1, Math.min(64, Math.ceil(count / (4 * pool.size))));
+}
+
+/** A series without windows enough of its own borrows the errors of all, in units of its scale. */
+function withPooled(errors: readonly SeriesCalibration[], series: readonly Series[]): readonly (Calibration | undefined)[] {
+  const scaled = errors.flatMap((one) => one.scaled);
+  const pooled = scaled.length > 0 ? calibrate(scaled.slice(0, 2000), "pooled") : undefined;
+  return errors.map(({ calibration }, index) => {
+    if (calibration !== undefined || pooled === undefined) return calibration;
+    const { values, seasonalPeriod } = series[index]!;
+    const scale = seasonalScale(values, seasonalPeriod);
+    return scale > 0 ? { ...pooled, sizes: pooled.sizes.map((size) => size * scale) } : undefined;
+  });
+}
+
+function coverageOf(errors: readonly SeriesCalibration[], levels: readonly number[], horizon: number): readonly CoverageFact[] {
+  return levels.flatMap((level, position): CoverageFact[] => {
+    let [total, hits] = [0, 0];
+    const bySteps = new Float64Array(horizon);
+    const counts = new Float64Array(horizon);
+    const bySeries: number[] = [];
+    for (const one of errors) {
+      const [own, ownHits] = [sum(one.counts), sum(one.hits[position]!)];
+      if (own === 0) continue;
+      total += own;
+      hits += ownHits;
+      bySeries.push(ownHits / own);
+      for (let step = 0; step < horizon; step++) {
+        counts[step]! += one.counts[step]!;
+        bySteps[step]! += one.hits[position]![step]!;
+      }
+    }
+    if (total === 0) return [];
+    const shares = Array.from(bySteps, (value, step) => ({ step: step + 1, coverage: counts[step]! > 0 ? value / counts[step]! : 1 }));
+    const worstStep = shares.reduce((worst, one) => (one.coverage < worst.coverage ? one : worst));
+    bySeries.sort((a, b) => a - b);
+    const tenth = bySeries.slice(0, Math.max(1, Math.ceil(bySeries.length / 10)));
+    return [{ level, pooled: hits / total, worstStep, worstTenthOfSeries: sum(tenth) / tenth.length, values: total }];
+  });
+}
+
+function sum(values: Iterable<number>): number {
+  let total = 0;
+  for (const value of values) total += value;
+  return total;
+}
+
+/** Fits the chosen model to whole series; one too short for it is forecast by its last value, which is said. */
+async function fitAll(
+  table: LoadedTable,
+  chosen: Combination,
+  calibrations: readonly (Calibration | undefined)[],
+  options: BacktestOptions,
+  pool: Pool,
+) {
+  const { horizon, missing = "interpolate" } = options;
+  const isLong = ({ values, seasonalPeriod }: Series) => values.length >= minimumLength(chosen, seasonalPeriod, horizon);
+  const groups = [
+    { combination: chosen, series: table.series.filter(isLong) },
+    { combination: [{ name: "naive", parameters: {} }] as Combination, series: table.series.filter((one) => !isLong(one)) },
+  ];
+  const fitted = new Map<Series, FittedSeries>();
+  const calibrationOf = new Map(table.series.map((one, index) => [one, calibrations[index]]));
+  for (const { combination, series } of groups) {
+    const size = isShared(combination) ? series.length : chunkSize(series.length, pool);
+    for (let start = 0; start < series.length; start += size * Math.max(1, pool.size)) {
+      const batch = Array.from({ length: Math.max(1, pool.size) }, (_, index) =>
+        series.slice(start + index * size, start + (index + 1) * size),
+      ).filter((some) => some.length > 0);
+      const saved = await Promise.all(
+        batch.map((some) => {
+          const histories = some.map(({ values, seasonalPeriod }) => ({ values: fillMissing(values, missing), seasonalPeriod }));
+          return pool.run({ kind: "fit", combination, histories, horizon }, options.signal);
+        }),
+      );
+      saved.flat().forEach((one, index) => {
+        const its = batch.flat()[index]!;
+        const calibration = calibrationOf.get(its);
+        fitted.set(its, {
+          ...{ id: its.id, time: its.time, end: its.values.length, seasonalPeriod: its.seasonalPeriod, fitted: loadFitted(one) },
+          ...(calibration && { calibration }),
+        });
+      });
+      options.onProgress?.({ stage: "fitting", model: combinationName(combination), done: fitted.size, total: table.series.length });
+    }
+  }
+  const short = groups[1]!.series.map(({ id }) => id);
+  const notes = short.length === 0 ? [] : [`too short for ${combinationName(chosen)}, forecast by the last value: ${shorten(short)}`];
+  return {
+    fitted: new FittedTable(
+      combinationName(chosen),
+      table.series.map((one) => fitted.get(one)!),
+      missing,
+    ),
+    notes,
+  };
+}
+
+function shorten(names: readonly string[]): string {
+  return names.length > 5 ? `${names.slice(0, 5).join(", ")} and ${names.length - 5} more` : names.join(", ");
+}
