@@ -40,7 +40,7 @@ export function fittedModel<P extends Schema, S extends Schema>(
   state: Fields<S>,
   training?: NonNullable<FittedForecaster["training"]>,
 ): FittedForecaster {
-  return {
+  const fitted: FittedForecaster = {
     model: method.name,
     description: method.describe(parameters),
     parameters: method.show?.(parameters) ?? shown(parameters),
@@ -48,7 +48,7 @@ export function fittedModel<P extends Schema, S extends Schema>(
     forecast: (horizon, options = {}) => forecastOf(horizon, options.quantiles, () => method.predict(parameters, state, horizon)),
     update(values) {
       checkFinite(`${method.name}: update`, values);
-      return values.length === 0 ? this : fittedModel(method, parameters, method.advance(parameters, state, values));
+      return values.length === 0 ? fitted : fittedModel(method, parameters, method.advance(parameters, state, values));
     },
     apply(history) {
       checkHistory(method.name, history, 1);
@@ -60,6 +60,7 @@ export function fittedModel<P extends Schema, S extends Schema>(
       state: { parameters: toJson(method.parameters, parameters), state: toJson(method.state, state) },
     }),
   };
+  return fitted;
 }
 
 export function loadFitted<P extends Schema, S extends Schema>(method: Method<P, S>, saved: SavedForecaster): FittedForecaster {
