@@ -2,7 +2,7 @@ import { isUtf8 } from "node:buffer";
 import { createHash } from "node:crypto";
 import { FormatError } from "../errors.ts";
 import { metadataTypeById, metadataTypes, removedTensorTypes, type TensorType, tensorTypeById, tensorTypes } from "./gguf-types.ts";
-import { HeaderCursor } from "./header-cursor.ts";
+import { HeaderCursor, maxHeaderBytes } from "./header-cursor.ts";
 import { Metadata, type MetadataValue, type NumberType, numberArrays } from "./metadata.ts";
 import { asBytes, OpenFile } from "./open-file.ts";
 
@@ -252,8 +252,8 @@ function readArray(cursor: HeaderCursor, key: string): MetadataValue {
   if (of === "array") throw cursor.error(`${quote(key)} is an array of arrays, which ggml does not read either`, cursor.position - 4);
   const count = cursor.uint64(`the length of ${quote(key)}`, cursor.sizeBytes);
   const bytes = count * (of === "string" ? 8 : metadataTypes[of].bytes);
-  if (bytes > cursor.sizeBytes - cursor.position) {
-    throw cursor.error(`${quote(key)} has ${count} values, more than the file has room for`, cursor.position - 8);
+  if (bytes > Math.min(cursor.sizeBytes, maxHeaderBytes) - cursor.position) {
+    throw cursor.error(`${quote(key)} has ${count} values, more than a header has room for`, cursor.position - 8);
   }
   if (of === "string") return { type: "array", of, value: cursor.strings(count, quote(key)) };
   const at = cursor.skip(bytes, quote(key));
