@@ -4,4 +4,13 @@ export { type TensorType, type TensorTypeLayout, tensorBytes, tensorTypeById, te
 export { type GgufToWrite, headerOnlyBytes, headerOnlyCopy, type TensorToWrite, writeGguf } from "./gguf-writer.ts";
 export { Weights } from "./load.ts";
 export { Metadata, type MetadataValue, type NumberArray, StringArray } from "./metadata.ts";
+export {
+  openSafetensors,
+  SafetensorsFile,
+  type SafetensorsInfo,
+  type SafetensorsToWrite,
+  type SafetensorsType,
+  safetensorsTypes,
+  writeSafetensors,
+} from "./safetensors.ts";
 export { checkVocabulary, type VocabularyFacts } from "./vocabulary-check.ts";
