@@ -17,7 +17,7 @@ const wanted = {
     ggml_sum ggml_sum_rows ggml_mean ggml_argmax ggml_repeat_4d ggml_concat ggml_norm ggml_rms_norm ggml_l2_norm ggml_mul_mat ggml_out_prod
     ggml_scale_bias ggml_cpy ggml_cast ggml_cont_4d ggml_reshape_4d ggml_view_4d ggml_permute ggml_get_rows ggml_set_rows
     ggml_soft_max_ext ggml_rope_ext ggml_rope_ext_back ggml_clamp ggml_flash_attn_ext ggml_prec_set_acc ggml_top_k
-    ggml_swiglu_split ggml_geglu_split ggml_reglu_split ggml_cumsum ggml_im2col ggml_pad
+    ggml_swiglu_split ggml_geglu_split ggml_reglu_split ggml_cumsum ggml_im2col ggml_pad ggml_pad_ext ggml_get_rows_back
     ggml_gallocr_new ggml_gallocr_free ggml_gallocr_alloc_graph ggml_gallocr_get_buffer_size
     ggml_backend_buft_name ggml_backend_buft_alloc_buffer ggml_backend_buft_get_alignment ggml_backend_buft_get_alloc_size
     ggml_backend_buft_is_host ggml_backend_buffer_free ggml_backend_buffer_get_base ggml_backend_buffer_get_size

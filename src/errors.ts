@@ -24,7 +24,7 @@ export abstract class ChainruleError extends Error {
   }
 }
 
-/** A tensor has another shape than an operation or a model needs. Shapes are written outermost axis first. */
+/** A tensor has another shape or type than an operation or a model needs. Shapes are written outermost axis first. */
 export class ShapeError extends ChainruleError {
   readonly code = "SHAPE";
   readonly operation: string;
@@ -33,7 +33,7 @@ export class ShapeError extends ChainruleError {
   readonly actual: string;
   constructor(operation: string, facts: { tensor: string; expected: string; actual: readonly number[] | string }) {
     const actual = typeof facts.actual === "string" ? facts.actual : `[${facts.actual.join(", ")}]`;
-    super(`${operation}: ${facts.tensor} has shape ${actual}, expected ${facts.expected}`);
+    super(`${operation}: ${facts.tensor} ${actual.startsWith("[") ? "has shape" : "is"} ${actual}, expected ${facts.expected}`);
     this.operation = operation;
     this.tensor = facts.tensor;
     this.expected = facts.expected;

@@ -8,5 +8,5 @@ export { liveOwnerCount, Owner } from "./owner.ts";
 export { pin } from "./pin.ts";
 export type { Memory, Pointer, TensorPointer } from "./pointer.ts";
 export type { Batch, ContextParams, ModelParams } from "./structs.ts";
-export { dataField, readTensorHeader } from "./structs.ts";
+export { dataField, readTensorHeader, typeTraitsToFloat } from "./structs.ts";
 export { type DType, dtypeById, typeIds } from "./types.ts";

@@ -99,6 +99,8 @@ export const signatures = {
   ggml_cumsum: ["base", "void *", ["void *", "void *"]],
   ggml_im2col: ["base", "void *", ["void *", "void *", "void *", "int", "int", "int", "int", "int", "int", "bool", "int"]],
   ggml_pad: ["base", "void *", ["void *", "void *", "int", "int", "int", "int"]],
+  ggml_pad_ext: ["base", "void *", ["void *", "void *", "int", "int", "int", "int", "int", "int", "int", "int"]],
+  ggml_get_rows_back: ["base", "void *", ["void *", "void *", "void *", "void *"]],
   ggml_gallocr_new: ["base", "void *", ["void *"]],
   ggml_gallocr_free: ["base", "void", ["void *"]],
   ggml_gallocr_alloc_graph: ["base", "bool", ["void *", "void *"]],
@@ -365,6 +367,24 @@ export interface NativeFunctions {
     dst_type: number,
   ): Pointer<"ggml_tensor">;
   ggml_pad(ctx: Pointer<"ggml_context">, a: Pointer<"ggml_tensor">, p0: number, p1: number, p2: number, p3: number): Pointer<"ggml_tensor">;
+  ggml_pad_ext(
+    ctx: Pointer<"ggml_context">,
+    a: Pointer<"ggml_tensor">,
+    lp0: number,
+    rp0: number,
+    lp1: number,
+    rp1: number,
+    lp2: number,
+    rp2: number,
+    lp3: number,
+    rp3: number,
+  ): Pointer<"ggml_tensor">;
+  ggml_get_rows_back(
+    ctx: Pointer<"ggml_context">,
+    a: Pointer<"ggml_tensor">,
+    b: Pointer<"ggml_tensor">,
+    c: Pointer<"ggml_tensor">,
+  ): Pointer<"ggml_tensor">;
   ggml_gallocr_new(buft: Pointer<"ggml_backend_buffer_type">): Pointer<"ggml_gallocr">;
   ggml_gallocr_free(galloc: Pointer<"ggml_gallocr">): void;
   ggml_gallocr_alloc_graph(galloc: Pointer<"ggml_gallocr">, graph: Pointer<"ggml_cgraph">): boolean;

@@ -75,6 +75,11 @@ const lowerings: { [N in Exclude<OperationName, "leaf" | "input">]: Lower<N> } =
     }
     return native.ggml_mul_mat(context.reserve(), weight!, a!);
   },
+  outer: ({ native, context }, _x, [a, b]) => native.ggml_out_prod(context.reserve(), a!, b!),
+  scatterAdd: ({ native, context }, x, [rows, ids]) => {
+    const shapeOnly = context.tensor("f32", toNe(x.shape).slice(0, 2));
+    return native.ggml_get_rows_back(context.reserve(), rows!, ids!, shapeOnly);
+  },
   gather: ({ native, context }, _x, [table, ids]) => native.ggml_get_rows(context.reserve(), table!, ids!),
   setRows: ({ native, context }, _x, [cache, rows, indices]) => native.ggml_set_rows(context.reserve(), cache!, rows!, indices!),
   rmsNorm: norm("rmsNorm"),
@@ -83,7 +88,8 @@ const lowerings: { [N in Exclude<OperationName, "leaf" | "input">]: Lower<N> } =
   rope: ({ native, context }, x, [a, positions, factors]) => {
     const r = x.attributes;
     const mode = r.pairs === "halves" ? 2 : 0;
-    return native.ggml_rope_ext(
+    const rope = r.transposed ? native.ggml_rope_ext_back : native.ggml_rope_ext;
+    return rope(
       context.reserve(),
       a!,
       positions!,
@@ -147,6 +153,14 @@ const lowerings: { [N in Exclude<OperationName, "leaf" | "input">]: Lower<N> } =
   },
   contiguous: ({ native, context }, x, [a]) => native.ggml_cont_4d(context.reserve(), a!, ...toNe(x.shape)),
   concat: ({ native, context }, x, [a, b]) => native.ggml_concat(context.reserve(), a!, b!, x.shape.length - 1 - x.attributes.axis),
+  pad: ({ native, context }, x, [a]) => {
+    const { axis, before } = x.attributes;
+    const dimension = x.shape.length - 1 - axis;
+    const lengths = [0, 0, 0, 0, 0, 0, 0, 0] as [number, number, number, number, number, number, number, number];
+    lengths[2 * dimension] = before;
+    lengths[2 * dimension + 1] = x.shape[axis]! - before - x.inputs[0]!.shape[axis]!;
+    return native.ggml_pad_ext(context.reserve(), a!, ...lengths);
+  },
   expand: ({ native, context }, x, [a]) => native.ggml_repeat_4d(context.reserve(), a!, ...toNe(x.shape)),
   sumLast: ({ native, context }, _x, [a]) => native.ggml_sum_rows(context.reserve(), a!),
   cumsum: ({ native, context }, _x, [a]) => native.ggml_cumsum(context.reserve(), a!),

@@ -1,12 +1,21 @@
 import { ShapeError } from "../errors.ts";
 import type { DType } from "../ggml/index.ts";
-import { broadcasts, checkShape, elementCount, type Shape, sameShape } from "./shape.ts";
+import { broadcasts, elementCount, type Shape, sameShape } from "./shape.ts";
 import { node, type OperationName, type RopeAttributes, type Storage, type Tensor, type UnaryName } from "./tensor.ts";
 
 // Legend: B any leading axes, T rows, H heads, K kv heads, D head dim, C hidden, V vocabulary, S streams, R rows per stream.
 // Every function checks shapes and types, so that what reaches ggml never fails a native check.
 
-const floats: ReadonlySet<DType> = new Set(["f32", "f16", "bf16"]);
+/** Types whose elements stand alone; all others are quantized in blocks along the last axis, or no type of ours. */
+const plainTypes: readonly DType[] = ["f32", "f16", "bf16", "i32", "i64"];
+const floats: readonly DType[] = ["f32", "f16", "bf16"];
+/** Quantized types for which there is a product with f32 rows. */
+const quantized: readonly DType[] = [
+  ...(["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k"] as const),
+  ...(["iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s", "iq4_nl", "iq4_xs"] as const),
+  ...(["tq1_0", "tq2_0", "mxfp4", "nvfp4", "q1_0", "q2_0"] as const),
+];
+const weightTypes: readonly DType[] = [...floats, ...quantized];
 
 function expectType(operation: string, what: string, tensor: Tensor, ...types: DType[]): void {
   if (!types.includes(tensor.dtype)) {
@@ -30,19 +39,17 @@ function expectReadable(operation: string, what: string, tensor: Tensor): void {
 
 /** A weight or a cache. */
 export function leaf(storage: Storage): Tensor {
-  return node("leaf", [], { storage }, checkShape("leaf", storage.shape), storage.dtype);
+  return node("leaf", [], { storage }, storage.shape, storage.dtype);
 }
 
 /** Data given anew at each run, by name. */
 export function input(name: string, dtype: "f32" | "f16" | "i32" | "i64", shape: Shape): Tensor {
-  return node("input", [], { name }, checkShape("input", shape), dtype);
+  return node("input", [], { name }, shape, dtype);
 }
 
 function binary(op: "add" | "sub" | "mul" | "div", a: Tensor, b: Tensor): Tensor {
   expectType(op, "the first operand", a, "f32");
   expectType(op, "the second operand", b, "f32");
-  expectReadable(op, "the first operand", a);
-  expectReadable(op, "the second operand", b);
   expectShape(op, "the second operand", b, `one that stretches to [${a.shape.join(", ")}]`, broadcasts(b.shape, a.shape));
   return node(op, [contiguous(a), contiguous(b)], {}, a.shape);
 }
@@ -68,6 +75,7 @@ export function affine(x: Tensor, scale: number, bias = 0): Tensor {
 /** Values outside [min, max] become the nearer end. */
 export function clamp(x: Tensor, min: number, max: number): Tensor {
   expectType("clamp", "the operand", x, "f32");
+  if (!(min <= max)) throw new RangeError(`clamp: min must be <= max, got ${min} and ${max}`);
   return node("clamp", [contiguous(x)], { min, max }, x.shape);
 }
 
@@ -91,18 +99,35 @@ export function linear(x: Tensor, weight: Tensor): Tensor {
   const inner = weight.shape.at(-1)!;
   const outer = weight.shape.length > 1 ? weight.shape.at(-2)! : 1;
   expectShape("linear", nameOf(weight), weight, `[..., N, ${x.shape.at(-1)}]`, weight.shape.length >= 2 && inner === x.shape.at(-1));
-  const batch = x.shape.slice(0, -2);
-  const weightBatch = weight.shape.slice(0, -2);
-  const shift = batch.length - weightBatch.length;
-  expectShape(
-    "linear",
-    nameOf(weight),
-    weight,
-    `leading axes that divide [${batch.join(", ")}]`,
-    shift >= 0 && weightBatch.every((length, axis) => batch[axis + shift]! % length === 0),
-  );
-  if (weight.op !== "leaf") expectType("linear", "a computed weight", weight, "f32", "f16");
+  expectGroups("linear", nameOf(weight), weight, weight.shape.slice(0, -2), x.shape.slice(0, -2));
+  expectType("linear", nameOf(weight), weight, ...weightTypes);
   return node("linear", [contiguous(x), unitRows(weight)], {}, [...x.shape.slice(0, -1), outer]);
+}
+
+/**
+ * Σ over n of the products of the n-th rows: what {@link linear} is to its weight and input, this is to their gradients.
+ *
+ * @param a  [B', N, C] f32, f16 or quantized; the axes of B' equal to those of B or dividing them (equal if not f32)
+ * @param b  [B, N, T] f32
+ * @returns [B, T, C] f32, `y[t, c] = Σ_n b[n, t] a[n, c]`
+ */
+export function outer(a: Tensor, b: Tensor): Tensor {
+  expectType("outer", "the first operand", a, "f32", "f16", ...quantized);
+  expectType("outer", "the second operand", b, "f32");
+  expectReadable("outer", "the first operand", a);
+  const [batch, length, columns] = [b.shape.slice(0, -2), b.shape.at(-2), b.shape.at(-1)];
+  expectShape("outer", "the second operand", b, "[..., N, T]", b.shape.length >= 2);
+  expectShape("outer", "the first operand", a, `[..., ${length}, C]`, a.shape.length >= 2 && a.shape.at(-2) === length);
+  const aBatch = a.shape.slice(0, -2);
+  if (a.dtype === "f32") expectGroups("outer", "the first operand", a, aBatch, batch);
+  else expectShape("outer", "the first operand", a, `[${[...batch, length].join(", ")}, C]`, sameShape(aBatch, batch));
+  return node("outer", [unitRows(a), contiguous(b)], {}, [...batch, columns!, a.shape.at(-1)!]);
+}
+
+function expectGroups(operation: string, what: string, tensor: Tensor, groups: Shape, batch: Shape): void {
+  const shift = batch.length - groups.length;
+  const divide = shift >= 0 && groups.every((length, axis) => batch[axis + shift]! % length === 0);
+  expectShape(operation, what, tensor, `leading axes that divide [${batch.join(", ")}]`, divide);
 }
 
 const nameOf = (tensor: Tensor): string =>
@@ -111,10 +136,20 @@ const nameOf = (tensor: Tensor): string =>
 /** Rows of a table by index: [V, C], ids [T] i32 -> [T, C] f32. Indices are data: the caller checks their range. */
 export function gather(table: Tensor, ids: Tensor): Tensor {
   expectType("gather", "the indices", ids, "i32");
+  expectType("gather", "the table", table, ...weightTypes);
   expectReadable("gather", "the table", table);
   expectShape("gather", "the table", table, "[V, C]", table.shape.length === 2);
   expectShape("gather", "the indices", ids, "[T]", ids.shape.length === 1);
-  return node("gather", [table, ids], {}, [ids.shape[0]!, table.shape[1]!]);
+  return node("gather", [unitRows(table), ids], {}, [ids.shape[0]!, table.shape[1]!]);
+}
+
+/** The other way round: row v of the result is the sum of the rows whose index is v. [T, C] f32, ids [T] i32 < numRows -> [numRows, C] */
+export function scatterAdd(rows: Tensor, ids: Tensor, numRows: number): Tensor {
+  expectType("scatterAdd", "the rows", rows, "f32");
+  expectType("scatterAdd", "the indices", ids, "i32");
+  expectShape("scatterAdd", "the rows", rows, "[T, C]", rows.shape.length === 2);
+  expectShape("scatterAdd", "the indices", ids, `[${rows.shape[0]}]`, ids.shape.length === 1 && ids.shape[0] === rows.shape[0]);
+  return node("scatterAdd", [contiguous(rows), contiguous(ids)], {}, [numRows, rows.shape[1]!]);
 }
 
 /**
@@ -125,6 +160,14 @@ export function gather(table: Tensor, ids: Tensor): Tensor {
  * @param indices  [T] i64, distinct rows of the cache but for the scratch one
  */
 export function setRows(cache: Tensor, rows: Tensor, indices: Tensor): Tensor {
+  if (cache.op !== "leaf" && cache.op !== "setRows") {
+    throw new ShapeError("setRows", {
+      tensor: "the cache",
+      expected: "a leaf, or what setRows returned",
+      actual: `the result of ${cache.op}`,
+    });
+  }
+  expectType("setRows", "the cache", cache, "f16", "f32");
   expectType("setRows", "the rows", rows, "f32");
   expectType("setRows", "the indices", indices, "i64");
   expectShape(
@@ -140,7 +183,7 @@ export function setRows(cache: Tensor, rows: Tensor, indices: Tensor): Tensor {
 
 function norm(op: "rmsNorm" | "layerNorm" | "l2Norm", x: Tensor, eps: number): Tensor {
   expectType(op, "the operand", x, "f32");
-  if (!(eps >= 0)) throw new RangeError(`${op}: eps must be >= 0, got ${eps}`);
+  if (!(eps >= 0 && eps < Number.POSITIVE_INFINITY)) throw new RangeError(`${op}: eps must be >= 0, got ${eps}`);
   return node(op, [contiguous(x)], { eps }, x.shape);
 }
 
@@ -160,6 +203,9 @@ export const l2Norm = (x: Tensor, eps: number): Tensor => norm("l2Norm", x, eps)
  * @see Su et al. 2021, https://arxiv.org/abs/2104.09864
  */
 export function rope(x: Tensor, positions: Tensor, attributes: RopeAttributes, factors?: Tensor): Tensor {
+  const { originalContext, extrapolation } = attributes;
+  if (!Number.isInteger(originalContext) || originalContext < (extrapolation === 0 ? 0 : 1))
+    throw new RangeError(`rope: originalContext must be a whole number, and with extrapolation >= 1, got ${originalContext}`);
   expectType("rope", "the operand", x, "f32");
   expectType("rope", "the positions", positions, "i32");
   expectShape("rope", "the operand", x, "[T, H, D]", x.shape.length === 3);
@@ -193,7 +239,7 @@ export function softmax(x: Tensor, mask?: Tensor, scale = 1): Tensor {
       columns === x.shape.at(-1) && rows === x.shape.at(-2) && broadcasts(mask.shape, x.shape),
     );
   }
-  return node("softmax", mask === undefined ? [contiguous(x)] : [contiguous(x), mask], { scale }, x.shape);
+  return node("softmax", mask === undefined ? [contiguous(x)] : [contiguous(x), contiguous(mask)], { scale }, x.shape);
 }
 
 /**
@@ -270,8 +316,20 @@ export function window(
   shape: { streams: number; cells: number; heads: number; headDim: number; rowsPerStream: number },
 ): Tensor {
   const { streams, cells, heads, headDim, rowsPerStream } = shape;
+  if (cache.op !== "leaf" && cache.op !== "setRows") {
+    throw new ShapeError("window", {
+      tensor: "the cache",
+      expected: "a leaf, or what setRows returned",
+      actual: `the result of ${cache.op}`,
+    });
+  }
+  expectType("window", "the cache", cache, "f16", "f32");
   const fits =
-    cache.shape.length === 2 && heads * headDim === cache.shape[1] && cells <= rowsPerStream && streams * rowsPerStream <= cache.shape[0]!;
+    [streams, cells, heads, headDim, rowsPerStream].every((n) => Number.isSafeInteger(n) && n >= 1) &&
+    cache.shape.length === 2 &&
+    heads * headDim === cache.shape[1] &&
+    cells <= rowsPerStream &&
+    streams * rowsPerStream <= cache.shape[0]!;
   expectShape(
     "window",
     "the cache",
@@ -291,9 +349,9 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
     `${elementCount(shape)} elements for [${shape.join(", ")}]`,
     elementCount(x.shape) === elementCount(shape),
   );
-  expectReadable("reshape", "the operand", x);
+  expectType("reshape", "the operand", x, ...plainTypes);
   if (sameShape(x.shape, shape)) return x;
-  return node("reshape", [contiguous(x)], {}, checkShape("reshape", shape), x.dtype);
+  return node("reshape", [contiguous(x)], {}, shape, x.dtype);
 }
 
 /** Axes in another order, without a copy: result axis i is x's axis `axes[i]`. */
@@ -306,7 +364,7 @@ export function permute(x: Tensor, axes: readonly number[]): Tensor {
     `as many axes as [${axes.join(", ")}]`,
     order.length === x.shape.length && order.every((axis, index) => axis === index),
   );
-  expectReadable("permute", "the operand", x);
+  expectType("permute", "the operand", x, ...plainTypes);
   return node(
     "permute",
     [x],
@@ -316,13 +374,18 @@ export function permute(x: Tensor, axes: readonly number[]): Tensor {
   );
 }
 
-/** Elements [start, start + length) of one axis, without a copy. */
+/** Elements [start, start + length) of one axis, without a copy. Of a quantized weight: rows, not parts of rows. */
 export function narrow(x: Tensor, axis: number, start: number, length: number): Tensor {
   const size = x.shape[axis];
   const fits =
     size !== undefined && Number.isInteger(start) && Number.isInteger(length) && start >= 0 && length >= 1 && start + length <= size;
   expectShape("narrow", "the operand", x, `elements [${start}, ${start + length}) on axis ${axis}`, fits);
   expectReadable("narrow", "the operand", x);
+  if (axis === x.shape.length - 1) expectType("narrow", "the operand", x, ...plainTypes);
+  if (x.op === "permute") {
+    const { axes } = x.attributes; // ggml's views keep neighbours on the last axis neighbours in memory: take the part first
+    return permute(narrow(x.inputs[0]!, axes[axis]!, start, length), axes);
+  }
   return node(
     "narrow",
     [x],
@@ -357,7 +420,7 @@ export function concat(a: Tensor, b: Tensor, axis: number): Tensor {
     "the second operand",
     b,
     `[${a.shape.join(", ")}] but for axis ${axis}`,
-    a.shape.length === b.shape.length && axis < a.shape.length && a.shape.every((n, i) => i === axis || n === b.shape[i]),
+    a.shape.length === b.shape.length && a.shape[axis] !== undefined && a.shape.every((n, i) => i === axis || n === b.shape[i]),
   );
   return node(
     "concat",
@@ -367,11 +430,25 @@ export function concat(a: Tensor, b: Tensor, axis: number): Tensor {
   );
 }
 
+/** Zeros before and after the elements of one axis. */
+export function pad(x: Tensor, axis: number, before: number, after: number): Tensor {
+  expectType("pad", "the operand", x, "f32");
+  expectShape("pad", "the operand", x, `an axis ${axis}`, x.shape[axis] !== undefined);
+  if (![before, after].every((n) => Number.isInteger(n) && n >= 0 && n < 2 ** 31))
+    throw new RangeError(`pad: the lengths must be whole numbers >= 0, got ${before} and ${after}`);
+  return node(
+    "pad",
+    [contiguous(x)],
+    { axis, before },
+    x.shape.map((n, a) => (a === axis ? before + n + after : n)),
+  );
+}
+
 /** Stretches axes of length 1 by copying. */
 export function expand(x: Tensor, shape: Shape): Tensor {
   expectType("expand", "the operand", x, "f32");
   expectShape("expand", "the operand", x, `one that stretches to [${shape.join(", ")}]`, broadcasts(x.shape, shape));
-  return node("expand", [contiguous(x)], {}, checkShape("expand", shape));
+  return node("expand", [contiguous(x)], {}, shape);
 }
 
 /** Sum over the last axis, which stays with length 1. */
@@ -387,12 +464,11 @@ export function cumsum(x: Tensor): Tensor {
 }
 
 export function cast(x: Tensor, dtype: "f32" | "f16" | "bf16"): Tensor {
-  if (!floats.has(x.dtype)) expectType("cast", "the operand", x, "f32", "f16", "bf16");
-  expectReadable("cast", "the operand", x);
+  expectType("cast", "the operand", x, ...floats);
   return x.dtype === dtype ? x : node("cast", [contiguous(x)], {}, x.shape, dtype);
 }
 
-/** Index of the largest value of each row: [T, V] -> [T] i32, ties to the lowest. */
+/** Index of the largest value of each row: [T, V] -> [T] i32. Of equal ones it is the last on the CPU; devices differ. */
 export function argmax(x: Tensor): Tensor {
   expectType("argmax", "the operand", x, "f32");
   expectShape("argmax", "the operand", x, "[T, V]", x.shape.length === 2);

@@ -1,4 +1,4 @@
-import { OptionError, UnsupportedError } from "../errors.ts";
+import { OptionError, ShapeError, UnsupportedError } from "../errors.ts";
 import {
   alignUp,
   type BackendName,
@@ -6,6 +6,7 @@ import {
   type DeviceBuffer,
   dataField,
   type Graph,
+  type Memory,
   Owner,
   type Pointer,
   readTensorHeader,
@@ -15,8 +16,9 @@ import {
   viewMemory,
 } from "../ggml/index.ts";
 import { lower, maxHeadersPerNode, viewOperations } from "./lowering.ts";
+import { contiguous } from "./operations.ts";
 import { elementCount, toNe } from "./shape.ts";
-import type { Storage, Tensor } from "./tensor.ts";
+import type { Operation, Storage, Tensor } from "./tensor.ts";
 
 const elementBytes = { f32: 4, f16: 2, i32: 4, i64: 8 } as const;
 type ArrayOf = { f32: Float32Array; f16: Uint16Array; i32: Int32Array; i64: BigInt64Array };
@@ -26,6 +28,8 @@ export interface CompileOptions {
   readonly backend?: BackendName;
   /** Which weights the invariant backend multiplies one row per plane. Default none. */
   readonly rowWise?: (storage: Storage) => boolean;
+  /** Copy inputs to the device and outputs from it, as is always done where its memory can't be seen from here. Default: only there. */
+  readonly staging?: boolean;
 }
 
 interface Bound {
@@ -35,6 +39,14 @@ interface Bound {
   readonly bytes: number;
   isSet: boolean;
   array: ArrayOf[InputType] | undefined;
+}
+
+interface Result {
+  readonly tensor: Tensor;
+  readonly pointer: TensorPointer;
+  /** The output's memory, or with staging the last copy of it. */
+  array: Float32Array | Int32Array | undefined;
+  isCurrent: boolean;
 }
 
 /**
@@ -58,17 +70,26 @@ export class Program extends Owner {
   readonly #allocator: Pointer<"ggml_gallocr">;
   readonly #inputBuffer: DeviceBuffer | undefined;
   readonly #inputs: ReadonlyMap<string, Bound>;
-  readonly #outputs: ReadonlyMap<string, { tensor: Tensor; pointer: TensorPointer; array: Float32Array | Int32Array | undefined }>;
+  readonly #outputs: ReadonlyMap<string, Result>;
   readonly #windows: readonly { field: BigUint64Array; start: bigint; rowBytes: bigint }[];
+  readonly #lastWindowRow: number;
+  readonly #staging: boolean;
   #windowRow = 0;
   #running = false;
+  #releasePending = false;
 
   /**
-   * Lowers the graph that `outputs` depend on, asks the device for every node, and lays out its memory.
-   * @throws UnsupportedError naming the operation and the device
+   * Lowers the graph that `outputs` (f32 or i32) depend on, asks the device for every node, and lays out its memory.
+   * @throws UnsupportedError naming the operation and the device; ShapeError for an output of another type; OptionError for two inputs of
+   * one name, or a cache that is read beside its write
    */
-  static compile(device: Device, outputs: Readonly<Record<string, Tensor>>, options: CompileOptions = {}): Program {
-    const order = topologicalOrder(Object.values(outputs));
+  static compile(device: Device, wanted: Readonly<Record<string, Tensor>>, options: CompileOptions = {}): Program {
+    const outputs = Object.entries(wanted).map(([name, x]) => [name, readableOutput(name, x)] as const);
+    const order = topologicalOrder(outputs.map(([, x]) => x));
+    checkWrites(
+      order,
+      outputs.map(([, x]) => x),
+    );
     const inputs = order.filter((x) => x.op === "input");
     const { native } = device;
     const context = TensorContext.create(native, order.length * maxHeadersPerNode + 8, order.length * maxHeadersPerNode + 8);
@@ -113,12 +134,14 @@ export class Program extends Owner {
         if (!device.supports(pointer)) throw new UnsupportedError(`${device.name} has no ${x.op} for [${x.shape.join(", ")}] ${x.dtype}`);
       }
       const graph = native.ggml_new_graph_custom(context.pointer, order.length * maxHeadersPerNode + 8, false);
-      const results = new Map<string, { tensor: Tensor; pointer: TensorPointer; array: undefined }>();
-      for (const [name, tensor] of Object.entries(outputs)) {
+      const results = new Map<string, Result>();
+      for (const [name, tensor] of outputs) {
         const pointer = pointers.get(tensor)!;
+        // the allocator keeps what is marked, and looks through no view
         native.ggml_set_output(pointer);
+        native.ggml_set_output(pointers.get(memoryOf(tensor))!);
         native.ggml_build_forward_expand(graph, pointer);
-        results.set(name, { tensor, pointer, array: undefined });
+        results.set(name, { tensor, pointer, array: undefined, isCurrent: false });
       }
       allocator = native.ggml_gallocr_new(device.bufferType());
       if (!native.ggml_gallocr_alloc_graph(allocator, graph))
@@ -129,7 +152,10 @@ export class Program extends Owner {
         rowBytes,
       }));
       const sizeBytes = native.ggml_gallocr_get_buffer_size(allocator, 0) + inputBytes;
-      return new Program({ device, backend, context, graph, allocator, inputBuffer, inputs: bound, outputs: results, windows, sizeBytes });
+      const lastWindowRow = Math.min(...order.flatMap((x) => (x.op === "window" ? [lastStart(x)] : [])));
+      const staging = options.staging === true || !native.ggml_backend_buft_is_host(device.bufferType());
+      const parts = { context, graph, allocator, inputBuffer, windows, lastWindowRow };
+      return new Program({ device, backend, ...parts, inputs: bound, outputs: results, sizeBytes, staging });
     } catch (error) {
       if (allocator !== undefined) native.ggml_gallocr_free(allocator);
       inputBuffer?.[Symbol.dispose]();
@@ -146,9 +172,11 @@ export class Program extends Owner {
     allocator: Pointer<"ggml_gallocr">;
     inputBuffer: DeviceBuffer | undefined;
     inputs: ReadonlyMap<string, Bound>;
-    outputs: ReadonlyMap<string, { tensor: Tensor; pointer: TensorPointer; array: undefined }>;
+    outputs: ReadonlyMap<string, Result>;
     windows: readonly { field: BigUint64Array; start: bigint; rowBytes: bigint }[];
+    lastWindowRow: number;
     sizeBytes: number;
+    staging: boolean;
   }) {
     super("a compiled program");
     this.device = parts.device;
@@ -161,6 +189,8 @@ export class Program extends Owner {
     this.#inputs = parts.inputs;
     this.#outputs = parts.outputs;
     this.#windows = parts.windows;
+    this.#lastWindowRow = parts.lastWindowRow;
+    this.#staging = parts.staging;
   }
 
   /** Names of the inputs. */
@@ -182,13 +212,19 @@ export class Program extends Owner {
     if (found === undefined) throw new OptionError(name, `this program has no such input; it has ${this.inputNames.join(", ")}`);
     if (this.#running) throw new OptionError(name, "the program is running: an input may be set before a run or after it");
     found.isSet = true;
-    found.array ??= typed(found.tensor.dtype as InputType, this.#inputBuffer!.view(found.offset, found.bytes));
+    found.array ??= typed(
+      found.tensor.dtype as InputType,
+      this.#staging ? new Uint8Array(found.bytes) : this.#inputBuffer!.view(found.offset, found.bytes),
+    );
     return found.array as ArrayOf[T];
   }
 
-  /** Where the windows on caches begin, in rows of the cache. */
+  /** Where the windows on caches begin, in rows of the cache. @throws RangeError where a window would leave its cache */
   setWindow(row: number): void {
     this.assertAlive();
+    if (!Number.isInteger(row) || row < 0 || row > this.#lastWindowRow)
+      throw new RangeError(`a window may begin at rows 0 to ${this.#lastWindowRow} of its cache, got ${row}`);
+    if (this.#running) throw new OptionError("setWindow", "the program is running: a window may be moved before a run or after it");
     if (row === this.#windowRow) return;
     for (const { field, start, rowBytes } of this.#windows) field[0] = start + BigInt(row) * rowBytes;
     this.#windowRow = row;
@@ -200,7 +236,7 @@ export class Program extends Owner {
     try {
       return await this.device.compute(this.backend, this.#graph);
     } finally {
-      this.#running = false;
+      this.#end();
     }
   }
 
@@ -210,7 +246,7 @@ export class Program extends Owner {
     try {
       return this.device.computeSync(this.backend, this.#graph);
     } finally {
-      this.#running = false;
+      this.#end();
     }
   }
 
@@ -221,7 +257,17 @@ export class Program extends Owner {
       if (!bound.isSet) throw new OptionError(name, "this input was not set since the last run");
       bound.isSet = false;
     }
+    if (this.#staging) {
+      for (const { pointer, array, bytes } of this.#inputs.values())
+        this.device.native.ggml_backend_tensor_set(pointer, array as Memory, 0, bytes);
+    }
+    for (const result of this.#outputs.values()) result.isCurrent = false;
     this.#running = true;
+  }
+
+  #end(): void {
+    this.#running = false;
+    if (this.#releasePending) this.#free();
   }
 
   /** A copy of an output, row-major. */
@@ -242,18 +288,61 @@ export class Program extends Owner {
     this.assertAlive();
     const found = this.#outputs.get(name);
     if (found === undefined) throw new OptionError(name, `this program has no such output; it has ${[...this.#outputs.keys()].join(", ")}`);
+    if (this.#running) throw new OptionError(name, "the program is running: an output is read after it");
+    const bytes = elementCount(found.tensor.shape) * 4;
     if (found.array === undefined) {
-      const { data } = readTensorHeader(found.pointer);
-      const memory = viewMemory(data, elementCount(found.tensor.shape) * 4);
+      const memory = this.#staging ? new ArrayBuffer(bytes) : viewMemory(readTensorHeader(found.pointer).data, bytes);
       found.array = found.tensor.dtype === "i32" ? new Int32Array(memory) : new Float32Array(memory);
     }
+    if (this.#staging && !found.isCurrent) this.device.native.ggml_backend_tensor_get(found.pointer, found.array, 0, bytes);
+    found.isCurrent = true;
     return found.array;
   }
 
   protected release(): void {
+    if (this.#running)
+      this.#releasePending = true; // what a pass works on is freed when it ends
+    else this.#free();
+  }
+
+  #free(): void {
+    this.#releasePending = false;
     this.device.native.ggml_gallocr_free(this.#allocator);
     this.#inputBuffer?.[Symbol.dispose]();
     this.#context[Symbol.dispose]();
+  }
+}
+
+/** An output row after row in memory, of a type one can read. */
+function readableOutput(name: string, x: Tensor): Tensor {
+  if (x.dtype !== "f32" && x.dtype !== "i32")
+    throw new ShapeError("compile", { tensor: `output ${name}`, expected: "type f32 or i32 (cast it)", actual: `type ${x.dtype}` });
+  return contiguous(x);
+}
+
+/** The tensor whose memory a view shows. */
+function memoryOf(x: Tensor): Tensor {
+  let source = x;
+  while (viewOperations.has(source.op) || source.op === "setRows") source = source.inputs[0]!;
+  return source;
+}
+
+/** The last row of its cache at which a window may begin. */
+function lastStart({ inputs, shape, attributes }: Operation<"window">): number {
+  const [streams, cells] = shape as [number, number];
+  return inputs[0]!.shape[0]! - (streams - 1) * attributes.rowsPerStream - cells;
+}
+
+/** A cache changes in place, so once it is written only the write's result may be read: beside it, before and after would be undefined. */
+function checkWrites(order: readonly Tensor[], outputs: readonly Tensor[]): void {
+  const readers = new Map<Tensor | Storage, number>();
+  const key = (x: Tensor) => (x.op === "leaf" ? x.attributes.storage : x);
+  for (const x of [...order.flatMap(({ inputs }) => inputs), ...outputs]) readers.set(key(x), (readers.get(key(x)) ?? 0) + 1);
+  for (const x of order) {
+    if (x.op !== "setRows" || readers.get(key(x.inputs[0]!)) === 1) continue;
+    const cache = memoryOf(x);
+    const name = cache.op === "leaf" ? cache.attributes.storage.name : cache.op;
+    throw new OptionError(name, "this cache is written and read side by side; read what the write (setRows) returned");
   }
 }
 

@@ -17,10 +17,17 @@ export function sameShape(a: Shape, b: Shape): boolean {
   return a.length === b.length && a.every((length, axis) => length === b[axis]);
 }
 
-/** @throws ShapeError unless every axis is a whole number >= 1 and there are at most four */
+const maxElements = 2 ** 44; // bytes and offsets stay exact numbers here and far from 2^63 in native code
+
+/** @throws ShapeError unless every axis is a whole number >= 1, there are at most four, and at most 2^44 elements */
 export function checkShape(operation: string, shape: Shape): Shape {
-  if (shape.length > 4 || shape.some((length) => !Number.isSafeInteger(length) || length < 1)) {
-    throw new ShapeError(operation, { tensor: "the result", expected: "up to four axes of length >= 1", actual: shape });
+  const fits = shape.length <= 4 && shape.every((length) => Number.isSafeInteger(length) && length >= 1);
+  if (!fits || elementCount(shape) > maxElements) {
+    throw new ShapeError(operation, {
+      tensor: "the result",
+      expected: "up to four axes of length >= 1, 2^44 elements at most",
+      actual: shape,
+    });
   }
   return shape;
 }

@@ -1,5 +1,5 @@
 import type { DType, TensorPointer } from "../ggml/index.ts";
-import type { Shape } from "./shape.ts";
+import { checkShape, type Shape } from "./shape.ts";
 
 /** Native memory that a leaf stands for: a weight or a cache. Owned elsewhere; the graph only refers to it. */
 export interface Storage {
@@ -48,6 +48,8 @@ export interface RopeAttributes {
   readonly attentionFactor: number;
   readonly betaFast: number;
   readonly betaSlow: number;
+  /** Turn the other way with the same magnitude, which multiplies by the transposed matrix: what gradients need. */
+  readonly transposed?: boolean;
 }
 
 /** Every operation with its attributes. Shapes: outermost axis first. */
@@ -63,7 +65,9 @@ export interface OperationAttributes {
   clamp: { readonly min: number; readonly max: number };
   glu: { readonly gate: "silu" | "gelu" | "relu" };
   linear: object;
+  outer: object;
   gather: object;
+  scatterAdd: object;
   setRows: object;
   rmsNorm: { readonly eps: number };
   layerNorm: { readonly eps: number };
@@ -77,6 +81,7 @@ export interface OperationAttributes {
   narrow: { readonly axis: number; readonly start: number };
   contiguous: object;
   concat: { readonly axis: number };
+  pad: { readonly axis: number; readonly before: number };
   expand: object;
   sumLast: object;
   cumsum: object;
@@ -98,6 +103,7 @@ export interface Operation<N extends OperationName> {
 /** A node of the lazy graph: no native memory, nothing to dispose of. */
 export type Tensor = { [N in OperationName]: Operation<N> }[OperationName];
 
+/** @throws ShapeError for a shape that no tensor can have */
 export function node<N extends OperationName>(
   op: N,
   inputs: readonly Tensor[],
@@ -105,5 +111,5 @@ export function node<N extends OperationName>(
   shape: Shape,
   dtype: DType = "f32",
 ): Tensor {
-  return { op, inputs, attributes, shape, dtype } as Tensor;
+  return { op, inputs, attributes, shape: checkShape(op, shape), dtype } as Tensor;
 }
