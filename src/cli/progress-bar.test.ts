@@ -4,7 +4,13 @@ import { formatBytes, formatProgress, ProgressBar } from "./progress-bar.ts";
 const progress = { source: "PyPI x", receivedBytes: 50e6, totalBytes: 200e6, bytesPerSecond: 2e6, secondsLeft: 75 };
 
 test("a line shows source, share, size, speed and time left", () => {
-  expect(formatProgress(progress, 100)).toBe(`PyPI x ${"█".repeat(8)}${"─".repeat(22)}  50.0 MB of 200.0 MB  2.0 MB/s  1 min 15 s left`);
+  expect(formatProgress(progress, 100)).toBe(`PyPI x ${"█".repeat(6)}${"─".repeat(18)}  50.0 MB of 200.0 MB  2.0 MB/s  1 min 15 s left`);
+});
+
+test("on a narrow terminal the name gives way first, then the bar", () => {
+  const long = { ...progress, source: "PyPI a-package-with-a-long-name 1.0" };
+  expect(formatProgress(long, 85)).toBe(`PyPI a-pac… ${"█".repeat(6)}${"─".repeat(18)}  50.0 MB of 200.0 MB  2.0 MB/s  1 min 15 s left`);
+  expect(formatProgress(long, 60)).toBe("PyPI a-pa…  50.0 MB of 200.0 MB  2.0 MB/s  1 min 15 s left");
 });
 
 test("without a total there is no bar", () => {

