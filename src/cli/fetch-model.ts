@@ -1,12 +1,12 @@
-import { hubFromEnvironment, type PullOptions, pullModel, type ResolvedModel } from "../models/index.ts";
+import { hubFromEnvironment, type ResolvedModel, type ResolveOptions, resolveModel } from "../models/index.ts";
 import { home } from "./home.ts";
 import { ProgressBar } from "./progress-bar.ts";
 
 /** The file of a model, pulled if it isn't there, with a bar on standard error while that goes on. */
-export async function fetchModel(name: string, options: Pick<PullOptions, "offline" | "force" | "signal"> = {}): Promise<ResolvedModel> {
+export async function fetchModel(name: string, options: Pick<ResolveOptions, "offline" | "force" | "signal"> = {}): Promise<ResolvedModel> {
   const bar = new ProgressBar();
   try {
-    return await pullModel(name, {
+    return await resolveModel(name, {
       ...options,
       home: home(),
       hub: hubFromEnvironment(process.env),

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { DownloadError, FormatError, NotFoundError, OptionError, UnsupportedError } from "../errors.ts";
-import { pullModel, removeModel, resolveModel } from "./pull.ts";
+import { removeModel, resolveModel } from "./pull.ts";
 import { hubSource } from "./sources/hub.ts";
 import { findInstalled, listModels } from "./store.ts";
 import { makeTarball, makeZip } from "./testing/archives.ts";
@@ -69,11 +69,11 @@ describe("a model from the hub", () => {
   });
 
   test("is pulled again with force, and whoever has the old file open keeps it", async () => {
-    const first = await pullModel(name, options());
+    const first = await resolveModel(name, options());
     const next = makeGguf(100_100);
     hub.files.set("test/tiny/sub/tiny.gguf", next);
-    expect(await pullModel(name, options())).toEqual(first);
-    expect((await pullModel(name, { ...options(), force: true })).sizeBytes).toBe(next.length);
+    expect(await resolveModel(name, options())).toEqual(first);
+    expect((await resolveModel(name, { ...options(), force: true })).sizeBytes).toBe(next.length);
     expect(readFileSync(first.path).equals(next)).toBe(true);
   });
 
@@ -145,7 +145,7 @@ describe("a model from the hub", () => {
   test("is asked for with the token that was given, and only then", async () => {
     await resolveModel(name, { home, hub: { url: `${hub.url}/`, accessToken: "hf_secret" } });
     expect(hub.authorizations).toEqual(new Set(["Bearer hf_secret"]));
-    await pullModel(name, { ...options(), force: true });
+    await resolveModel(name, { ...options(), force: true });
     expect(hub.authorizations).toEqual(new Set(["Bearer hf_secret", undefined]));
   });
 
@@ -360,7 +360,9 @@ describe("a model quantized by us", () => {
       made.push(input, type);
       writeFileSync(output, smaller);
     };
-    const model = await resolveModel("smollm2:q4_0", { home, quantize });
+    expect((await resolveModel("smollm2", { home })).path).toBe(base);
+    expect(existsSync(join(home, "locks"))).toBe(false); // a home that can't be written to serves what it has
+    const model = await resolveModel("smollm2:q4_0", { home, quantize, offline: true });
     expect(readFileSync(model.path).equals(smaller)).toBe(true);
     expect(model).toMatchObject({ sha256: createHash("sha256").update(smaller).digest("hex"), source: "quantized from smollm2" });
     expect(await resolveModel("smollm2:q4_0", { home, offline: true })).toEqual(model);
@@ -389,8 +391,8 @@ describe("what is there", () => {
     const error = await resolveModel(name, { ...options(), offline: true }).catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(NotFoundError);
     expect((error as Error).message).toContain("offline is set");
-    await expect(pullModel(name, { ...options(), offline: true })).rejects.toThrow(NotFoundError);
-    await expect(pullModel(name, { ...options(), offline: true, force: true })).rejects.toThrow(OptionError);
+    await expect(resolveModel(name, { ...options(), offline: true })).rejects.toThrow(NotFoundError);
+    await expect(resolveModel(name, { ...options(), offline: true, force: true })).rejects.toThrow(OptionError);
     expect(hub.starts).toEqual([]);
     expect(filesOf()).toEqual([]);
   });
@@ -418,7 +420,7 @@ describe("what is there", () => {
       writeFileSync(manifestPath, text);
       await expect(resolveModel(name, options())).rejects.toThrow(FormatError);
     }
-    expect((await pullModel(name, { ...options(), force: true })).sha256).toBe(sha256);
+    expect((await resolveModel(name, { ...options(), force: true })).sha256).toBe(sha256);
   });
 
   test("can be removed, what is left of a cut transfer included", async () => {
@@ -435,6 +437,6 @@ describe("what is there", () => {
     expect(await resolveModel(path, { home, offline: true })).toEqual({ name: path, path, sizeBytes: content.length, source: "file" });
     await expect(resolveModel(join(home, "none.gguf"), { home })).rejects.toThrow(NotFoundError);
     await expect(resolveModel(`${home}/`, { home })).rejects.toThrow(/is not a file/);
-    await expect(pullModel(path, { home, force: true })).rejects.toThrow(OptionError);
+    await expect(resolveModel(path, { home, force: true })).rejects.toThrow(OptionError);
   });
 });

@@ -19,10 +19,12 @@ export type Quantize = (
 ) => Promise<void>;
 
 export interface ResolveOptions {
-  /** the folder that holds the models: `defaultHome()` */
+  /** the folder that holds the models: `defaultHome()`; it is written to only when something is pulled */
   readonly home: string;
   /** use only what is there already */
   readonly offline?: boolean;
+  /** pull again what is there */
+  readonly force?: boolean;
   readonly onProgress?: (progress: TransferProgress) => void;
   /** one line a person would want to know: a source that failed, a wait for another process */
   readonly onNotice?: (notice: string) => void;
@@ -30,11 +32,6 @@ export interface ResolveOptions {
   readonly hub?: HubAccess;
   /** needed for names like `smollm2:q4_0` */
   readonly quantize?: Quantize;
-}
-
-export interface PullOptions extends ResolveOptions {
-  /** pull again what is there */
-  readonly force?: boolean;
 }
 
 /** A model file to load. */
@@ -55,31 +52,30 @@ export interface ResolvedModel {
  *
  * @throws NotFoundError a name or path that is nothing, or a model that isn't there while `offline`
  * @throws DownloadError no source gave the file
- * @throws OptionError   a name that can't be
+ * @throws OptionError   a name or options that can't be
  */
 export async function resolveModel(name: string, options: ResolveOptions): Promise<ResolvedModel> {
   const parsed = parseModelName(name);
-  if (parsed.kind === "path") return resolvePath(parsed.path);
-  const installed = await findInstalled(options.home, name);
+  const { home, offline = false, force = false } = options;
+  if (force && offline) throw new OptionError("force", "nothing can be pulled again while offline is set");
+  if (parsed.kind === "path") {
+    if (force) throw new OptionError("force", `${name} is a path: there is nothing to pull`);
+    return resolvePath(parsed.path);
+  }
+  const installed = force ? undefined : await findInstalled(home, name);
   if (installed !== undefined) return installed;
-  if (options.offline) throw new NotFoundError(`${name} is not in ${options.home} and offline is set; pull it while online`);
-  return pullModel(name, options);
-}
-
-/** Pulls a model that isn't there yet, or, with `force`, again. Arguments and errors are those of `resolveModel`. */
-export async function pullModel(name: string, options: PullOptions): Promise<ResolvedModel> {
-  const parsed = parseModelName(name);
-  if (options.force && options.offline) throw new OptionError("force", "nothing can be pulled again while offline is set");
-  if (options.force && parsed.kind === "path") throw new OptionError("force", `${name} is a path: there is nothing to pull`);
-  if (options.offline || parsed.kind === "path") return resolveModel(name, options);
+  // Quantizing needs no network, only the base.
+  if (offline && parsed.kind !== "quantized") throw new NotFoundError(`${name} is not in ${home} and offline is set; pull it while online`);
   switch (parsed.kind) {
     case "catalogue":
       return replaceModel(name, options, (folders) => download(name, parsed.entry.locations, parsed.entry, folders, options));
     case "remote":
       return replaceModel(name, options, (folders) => download(name, [parsed.location], undefined, folders, options));
     case "quantized": {
-      const base = await resolveModel(parsed.base.name, options);
-      return replaceModel(name, options, (folders) => quantize(base, parsed.type, folders, options));
+      const { quantize } = options;
+      if (quantize === undefined) throw new UnsupportedError(`${name} needs a quantizer, and none was given`);
+      const base = await resolveModel(parsed.base.name, { ...options, force: false });
+      return replaceModel(name, options, (folders) => quantizeFile(base, parsed.type, quantize, folders, options));
     }
     default:
       return parsed satisfies never;
@@ -114,7 +110,7 @@ interface MadeFile extends FileFacts {
 }
 
 /** Runs `make` under the model's lock and puts its file in place in one step; on failure nothing but a partial download is left. */
-async function replaceModel(name: string, options: PullOptions, make: (folders: Folders) => Promise<MadeFile>): Promise<ResolvedModel> {
+async function replaceModel(name: string, options: ResolveOptions, make: (folders: Folders) => Promise<MadeFile>): Promise<ResolvedModel> {
   const { downloads, locks, slug } = modelFolders(options.home, name);
   const onWait = (owner: string) => options.onNotice?.(`${owner} is at work on ${name}; waiting for it`);
   return withLock(locks, slug, { onWait, signal: options.signal }, async () => {
@@ -145,7 +141,7 @@ async function replaceModel(name: string, options: PullOptions, make: (folders: 
 
 async function removeIfEmpty(folder: string): Promise<void> {
   await rmdir(folder).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== "ENOTEMPTY" && error.code !== "EEXIST") throw error; // POSIX allows either for a folder that isn't empty
+    if (!["ENOTEMPTY", "EEXIST", "ENOENT"].includes(error.code!)) throw error; // POSIX allows either of the first two
   });
 }
 
@@ -154,7 +150,7 @@ async function download(
   locations: readonly Location[],
   pinned: CatalogueEntry | undefined,
   folders: Folders,
-  options: PullOptions,
+  options: ResolveOptions,
 ): Promise<MadeFile> {
   const failures: string[] = [];
   const sources = locations.map((location) => sourceOf(location, options.hub ?? {}));
@@ -186,11 +182,16 @@ async function download(
   throw new DownloadError(`${name} could not be pulled: ${failures.join("; ")}`);
 }
 
-async function quantize(base: ResolvedModel, type: string, folders: Folders, options: PullOptions): Promise<MadeFile> {
-  if (options.quantize === undefined) throw new UnsupportedError(`${base.name}:${type} needs a quantizer, and none was given`);
+async function quantizeFile(
+  base: ResolvedModel,
+  type: string,
+  quantize: Quantize,
+  folders: Folders,
+  options: ResolveOptions,
+): Promise<MadeFile> {
   const path = join(folders.work, "quantized.gguf");
   options.onNotice?.(`quantizing ${base.name} to ${type}`);
-  await options.quantize(base.path, path, { type, signal: options.signal });
+  await quantize(base.path, path, { type, signal: options.signal });
   const facts = { path, sizeBytes: (await stat(path)).size, sha256: await sha256OfFile(path, options.signal) };
   const made = { ...facts, fileName: `${base.name}.${type}.gguf`, source: `quantized from ${base.name}` };
   await verify(made);

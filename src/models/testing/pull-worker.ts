@@ -1,5 +1,5 @@
 // argv: home, hub's URL, model. Pulls it.
-import { pullModel } from "../pull.ts";
+import { resolveModel } from "../pull.ts";
 
 const [home, url, name] = process.argv.slice(2) as [string, string, string];
-await pullModel(name, { home, hub: { url } });
+await resolveModel(name, { home, hub: { url } });
