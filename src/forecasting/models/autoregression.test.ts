@@ -1,4 +1,5 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { FormatError } from "../../errors.ts";
@@ -152,3 +153,33 @@ test("refuses what can't be fitted, by name", () => {
   const saved = fitted!.toJSON();
   expect(() => ar.load({ ...saved, state: { ...saved.state, state: { recent: [1] } } })).toThrow(FormatError);
 });
+
+const data = process.env.CHAINRULE_DATA;
+const file = join(data ?? "", "ett", "ETTh1.csv");
+
+test.skipIf(data === undefined || !existsSync(file))(
+  "ETTh1 OT (CHAINRULE_DATA): iterated AR(24) and AR(48) score what numpy's least squares score",
+  () => {
+    const lines = readFileSync(file, "utf8").trim().split("\n");
+    const values = Float64Array.from(lines.slice(1, 14_401), (line) => Number(line.split(",")[7]));
+    const [trainEnd, testStart] = [8640, 11_520];
+    const train = values.slice(0, trainEnd);
+    const mean = train.reduce((sum, value) => sum + value, 0) / trainEnd;
+    const variance = train.reduce((sum, value) => sum + (value - mean) ** 2, 0) / trainEnd;
+    for (const { order, expected } of [
+      { order: 24, expected: { 96: 0.0805, 720: 0.6724 } },
+      { order: 48, expected: { 96: 0.0754, 720: 0.5973 } },
+    ]) {
+      const [fitted] = ar.fit([history(train, 24)], { horizon: 720 }, { order });
+      for (const horizon of [96, 720] as const) {
+        let [squared, count] = [0, 0];
+        for (let origin = testStart; origin + horizon <= values.length; origin++) {
+          const forecast = fitted!.apply(history(values.subarray(origin - 336, origin), 24)).forecast(horizon).mean;
+          for (const [h, value] of forecast.entries()) squared += (value - values[origin + h]!) ** 2;
+          count += horizon;
+        }
+        expect(Math.abs(squared / count / variance - expected[horizon])).toBeLessThan(1e-4);
+      }
+    }
+  },
+);
