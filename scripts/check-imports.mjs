@@ -13,7 +13,8 @@ below.decoding = ["engine", "tokenizer", "chat"]; // of engine: types only
 below.training = ["decoding", "chat", ...below.engine, "engine"];
 const domains = ["forecasting", "speech", "vision", "retrieval", "evaluation"];
 for (const domain of domains) below[domain] = [...below.training, "training"];
-below.index = [...below.training, "training", ...domains];
+below.load = [...below.training, "training", ...domains];
+below.index = [...below.load, "load"];
 below.cli = [...below.index, "index", "server"];
 below.server = [...below.index, "index"];
 const typesOnly = { decoding: ["engine"] };
@@ -39,8 +40,8 @@ for (const entry of readdirSync(src, { recursive: true, withFileTypes: true })) 
     }
   }
   if (/\bfrom "koffi"/.test(text) && area !== "ggml") errors.push(`${relative(dirname(src), file)}: only ggml/ may import koffi`);
-  if (/CHAINRULE_HOME/.test(text) && !["cli", "index"].includes(area) && /process\.env/.test(text)) {
-    errors.push(`${relative(dirname(src), file)}: CHAINRULE_HOME is read in cli/ and index.ts only`);
+  if (/CHAINRULE_HOME/.test(text) && !["cli", "load"].includes(area) && /process\.env/.test(text)) {
+    errors.push(`${relative(dirname(src), file)}: CHAINRULE_HOME is read in cli/ and load.ts only`);
   }
 }
 if (errors.length > 0) {

@@ -1,3 +1,18 @@
+export {
+  Chat,
+  type ChatEvent,
+  type ChatOptions,
+  type EmbedOptions,
+  type EmbedResult,
+  type GenerateEvent,
+  type GenerateOptions,
+  type GenerateResult,
+  type Prompt,
+  registry,
+  type ScoreOptions,
+  type ScoreResult,
+} from "./decoding/index.ts";
 export type * from "./engine/index.ts";
 export * from "./errors.ts";
-export type { TokenId } from "./token.ts";
+export { type LoadOptions, type LoadProgress, load, Model } from "./load.ts";
+export { type TokenId, tokenId, tokenIds } from "./token.ts";

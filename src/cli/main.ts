@@ -8,5 +8,8 @@ const program = new Command("chainrule")
   .version("0.1.0")
   .option("--debug", "print the stack of an error")
   .showHelpAfterError("(add --help for the options, with an example)");
-for (const command of commands) program.addCommand(command);
+const wanted = process.argv.slice(2).find((argument) => !argument.startsWith("-"));
+const load = wanted === undefined ? undefined : commands[wanted];
+for (const command of await Promise.all((load === undefined ? Object.values(commands) : [load]).map((one) => one())))
+  program.addCommand(command);
 await runCommand(program, process.argv);

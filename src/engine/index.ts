@@ -1,3 +1,5 @@
+export { type CurvePoints, costCurve, measureCostCurve } from "./cost-curve.ts";
+export { Engine, type EngineOptions } from "./engine.ts";
 export type { BranchFact, ChoiceFact, DraftFacts, Facts, TokenFact } from "./facts.ts";
 export type {
   BlockPlan,

