@@ -62,7 +62,15 @@ export class Distribution {
     this.#reserve(this.vocabSize);
     const scores = touched.map((id) => logits[id]!);
     this.#loadHead(candidates, touched, scores);
-    for (let id = 0; id < this.vocabSize; id++) if (this.indexOf(id) === undefined) this.#append(id, logits[id]!);
+    const places = this.#indexed();
+    let size = this.size;
+    for (let id = 0; id < this.vocabSize; id++) {
+      if (places[id]! >= 0) continue;
+      places[id] = size;
+      this.ids[size] = id;
+      this.logits[size++] = logits[id]!;
+    }
+    this.size = size;
     this.#setNoRest();
   }
 
@@ -76,13 +84,7 @@ export class Distribution {
 
   /** Place of a token among the entries, or undefined. Valid between loading and the first sampler. */
   indexOf(token: number): number | undefined {
-    if (!this.#isIndexed) {
-      this.#places ??= new Int32Array(this.vocabSize);
-      this.#places.fill(-1);
-      for (let index = 0; index < this.size; index++) this.#places[this.ids[index]!] = index;
-      this.#isIndexed = true;
-    }
-    const place = this.#places![token]!;
+    const place = this.#indexed()[token]!;
     return place < 0 ? undefined : place;
   }
 
@@ -157,6 +159,16 @@ export class Distribution {
     }
     this.head = this.size;
     this.sorted = ids.length;
+  }
+
+  #indexed(): Int32Array {
+    this.#places ??= new Int32Array(this.vocabSize);
+    if (!this.#isIndexed) {
+      this.#places.fill(-1);
+      for (let index = 0; index < this.size; index++) this.#places[this.ids[index]!] = index;
+      this.#isIndexed = true;
+    }
+    return this.#places;
   }
 
   #append(id: number, logit: number): void {

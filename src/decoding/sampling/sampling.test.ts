@@ -26,7 +26,7 @@ function lawOf(distribution: Distribution, vocabSize: number): Law {
 }
 
 function expectLaw(actual: Law, expected: Law): void {
-  for (const [id, p] of expected.entries()) expect(Math.abs(actual[id]! - p)).toBeLessThan(1e-9);
+  expect(Math.max(...expected.map((p, id) => Math.abs(actual[id]! - p)))).toBeLessThan(1e-9);
 }
 
 /** Logits from few distinct values, so that ties are common; far enough apart that no threshold falls on rounding noise. */
@@ -41,7 +41,7 @@ const shapeArbitrary = fc.oneof(
   fc.constantFrom(0.173, 0.5711, 0.9137).map((value) => ({ name: "typical", value })),
 );
 const parameterOf: Record<string, string> = { temperature: "value", "top-k": "k", "top-p": "p", "min-p": "p", typical: "p" };
-const runs = process.env.CHAINRULE_SOAK ? 100_000 : 2_000;
+const runs = process.env.CHAINRULE_SOAK ? 100_000 : 1_000;
 
 test("chains of shapes have the formulas' laws on the full row, and on candidates wherever these suffice", () => {
   let sufficed = 0;
@@ -102,15 +102,17 @@ async function drawMany(logits: Float32Array, specs: readonly string[], numCandi
   const candidates = topCandidates(logits, numCandidates);
   const counts = new Array<number>(logits.length).fill(0);
   let fullReads = 0;
+  let isRawLogit = true;
   for (let index = 0; index < draws; index++) {
     let chosen = sampler.choose({ row: 0, candidates, scores: new Float32Array() }, { stream: 0, index });
     if (chosen === undefined) {
       fullReads++;
       chosen = sampler.choose({ row: 0, candidates, scores: new Float32Array(), logits }, { stream: 0, index });
     }
-    expect(chosen!.logit).toBe(logits[chosen!.token]);
+    isRawLogit &&= chosen!.logit === logits[chosen!.token];
     counts[chosen!.token]!++;
   }
+  expect(isRawLogit).toBe(true);
   return { counts, fullReads };
 }
 

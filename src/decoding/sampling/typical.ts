@@ -30,7 +30,7 @@ function apply(distribution: Distribution, mass: number): boolean {
   let reached = 0;
   for (let at = 0; at < size && reached < mass; at++) {
     if (at >= sorted) {
-      const count = Math.max(64, sorted);
+      const count = Math.max(64, 7 * sorted);
       sortLargest(places, typicality, sorted, size, count);
       sorted += count;
     }
