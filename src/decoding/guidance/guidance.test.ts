@@ -41,7 +41,7 @@ const logitsArbitrary = fc.array(fc.integer({ min: -9, max: 9 }), { minLength: v
 /** A row as the engine gives it for `sampler`, with k candidates. */
 function rowFor(sampler: StepSampler, logits: Float32Array, k: number, isFull: boolean) {
   const { scores } = sampler.want({ top: 0, isPrompt: false });
-  const row = { row: 0, candidates: topCandidates(logits, k), scores: Float32Array.from(scores[0]!, (id) => logits[id]!) };
+  const row = { row: 0, candidates: topCandidates(logits, k), scores: Float32Array.from(scores?.[0] ?? [], (id) => logits[id]!) };
   return isFull ? { ...row, logits } : row;
 }
 

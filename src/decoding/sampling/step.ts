@@ -6,6 +6,15 @@ import { Distribution } from "./distribution.ts";
 import type { DrawPoint } from "./random.ts";
 import type { Choice, ChoiceRule, Shape } from "./sampler.ts";
 
+/** What a row must come with to be sampled from. */
+export interface RowWant extends Want {
+  readonly logits: "last";
+  readonly top: number;
+  /** Absent when no guide names tokens. */
+  readonly scores?: readonly [readonly TokenId[]];
+  readonly fullLogits: boolean;
+}
+
 /** What turns rows into tokens, as the options say. */
 export interface StepRules {
   readonly guides: readonly Guide[];
@@ -14,8 +23,11 @@ export interface StepRules {
   readonly seed: number;
 }
 
-/** How many candidates a row is asked for: enough that the usual truncations are decided on them. */
-const numCandidates = 64;
+/**
+ * How many candidates a row is asked for: enough that the usual truncations are decided on them. The engine finds 64 natively and
+ * needs one more than it returns, to see that no tie is cut.
+ */
+const numCandidates = 63;
 /** More than this many are read from the full row instead. */
 const maxCandidates = 1024;
 
@@ -63,12 +75,12 @@ export class StepSampler {
    * What the next row must come with. `isPrompt`: the prompt's last row is asked for in full unless the choice is plainly greedy,
    * since asking again would compute a prompt's row by another kernel.
    */
-  want(options: { readonly top: number; readonly isPrompt: boolean }): Want & { readonly scores: readonly (readonly TokenId[])[] } {
+  want(options: { readonly top: number; readonly isPrompt: boolean }): RowWant {
     const touched = this.#touched();
     return {
       logits: "last",
       top: Math.min(Math.max(options.top, this.#numCandidates), this.#distribution.vocabSize),
-      scores: [touched === "all" ? [] : touched],
+      ...(touched === "all" || touched.length === 0 ? {} : { scores: [touched] as const }),
       fullLogits: this.#wantsFullRow || touched === "all" || (options.isPrompt && !this.#isPlain),
     };
   }

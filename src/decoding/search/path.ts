@@ -52,9 +52,9 @@ async function* readPrompt(run: Run, sampler: StepSampler): AsyncGenerator<Searc
     if (result !== undefined) yield { kind: "prompt", tokens: prompt, numCached };
     return result?.rows[0];
   }
-  const top = Math.min(Math.max(last.top!, promptLogprobs), sequence.vocabSize);
+  const top = Math.min(Math.max(last.top, promptLogprobs), sequence.vocabSize);
   // whole rows of logits for a whole prompt would be gigabytes: should the sampler need the last one, it asks again
-  const scores = [...input.slice(1).map((token) => [token]), last.scores[0]!];
+  const scores = [...input.slice(1).map((token) => [token]), last.scores?.[0] ?? []];
   const result = await run.forward(sequence, { input, want: { logits: "all", top, scores } });
   if (result === undefined) return undefined;
   const { rows } = result;
