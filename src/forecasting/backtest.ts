@@ -6,7 +6,7 @@ import type { FittedForecaster, Forecast, History } from "./types.ts";
 /*
  * Rolling-origin evaluation: forecasts from several origins inside a series, each made from the values before its origin and scored on
  * the horizon after it. A model is fitted at the first origin and from there on only updated with the values that passed (or fitted
- * again at every origin, with `refit`); filling, scaling and fitting never see a value after the origin.
+ * again at every n-th origin, with `refit`); filling, scaling and fitting never see a value after the origin.
  */
 
 /** The part of a series that a backtest needs. */
@@ -20,7 +20,8 @@ export interface BacktestPlan {
   readonly horizon: number;
   /** Origins of each series, ascending: forecasts from origin o are of the values at o, o + 1 … o + horizon - 1. */
   readonly origins: readonly (readonly number[])[];
-  readonly refit: boolean;
+  /** Fit again at every n-th origin; 0 never: the model of the first origin is only updated. */
+  readonly refit: number;
   readonly missing: MissingRule;
 }
 
@@ -86,7 +87,7 @@ export function rollingForecasts(
   for (let round = 0; ; round++) {
     const active = eligible.filter((index) => round < plan.origins[index]!.length);
     if (active.length === 0) break;
-    if (round === 0 || plan.refit) {
+    if (round === 0 || (plan.refit > 0 && round % plan.refit === 0)) {
       const histories = active.map((index) => historyAt(index, plan.origins[index]![round]!));
       fitCombination(combination, histories, task).forEach((fitted, position) => {
         current.set(active[position]!, fitted);

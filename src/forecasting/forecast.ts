@@ -1,5 +1,5 @@
 import { availableParallelism } from "node:os";
-import { OptionError } from "../errors.ts";
+import { OptionError, UnsupportedError } from "../errors.ts";
 import { type BacktestPlan, type BacktestSeries, planOrigins } from "./backtest.ts";
 import { choose, ensembleMembers, type ModelScore, type ModelScores, reference, scoreTable } from "./choose.ts";
 import { type Combination, combinationName, forecasterOf, isShared, loadFitted, type ModelSpec, minimumLength } from "./combination.ts";
@@ -26,8 +26,11 @@ export interface BacktestOptions extends LoadOptions {
   /** Origins per series at most, default 20, and steps between them, default a quarter of the horizon. */
   readonly windows?: number;
   readonly stride?: number;
-  /** Fit again at every origin instead of once at the first. Default false. */
-  readonly refit?: boolean;
+  /**
+   * Fit again at every n-th origin, default 5; in between a model is only updated with the values that passed. 1 is what forecasts made
+   * now deserve and costs n fits, 0 never fits again.
+   */
+  readonly refit?: number;
   /** How holes of a history are filled before fitting; default "interpolate". */
   readonly missing?: MissingRule;
   /** Workers; default: the machine's cores where there are 64 series and more, otherwise none. */
@@ -106,8 +109,12 @@ function checkOptions(options: BacktestOptions): void {
   checkHorizon(options.horizon);
   checkLevels(options.levels ?? defaultLevels);
   for (const name of ["windows", "stride"] as const) checkInteger(name, options[name], 1);
-  checkInteger("workers", options.workers, 0);
+  for (const name of ["refit", "workers"] as const) checkInteger(name, options[name], 0);
   candidatesOf(options);
+  for (const option of ["covariates", "knownAhead"] as const) {
+    if ((options[option]?.length ?? 0) > 0)
+      throw new UnsupportedError(`${option}: no model of this version uses covariates; loadTable reads them, forecast and backtest don't`);
+  }
 }
 
 function checkInteger(option: string, value: number | undefined, least: number): void {
@@ -160,7 +167,7 @@ async function evaluate(table: LoadedTable, options: BacktestOptions, pool: Pool
     ...(options.stride !== undefined && { stride: options.stride }),
   };
   const origins = series.map(({ values, seasonalPeriod }) => planOrigins(values.length, horizon, seasonalPeriod, windows));
-  const plan: BacktestPlan = { horizon, origins, refit: options.refit ?? false, missing: options.missing ?? "interpolate" };
+  const plan: BacktestPlan = { horizon, origins, refit: options.refit ?? 5, missing: options.missing ?? "interpolate" };
   const notes: string[] = [];
   const short = origins.filter((list) => list.length === 0).length;
   if (short > 0)

@@ -42,7 +42,7 @@ export const forecastCommand = withDataOptions(new Command("forecast"))
 export const backtestCommand = withDataOptions(new Command("backtest"))
   .description("tries the models on the past of a table's series and says which is best, and how well its intervals cover")
   .option("--json", "print one object: understood, chosen, coverage, notes")
-  .addHelpText("after", "\nExample:\n  $ chainrule backtest sales.csv --horizon 28 --windows 10 --refit")
+  .addHelpText("after", "\nExample:\n  $ chainrule backtest sales.csv --horizon 28 --windows 10 --refit 1")
   .action(async (path: string | undefined, options: ForecastFlags) => {
     const result = await run(options, (rest) => backtest(path ?? "-", rest));
     process.stdout.write(
@@ -95,10 +95,10 @@ interface ForecastFlags extends Record<string, unknown> {
 /** Options of the library by the names that they have on the command line. */
 async function run<T>(flags: ForecastFlags, work: (options: BacktestOptions) => Promise<T>): Promise<T> {
   const { html: _, save: __, json: ___, ...rest } = flags;
-  const { season, known, fill, missing, parameter, model, time, target, id, ...same } = rest as Record<string, never>;
+  const { season, fill, missing, parameter, model, time, target, id, ...same } = rest as Record<string, never>;
   const models = (model as string | undefined)?.split(",").map((name) => name.trim());
   const renamed = {
-    ...{ seasonalPeriod: season, knownAhead: known, missing: fill, missingValues: missing, parameters: parameter },
+    ...{ seasonalPeriod: season, missing: fill, missingValues: missing, parameters: parameter },
     ...{ model: models?.length === 1 ? models[0] : models, time: single(time), target: single(target), id: single(id) },
   };
   const given = Object.fromEntries(Object.entries(renamed).filter(([, value]) => value !== undefined));
@@ -140,8 +140,6 @@ function withDataOptions(command: Command): Command {
     .option("--time <columns>", "column of times; several are year, month or quarter, day", names)
     .option("--target <columns>", "columns to forecast", names)
     .option("--id <columns>", "columns that name the series", names)
-    .option("--covariates <columns>", "columns that explain the target, known up to now", names)
-    .option("--known <columns>", "columns that explain the target, known ahead", names)
     .addOption(
       new Option("--layout <layout>", "a row is a time of a series, a row of several series, or a whole series").choices([
         "long",
@@ -171,7 +169,7 @@ function withDataOptions(command: Command): Command {
     .addOption(new Option("--decimal <sign>", "decimal sign (default: seen)").choices([".", ","]))
     .option("--windows <count>", "origins per series in the backtest (default: up to 20)", integer("--windows"))
     .option("--stride <steps>", "steps between origins (default: a quarter of the horizon)", integer("--stride"))
-    .option("--refit", "fit again at every origin instead of updating")
+    .option("--refit <n>", "fit again at every n-th origin, 0 never (default: 5)", integer("--refit"))
     .option("--workers <count>", "workers (default: one per core for 64 series and more)", integer("--workers"));
 }
 

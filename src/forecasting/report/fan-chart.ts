@@ -70,7 +70,7 @@ export function fanChart({ title, history, forecast }: FanChart): string {
 
 /** Round values that enclose [low, high], about `count` of them, and how to write them. */
 export function niceTicks(low: number, high: number, count: number): { values: readonly number[]; label: (value: number) => string } {
-  const span = high / count - low / count || Math.abs(low) / count || 1;
+  const span = Math.max(1e-300, high / count - low / count || Math.abs(low) / count || 1); // below, powers of ten lose their digits
   const power = 10 ** Math.floor(Math.log10(span));
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((candidate) => candidate >= span) ?? 10 * power;
   const first = Math.floor(low / step);
