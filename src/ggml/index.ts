@@ -1,6 +1,7 @@
 export { type BackendName, type BufferType, Device, type Graph } from "./backend.ts";
 export { alignUp, DeviceBuffer } from "./buffer.ts";
 export { TensorContext } from "./context.ts";
+export { quantizeRows, toFloatNative } from "./convert.ts";
 export { type Handshake, handshake } from "./handshake.ts";
 export { type DeviceKind, findLibraries, type LibraryFiles, libraryPackages } from "./library.ts";
 export { functionAt, loadNative, type Native, readPointer, viewMemory } from "./native.ts";

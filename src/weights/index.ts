@@ -5,6 +5,7 @@ export { type GgufToWrite, headerOnlyBytes, headerOnlyCopy, type TensorToWrite, 
 export { type InspectedValue, type Inspection, inspectFile, type MemoryPlan, planMemory } from "./inspect.ts";
 export { Weights } from "./load.ts";
 export { Metadata, type MetadataValue, type NumberArray, StringArray } from "./metadata.ts";
+export { type QuantizedTensor, type QuantizeOptions, type QuantizeTarget, quantize, quantizeTargets, toFloat } from "./quantize.ts";
 export {
   openSafetensors,
   SafetensorsFile,

@@ -10,6 +10,7 @@ export const commands: Readonly<Record<string, () => Promise<Command>>> = {
   pull: async () => (await import("./pull.ts")).pull,
   models: async () => (await import("./models.ts")).models,
   inspect: async () => (await import("./inspect.ts")).inspect,
+  quantize: async () => (await import("./quantize.ts")).quantize,
   forecast: async () => (await import("./forecast.ts")).forecastCommand,
   backtest: async () => (await import("./forecast.ts")).backtestCommand,
   "explain-forecast": async () => (await import("./forecast.ts")).explainForecastCommand,
