@@ -1,3 +1,4 @@
+export { grad } from "./grad.ts";
 export {
   add,
   affine,

@@ -215,8 +215,8 @@ export function rope(x: Tensor, positions: Tensor, attributes: RopeAttributes, f
     "rope",
     "the operand",
     x,
-    `at least ${dims} features per head, an even number`,
-    dims % 2 === 0 && dims > 0 && dims <= x.shape[2]!,
+    `an even number of features per head, at least ${dims} of them, also even`,
+    dims % 2 === 0 && dims > 0 && dims <= x.shape[2]! && x.shape[2]! % 2 === 0, // ggml copies the features behind `dims` by twos
   );
   if (factors !== undefined) {
     expectType("rope", "the frequency factors", factors, "f32");
