@@ -14,5 +14,5 @@ export {
 } from "./decoding/index.ts";
 export type * from "./engine/index.ts";
 export * from "./errors.ts";
-export { type LoadOptions, type LoadProgress, load, Model } from "./load.ts";
+export { type LoadOptions, type LoadProgress, load, loadVocabulary, Model, Vocabulary, type VocabularyOptions } from "./load.ts";
 export { type TokenId, tokenId, tokenIds } from "./token.ts";

@@ -4,17 +4,20 @@ import { join } from "node:path";
 import { ChatRenderer, type Message } from "./chat/index.ts";
 import {
   Chat,
+  type ChatFormat,
   type ChatOptions,
   type DecodingModel,
   type EmbedOptions,
   type EmbedResult,
   embed,
+  encodePrompt,
   type GenerateEvent,
   type GenerateOptions,
   type GenerateResult,
   generate,
   generateText,
   type Prompt,
+  type PromptEncoder,
   type ScoreOptions,
   type ScoreResult,
   score,
@@ -49,6 +52,9 @@ export interface LoadOptions {
   readonly signal?: AbortSignal;
 }
 
+/** Of {@link LoadOptions} what finds the file. */
+export type VocabularyOptions = Pick<LoadOptions, "home" | "offline" | "onProgress" | "onNotice" | "signal">;
+
 export type LoadProgress =
   | ({ readonly phase: "download" } & TransferProgress)
   | { readonly phase: "weights"; readonly loadedBytes: number; readonly totalBytes: number };
@@ -82,15 +88,8 @@ export async function load(name = "smollm2", options: LoadOptions = {}): Promise
   const startMs = performance.now();
   for (const key of Object.keys(options))
     if (!loadOptions.includes(key)) throw new OptionError(key, `load() has no such option; it has ${loadOptions.join(", ")}`);
-  const { home = defaultHome(process.env, process.platform, homedir()), signal, onProgress, onNotice } = options;
-  const resolved = await resolveModel(name, {
-    home,
-    hub: hubFromEnvironment(process.env),
-    ...(options.offline === undefined ? {} : { offline: options.offline }),
-    ...(onProgress === undefined ? {} : { onProgress: (progress: TransferProgress) => onProgress({ phase: "download", ...progress }) }),
-    ...(onNotice === undefined ? {} : { onNotice }),
-    ...(signal === undefined ? {} : { signal }),
-  });
+  const { home = environmentHome(), signal, onProgress } = options;
+  const resolved = await resolve(name, { ...options, home });
   const opened: Disposable[] = [];
   try {
     const file = openGguf(resolved.path);
@@ -135,6 +134,77 @@ export async function load(name = "smollm2", options: LoadOptions = {}): Promise
   }
 }
 
+/**
+ * Loads of a model only what turns text into tokens: its vocabulary and chat template. Takes the same names as {@link load}.
+ *
+ * @throws NotFoundError, DownloadError, FormatError, UnsupportedError
+ */
+export async function loadVocabulary(name = "smollm2", options: VocabularyOptions = {}): Promise<Vocabulary> {
+  const { path } = await resolve(name, { ...options, home: options.home ?? environmentHome() });
+  using file = openGguf(path);
+  return new Vocabulary(file, await LlamaVocabulary.load(file, { contextLength: maxVocabularyTokens }));
+}
+
+/** A text of which every byte is a token may be as long as any that is encoded at all. */
+const maxVocabularyTokens = 4 * 2 ** 20;
+
+/** The text side of a model: what a prompt becomes before the engine sees it. */
+export class Vocabulary implements Disposable {
+  readonly tokenizer: Tokenizer;
+  readonly #renderer = new ChatRenderer();
+  readonly #encoder: PromptEncoder;
+  readonly #dispose: () => void;
+
+  /** @internal made by {@link loadVocabulary} */
+  constructor(file: GgufFile, tokenizer: LlamaVocabulary) {
+    this.tokenizer = tokenizer;
+    this.#encoder = { tokenizer, vocabSize: tokenizer.vocabSize, chat: chatFormat(file, tokenizer, this.#renderer) };
+    this.#dispose = () => tokenizer[Symbol.dispose]();
+  }
+
+  /** The tokens of a prompt, as `generate` would send them. @throws OptionError, TemplateError, RangeError */
+  encode(prompt: Prompt, options: { parseSpecial?: boolean; signal?: AbortSignal } = {}): Promise<TokenId[]> {
+    return encodePrompt(this.#encoder, prompt, options);
+  }
+
+  [Symbol.dispose](): void {
+    this.#renderer[Symbol.dispose]();
+    this.#dispose();
+  }
+}
+
+/** A file's chat template as decoding wants it. */
+function chatFormat(file: GgufFile, tokenizer: Tokenizer, renderer: ChatRenderer): ChatFormat {
+  const { path } = file;
+  const template = file.metadata.getString("tokenizer.chat_template");
+  const written = (token: TokenId | undefined) =>
+    token === undefined ? "" : Buffer.from(tokenizer.piece(token, { special: true })).toString();
+  return {
+    async render(messages, { addGenerationPrompt, signal }) {
+      if (template === undefined) throw new TemplateError(`${path} has no chat template: give the prompt as text`);
+      return renderer.render(
+        { template, messages, addGenerationPrompt, bosToken: written(tokenizer.bos), eosToken: written(tokenizer.eos) },
+        signal === undefined ? {} : { signal },
+      );
+    },
+  };
+}
+
+function environmentHome(): string {
+  return defaultHome(process.env, process.platform, homedir());
+}
+
+function resolve(name: string, { home, offline, onProgress, onNotice, signal }: VocabularyOptions & { home: string }) {
+  return resolveModel(name, {
+    home,
+    hub: hubFromEnvironment(process.env),
+    ...(offline === undefined ? {} : { offline }),
+    ...(onProgress === undefined ? {} : { onProgress: (progress: TransferProgress) => onProgress({ phase: "download", ...progress }) }),
+    ...(onNotice === undefined ? {} : { onNotice }),
+    ...(signal === undefined ? {} : { signal }),
+  });
+}
+
 interface ModelParts {
   readonly name: string;
   readonly home: string;
@@ -169,25 +239,13 @@ export class Model implements AsyncDisposable {
     this.hash = parts.file.fingerprint();
     this.loadMs = parts.loadMs;
     const { engine, file, tokenizer } = parts;
-    const template = file.metadata.getString("tokenizer.chat_template");
-    const written = (token: TokenId | undefined) =>
-      token === undefined ? "" : Buffer.from(tokenizer.piece(token, { special: true })).toString();
-    const renderer = this.#renderer;
     this.#decoding = {
       hash: this.hash,
       vocabSize: engine.model.config.vocabSize,
       contextLength: engine.contextLength,
       tokenizer,
       sequence: () => engine.sequence(),
-      chat: {
-        async render(messages, { addGenerationPrompt, signal }) {
-          if (template === undefined) throw new TemplateError(`${file.path} has no chat template: give the prompt as text`);
-          return renderer.render(
-            { template, messages, addGenerationPrompt, bosToken: written(tokenizer.bos), eosToken: written(tokenizer.eos) },
-            signal === undefined ? {} : { signal },
-          );
-        },
-      },
+      chat: chatFormat(file, tokenizer, this.#renderer),
     };
   }
 

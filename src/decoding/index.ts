@@ -4,7 +4,7 @@ export { type GenerateEvent, type GenerateResult, generate, generateText, type T
 export { describeRange, type Method, type MethodSpec, type Parameter } from "./method.ts";
 export type { ChatFormat, DecodingModel } from "./model.ts";
 export type { GenerateOptions } from "./options.ts";
-export { encodePrompt, type Prompt } from "./prompt.ts";
+export { encodePrompt, type Prompt, type PromptEncoder } from "./prompt.ts";
 export type { Timings } from "./record.ts";
 export { registry } from "./registry.ts";
 export { type ScoreOptions, type ScoreResult, score } from "./score.ts";

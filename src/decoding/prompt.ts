@@ -14,13 +14,16 @@ export interface EncodeOptions {
   readonly signal?: AbortSignal;
 }
 
+/** What of a model turns prompts into tokens; it needs no weights. */
+export type PromptEncoder = Pick<DecodingModel, "tokenizer" | "vocabSize" | "chat">;
+
 /**
  * The tokens of a prompt.
  *
  * @throws OptionError for an empty or malformed prompt, or an option of another kind of prompt; UnsupportedError for messages
  *         when the model has no chat template; RangeError for token ids outside the vocabulary
  */
-export async function encodePrompt(model: DecodingModel, prompt: Prompt, options: EncodeOptions = {}): Promise<TokenId[]> {
+export async function encodePrompt(model: PromptEncoder, prompt: Prompt, options: EncodeOptions = {}): Promise<TokenId[]> {
   const { parseSpecial, addGenerationPrompt = true, signal } = options;
   if (parseSpecial !== undefined && typeof prompt !== "string") {
     throw new OptionError("parseSpecial", "is about text; messages and tokens have their special tokens already");
@@ -34,13 +37,13 @@ export async function encodePrompt(model: DecodingModel, prompt: Prompt, options
   return tokens;
 }
 
-function encodeTokens(model: DecodingModel, prompt: readonly TokenId[]): TokenId[] {
+function encodeTokens(model: PromptEncoder, prompt: readonly TokenId[]): TokenId[] {
   if (!Array.isArray(prompt)) throw new OptionError("prompt", "must be text, a list of messages, or a list of token ids");
   return tokenIds(prompt, model.vocabSize);
 }
 
 async function encodeMessages(
-  model: DecodingModel,
+  model: PromptEncoder,
   messages: readonly Message[],
   addGenerationPrompt: boolean,
   signal: AbortSignal | undefined,

@@ -6,11 +6,13 @@ import type { Command } from "commander";
  */
 export const commands: Readonly<Record<string, () => Promise<Command>>> = {
   generate: async () => (await import("./generate.ts")).generate,
+  tokenize: async () => (await import("./tokenize.ts")).tokenize,
   score: async () => (await import("./score.ts")).score,
   pull: async () => (await import("./pull.ts")).pull,
   models: async () => (await import("./models.ts")).models,
   inspect: async () => (await import("./inspect.ts")).inspect,
   quantize: async () => (await import("./quantize.ts")).quantize,
+  methods: async () => (await import("./methods.ts")).methods,
   forecast: async () => (await import("./forecast.ts")).forecastCommand,
   backtest: async () => (await import("./forecast.ts")).backtestCommand,
   "explain-forecast": async () => (await import("./forecast.ts")).explainForecastCommand,

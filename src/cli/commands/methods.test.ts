@@ -1,0 +1,39 @@
+import { Command } from "commander";
+import { afterEach, expect, test, vi } from "vitest";
+import { registry } from "../../decoding/index.ts";
+import { runCommand } from "../run.ts";
+import { methods } from "./methods.ts";
+
+afterEach(() => vi.restoreAllMocks());
+
+async function run(...args: string[]): Promise<string> {
+  let output = "";
+  vi.spyOn(process.stdout, "write").mockImplementation((text) => {
+    output += text;
+    return true;
+  });
+  await runCommand(new Command("chainrule").addCommand(methods), ["node", "chainrule", "methods", ...args]);
+  return output;
+}
+
+test("methods names every method with the range, default and source of what it takes", async () => {
+  const text = await run();
+  for (const [axis, list] of Object.entries(registry)) {
+    expect(text).toContain(`--${axis}\n`);
+    for (const { name, parameters } of list) {
+      expect(text).toContain(`  ${name}: `);
+      for (const key of Object.keys(parameters)) expect(text).toContain(`      ${key}: `);
+    }
+  }
+  expect(text).toContain("p: a number in (0, 1], default 0.95; ");
+  expect(text).toContain("source: Locally Typical Sampling, arXiv 2202.00666");
+});
+
+test("methods --json is what a program needs to offer them", async () => {
+  const { sample } = JSON.parse(await run("--json"));
+  expect(sample.find(({ name }: { name: string }) => name === "typical")).toMatchObject({
+    parameters: { p: { type: "number", default: 0.95, range: "a number in (0, 1]" } },
+    source: { title: "Locally Typical Sampling", arxiv: "2202.00666" },
+    needs: ["want.top", "want.fullLogits"],
+  });
+});
