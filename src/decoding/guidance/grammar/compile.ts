@@ -6,13 +6,17 @@ import { parseGbnf } from "./gbnf.ts";
 import { Budget, type GrammarLimits } from "./limits.ts";
 import { type CompiledGrammar, compileNetwork } from "./network.ts";
 import { parseRegex } from "./regex.ts";
+import { defaultJsonOptions, type JsonOptions, schemaRules } from "./schema.ts";
+import type { JsonValue } from "./schema-nodes.ts";
 
 /** Where a grammar comes from. */
 export type GrammarSource =
   /** All of the text matches the pattern (ECMAScript, flag `u`). */
   | { readonly kind: "regex"; readonly pattern: string }
   /** llama.cpp's notation; the text is what the rule `root` generates. */
-  | { readonly kind: "gbnf"; readonly text: string };
+  | { readonly kind: "gbnf"; readonly text: string }
+  /** JSON text that is valid under the schema; `options` say how it is written where the schema leaves that open. */
+  | { readonly kind: "json-schema"; readonly schema: JsonValue; readonly options?: Partial<JsonOptions> };
 
 /**
  * Compiles in the calling thread.
@@ -46,9 +50,15 @@ function ruleSet(source: GrammarSource, budget: Budget): RuleSet {
     case "gbnf":
       checkLength(source.text, budget.limits);
       return parseGbnf(source.text, budget);
+    case "json-schema":
+      checkLength(JSON.stringify(source.schema), budget.limits);
+      return schemaRules(source.schema, { ...defaultJsonOptions, ...source.options }, budget);
     default:
       source satisfies never;
-      throw new OptionError("grammar", `unknown kind ${JSON.stringify((source as { kind?: unknown }).kind)}; known are regex, gbnf`);
+      throw new OptionError(
+        "grammar",
+        `unknown kind ${JSON.stringify((source as { kind?: unknown }).kind)}; known are regex, gbnf, json-schema`,
+      );
   }
 }
 

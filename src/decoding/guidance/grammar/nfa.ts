@@ -28,7 +28,7 @@ export function buildNfa(expression: Expression, context: NfaContext, budget: Bu
   const symbolsOf = new Map<ByteSet, readonly number[]>();
 
   const newState = (): number => {
-    budget.work(1);
+    budget.work(40); // some 100 bytes, and its part in the determinization
     epsilon.push([]);
     return edges.push([]) - 1;
   };
