@@ -118,7 +118,7 @@ describe("is refused:", () => {
   });
 });
 
-test("a mutated file gives a typed error or a file that holds what it says", () => {
+test("a mutated file gives a typed error or a file that holds what it says", { timeout: 3_600_000 }, () => {
   const original = readFileSync(fixturePath);
   const runs = process.env.CHAINRULE_SOAK ? 20_000 : 200;
   let refused = 0;
