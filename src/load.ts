@@ -28,7 +28,7 @@ import { Device, type DeviceKind, pin } from "./ggml/index.ts";
 import { defaultHome, familyOf, hubFromEnvironment, type ModelConfig, resolveModel, type TransferProgress } from "./models/index.ts";
 import type { TokenId } from "./token.ts";
 import { LlamaVocabulary, type Tokenizer } from "./tokenizer/index.ts";
-import { type GgufFile, openGguf, Weights } from "./weights/index.ts";
+import { type GgufFile, openGguf, quantize, Weights } from "./weights/index.ts";
 
 export interface LoadOptions {
   /** Folder for models and measurements. Default: `CHAINRULE_HOME`, else the platform's cache folder. */
@@ -198,6 +198,7 @@ function resolve(name: string, { home, offline, onProgress, onNotice, signal }: 
   return resolveModel(name, {
     home,
     hub: hubFromEnvironment(process.env),
+    quantize,
     ...(offline === undefined ? {} : { offline }),
     ...(onProgress === undefined ? {} : { onProgress: (progress: TransferProgress) => onProgress({ phase: "download", ...progress }) }),
     ...(onNotice === undefined ? {} : { onNotice }),

@@ -1,4 +1,5 @@
 import { hubFromEnvironment, type ResolvedModel, type ResolveOptions, resolveModel } from "../models/index.ts";
+import { quantize } from "../weights/index.ts";
 import { home } from "./home.ts";
 import { ProgressBar } from "./progress-bar.ts";
 
@@ -10,6 +11,7 @@ export async function fetchModel(name: string, options: Pick<ResolveOptions, "of
       ...options,
       home: home(),
       hub: hubFromEnvironment(process.env),
+      quantize,
       onProgress: (progress) => bar.update(progress),
       onNotice: (notice) => bar.note(notice),
     });

@@ -16,7 +16,7 @@ export type Quantize = (
   input: string,
   output: string,
   options: { readonly type: string; readonly signal?: AbortSignal | undefined },
-) => Promise<void>;
+) => Promise<unknown>;
 
 export interface ResolveOptions {
   /** the folder that holds the models: `defaultHome()`; it is written to only when something is pulled */
