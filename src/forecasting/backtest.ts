@@ -1,6 +1,7 @@
 import { type Combination, fitCombination, minimumLength } from "./combination.ts";
-import { meanAbsoluteError, meanSquaredError, seasonalScale, symmetricMape, weightedQuantileLoss } from "./metrics.ts";
+import { boundedDifference, meanAbsoluteError, meanSquaredError, seasonalScale, symmetricMape, weightedQuantileLoss } from "./metrics.ts";
 import { fillMissing, type MissingRule } from "./missing.ts";
+import type { Regressors } from "./regression.ts";
 import type { FittedForecaster, Forecast, History } from "./types.ts";
 
 /*
@@ -14,6 +15,7 @@ export interface BacktestSeries {
   /** [N]; NaN is missing, the last value is not. */
   readonly values: Float64Array;
   readonly seasonalPeriod: number;
+  readonly regressors?: Regressors;
 }
 
 export interface BacktestPlan {
@@ -89,7 +91,12 @@ export function rollingForecasts(
     if (active.length === 0) break;
     if (round === 0 || (plan.refit > 0 && round % plan.refit === 0)) {
       const histories = active.map((index) => historyAt(index, plan.origins[index]![round]!));
-      fitCombination(combination, histories, task).forEach((fitted, position) => {
+      fitCombination(
+        combination,
+        histories,
+        task,
+        active.map((index) => series[index]!.regressors),
+      ).forEach((fitted, position) => {
         current.set(active[position]!, fitted);
       });
     } else {
@@ -143,5 +150,5 @@ export function forecastErrors(
   origins: readonly number[],
   forecasts: readonly Forecast[],
 ): readonly Float64Array[] {
-  return forecasts.map(({ mean }, index) => mean.map((value, step) => series.values[origins[index]! + step]! - value));
+  return forecasts.map(({ mean }, index) => mean.map((value, step) => boundedDifference(series.values[origins[index]! + step]!, value)));
 }

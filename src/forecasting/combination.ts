@@ -1,5 +1,6 @@
 import { FormatError } from "../errors.ts";
 import { forecasters } from "./models/index.ts";
+import { estimateEffects, loadWithEffects, type Regressors, withEffects, withoutEffects } from "./regression.ts";
 import type {
   FitTask,
   FittedForecaster,
@@ -16,6 +17,8 @@ import type {
 export interface ModelSpec {
   readonly name: string;
   readonly parameters: ParameterValues;
+  /** True: what the covariates explain is taken out before the model sees a series. */
+  readonly usesCovariates?: boolean;
 }
 
 /** One model, or several whose forecasts are averaged with equal weights. */
@@ -27,9 +30,9 @@ export function forecasterOf(name: string): Forecaster | undefined {
   return Object.hasOwn(table, name) ? table[name] : undefined;
 }
 
-/** "ets", "ets + theta". */
+/** "ets", "ets + theta", "ets with covariates". */
 export function combinationName(combination: Combination): string {
-  return combination.map(({ name }) => name).join(" + ");
+  return combination.map(({ name, usesCovariates }) => (usesCovariates ? `${name} with covariates` : name)).join(" + ");
 }
 
 export function minimumLength(combination: Combination, seasonalPeriod: number, horizon: number): number {
@@ -42,9 +45,29 @@ export function isShared(combination: Combination): boolean {
 }
 
 /** Fits every member; one fitted object per series, the member itself where there is one. */
-export function fitCombination(combination: Combination, histories: readonly History[], task: FitTask): readonly FittedForecaster[] {
-  const fitted = combination.map(({ name, parameters }) => forecasterOf(name)!.fit(histories, task, parameters));
+export function fitCombination(
+  combination: Combination,
+  histories: readonly History[],
+  task: FitTask,
+  regressors: readonly (Regressors | undefined)[],
+): readonly FittedForecaster[] {
+  const fitted = combination.map((spec) => fitOne(spec, histories, task, regressors));
   return histories.map((_, index) => average(fitted.map((members) => members[index]!)));
+}
+
+function fitOne(
+  { name, parameters, usesCovariates }: ModelSpec,
+  histories: readonly History[],
+  task: FitTask,
+  regressors: readonly (Regressors | undefined)[],
+) {
+  const { fit } = forecasterOf(name)!;
+  if (!usesCovariates) return fit(histories, task, parameters);
+  const effects = histories.map((history, index) => estimateEffects(history, regressors[index]!));
+  const rest = histories.map((history, index) => withoutEffects(history, regressors[index]!, effects[index]!));
+  return fit(rest, task, parameters).map((fitted, index) =>
+    withEffects(fitted, regressors[index]!, effects[index]!, histories[index]!.values.length),
+  );
 }
 
 /** The mean of several forecasts, as one fitted object. It has no quantiles: those of a mean are not the means of quantiles. */
@@ -80,6 +103,7 @@ export function loadFitted(saved: SavedForecaster): FittedForecaster {
       throw new FormatError("saved model", "the members of a mean are missing");
     return average(members.map((member) => loadFitted(member as unknown as SavedForecaster)));
   }
+  if (saved.model === "regression") return loadWithEffects(saved, loadFitted);
   const forecaster = forecasterOf(saved.model);
   if (forecaster === undefined)
     throw new FormatError("saved model", `there is no model "${saved.model}"; this version has ${Object.keys(table).join(", ")}`);

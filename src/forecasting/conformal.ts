@@ -1,3 +1,5 @@
+import { bounded } from "./metrics.ts";
+
 /**
  * Prediction intervals from the errors of a backtest (split conformal prediction), for every step of the horizon at once. The errors of
  * a series are divided by the size that errors have at their step, which makes those of all steps and windows one sample; its quantile,
@@ -31,7 +33,7 @@ export function calibrate(errors: readonly Float64Array[], source: Calibration["
   const sizes = new Float64Array(horizon);
   for (let step = 0; step < horizon; step++) {
     let [mean, count] = [0, 0];
-    for (const window of errors) if (!Number.isNaN(window[step])) mean += (Math.abs(window[step]!) - mean) / ++count;
+    for (const window of errors) if (!Number.isNaN(window[step])) mean += Math.abs(window[step]!) / ++count - mean / count;
     if (count === 0) return undefined;
     sizes[step] = mean;
   }
@@ -40,7 +42,7 @@ export function calibrate(errors: readonly Float64Array[], source: Calibration["
   for (const window of errors) {
     for (let step = 0; step < horizon; step++) {
       if (Number.isNaN(window[step])) continue;
-      scores.push(smooth[step]! > 0 ? Math.abs(window[step]!) / smooth[step]! : 0);
+      scores.push(smooth[step]! > 0 ? bounded(Math.abs(window[step]!) / smooth[step]!) : 0);
     }
   }
   return horizon === 0 ? undefined : { source, sizes: [...smooth], scores: thinned([...Float64Array.from(scores).sort()]) };
@@ -62,7 +64,7 @@ export function halfWidths({ sizes, scores }: Calibration, level: number, horizo
   const score = scores[rank - 1]!;
   return Float64Array.from({ length: horizon }, (_, step) => {
     const known = Math.min(step, sizes.length - 1);
-    return score * sizes[known]! * Math.sqrt((step + 1) / (known + 1));
+    return bounded(bounded(score * sizes[known]!) * Math.sqrt((step + 1) / (known + 1)));
   });
 }
 

@@ -2,6 +2,7 @@ import { FormatError, OptionError, UnsupportedError } from "../errors.ts";
 import { loadFitted } from "./combination.ts";
 import { type Calibration, halfWidths } from "./conformal.ts";
 import { formatTime, timeAt } from "./data/index.ts";
+import { bounded } from "./metrics.ts";
 import { fillMissing, type MissingRule } from "./missing.ts";
 import type { FittedForecaster, Json, SavedForecaster, Series, TimeGrid } from "./types.ts";
 
@@ -142,6 +143,5 @@ export function checkLevels(levels: readonly number[]): void {
 
 /** mean - width and mean + width, kept in the range of a double. */
 function around(mean: Float64Array, width: Float64Array): [Float64Array, Float64Array] {
-  const within = (value: number) => Math.min(Number.MAX_VALUE, Math.max(-Number.MAX_VALUE, value));
-  return [mean.map((value, step) => within(value - width[step]!)), mean.map((value, step) => within(value + width[step]!))];
+  return [mean.map((value, step) => bounded(value - width[step]!)), mean.map((value, step) => bounded(value + width[step]!))];
 }

@@ -1,7 +1,7 @@
 import { Readable } from "node:stream";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { FormatError, OptionError, UnsupportedError } from "../errors.ts";
+import { FormatError, OptionError } from "../errors.ts";
 import {
   backtest,
   describeBacktest,
@@ -146,8 +146,52 @@ test.each<[Record<string, unknown>, string]>([
   await expect(failed).rejects.toThrow(message);
 });
 
-test("covariates are refused, not ignored", async () => {
-  await expect(forecast(shop(30, 1), { horizon: 3, knownAhead: ["promo"] })).rejects.toThrow(UnsupportedError);
+describe("covariates", () => {
+  /** Promotions at days that a formula scatters; each adds 40. */
+  const promoted = (days: number) =>
+    shop(days, 5).map(({ date, sales }, day) => ({
+      date,
+      sales: sales + ((day * day) % 11 === 4 ? 40 : 0),
+      promo: (day * day) % 11 === 4 ? 1 : 0,
+    }));
+
+  test("a known effect is found, and forecast at the days that are announced", async () => {
+    const all = promoted(154);
+    const rows = all.map((row, day) => (day < 140 ? row : { ...row, sales: null }));
+    const { chosen, forecasts, fitted } = await forecast(rows, { horizon: 14, knownAhead: ["promo"], target: "sales" });
+    expect(chosen.model).toContain("with covariates");
+    expect(forecasts[0]!.mean.every((value, step) => Math.abs(value - all[140 + step]!.sales) < 10)).toBe(true);
+    const { fitted: one } = await forecast(rows, { horizon: 14, knownAhead: ["promo"], target: "sales", model: "seasonal-naive" });
+    expect(one.model).toBe("seasonal-naive with covariates");
+    expect(Math.abs((one.series[0]!.fitted.parameters["effect of promo"] as number) - 40)).toBeLessThan(3); // the noise has an amplitude of 3
+    const loaded = loadForecasts(JSON.parse(JSON.stringify(fitted)));
+    expect(loaded.forecast(14, [80])).toEqual(fitted.forecast(14, [80]));
+    expect(() => loaded.forecast(15, [80])).toThrow("horizon: covariates are known for 14 steps ahead, 15 were asked for");
+  });
+
+  test("one that isn't known ahead works by its value a horizon before", async () => {
+    const leading = Array.from({ length: 120 }, (_, step) => ({
+      step,
+      cause: (step * step) % 13,
+      y: 5 + 3 * (((step - 2) * (step - 2)) % 13),
+    }));
+    const { forecasts, fitted } = await forecast(leading, { horizon: 2, time: "step", target: "y", covariates: ["cause"], model: "naive" });
+    expect(fitted.series[0]!.fitted.parameters["effect of cause, 2 steps before"]).toBeCloseTo(3, 6);
+    expect(forecasts[0]!.mean[0]).toBeCloseTo(5 + 3 * ((118 * 118) % 13), 6);
+    expect(forecasts[0]!.mean[1]).toBeCloseTo(5 + 3 * ((119 * 119) % 13), 6);
+  });
+
+  test("too few future values are refused with their number", async () => {
+    const failed = forecast(promoted(60), { horizon: 3, target: "sales", knownAhead: ["promo"] });
+    await expect(failed).rejects.toThrow('knownAhead: "promo" of series sales has 0 values after the last target, the horizon needs 3');
+  });
+
+  test("a category that never changes and a covariate without values explain nothing", async () => {
+    const rows = shop(60, 1).map((row) => ({ ...row, place: "here" }));
+    const { forecasts } = await forecast(rows, { horizon: 3, target: "sales", covariates: ["place"], model: "seasonal-naive" });
+    const plain = await forecast(rows, { horizon: 3, target: "sales", model: "seasonal-naive" });
+    expect(forecasts[0]!.mean).toEqual(plain.forecasts[0]!.mean);
+  });
 });
 
 test("an abort ends the work with its reason", async () => {

@@ -1,5 +1,5 @@
 import { availableParallelism } from "node:os";
-import { OptionError, UnsupportedError } from "../errors.ts";
+import { OptionError } from "../errors.ts";
 import { type BacktestPlan, type BacktestSeries, planOrigins } from "./backtest.ts";
 import { choose, ensembleMembers, type ModelScore, type ModelScores, reference, scoreTable } from "./choose.ts";
 import { type Combination, combinationName, forecasterOf, isShared, loadFitted, type ModelSpec, minimumLength } from "./combination.ts";
@@ -7,11 +7,12 @@ import { type Calibration, calibrate } from "./conformal.ts";
 import { type LoadedTable, type LoadOptions, loadTable, type TableSource, type Understood } from "./data/index.ts";
 import { checkHorizon, checkLevels, type FittedSeries, FittedTable, type SeriesForecast } from "./fitted-table.ts";
 import type { Job, SeriesCalibration } from "./jobs.ts";
-import { seasonalScale } from "./metrics.ts";
+import { bounded, seasonalScale } from "./metrics.ts";
 import { fillMissing, type MissingRule } from "./missing.ts";
 import { forecasters } from "./models/index.ts";
 import { checkParameters } from "./parameters.ts";
 import { canStartWorkers, createPool, type Pool } from "./pool.ts";
+import { type Regressors, toRegressors } from "./regression.ts";
 import type { ParameterValues, Series } from "./types.ts";
 
 export interface BacktestOptions extends LoadOptions {
@@ -111,10 +112,6 @@ function checkOptions(options: BacktestOptions): void {
   for (const name of ["windows", "stride"] as const) checkInteger(name, options[name], 1);
   for (const name of ["refit", "workers"] as const) checkInteger(name, options[name], 0);
   candidatesOf(options);
-  for (const option of ["covariates", "knownAhead"] as const) {
-    if ((options[option]?.length ?? 0) > 0)
-      throw new UnsupportedError(`${option}: no model of this version uses covariates; loadTable reads them, forecast and backtest don't`);
-  }
 }
 
 function checkInteger(option: string, value: number | undefined, least: number): void {
@@ -136,7 +133,8 @@ function openPool(table: LoadedTable, options: BacktestOptions): Pool {
 }
 
 /** The models to try, by the option; the first is the reference. */
-function candidatesOf({ model = "auto", parameters = {} }: BacktestOptions): readonly Combination[] {
+function candidatesOf(options: BacktestOptions): readonly Combination[] {
+  const { model = "auto", parameters = {} } = options;
   const names = typeof model === "string" ? (model === "auto" ? Object.keys(forecasters) : [model]) : model;
   if (names.length === 0) throw new OptionError("model", "names no model");
   if (Object.keys(parameters).length > 0 && (names.length !== 1 || model === "auto"))
@@ -147,9 +145,18 @@ function candidatesOf({ model = "auto", parameters = {} }: BacktestOptions): rea
     checkParameters(forecaster, parameters);
     return { name, parameters };
   });
+  const hasCovariates = (options.covariates?.length ?? 0) + (options.knownAhead?.length ?? 0) > 0;
   const rest = specs.filter(({ name }) => name !== reference);
   const first = specs.find(({ name }) => name === reference) ?? { name: reference, parameters: {} };
-  return [first, ...rest].map((spec) => [spec]);
+  if (!hasCovariates) return [first, ...rest].map((spec) => [spec]);
+  // Of several models each is tried with and without; a single named one takes what it is given.
+  const isSingle = typeof model === "string" && model !== "auto";
+  const plain = isSingle ? [first] : [first, ...rest];
+  return [...plain, ...specs.map((spec) => ({ ...spec, usesCovariates: true }))].map((spec) => [spec]);
+}
+
+function regressorsOf({ id, values, covariates }: Series, horizon: number): Regressors | undefined {
+  return covariates && toRegressors(covariates, values.length, horizon, id);
 }
 
 interface Evaluation {
@@ -161,7 +168,10 @@ interface Evaluation {
 
 async function evaluate(table: LoadedTable, options: BacktestOptions, pool: Pool): Promise<Evaluation> {
   const { horizon, levels = defaultLevels } = options;
-  const series = table.series.map(({ values, seasonalPeriod }): BacktestSeries => ({ values, seasonalPeriod }));
+  const series = table.series.map((one): BacktestSeries => {
+    const regressors = regressorsOf(one, horizon);
+    return { values: one.values, seasonalPeriod: one.seasonalPeriod, ...(regressors && { regressors }) };
+  });
   const windows = {
     ...(options.windows !== undefined && { windows: options.windows }),
     ...(options.stride !== undefined && { stride: options.stride }),
@@ -194,7 +204,8 @@ async function evaluate(table: LoadedTable, options: BacktestOptions, pool: Pool
     if (average !== undefined) await score(average);
   }
   const rows = scoreTable(scores);
-  const decision = decide(asked, rows, average);
+  const last = combinationName(candidates.at(-1)!); // a single named model, with covariates where there are some
+  const decision = decide(typeof asked === "string" && asked !== "auto" ? last : asked, rows, average);
   const chosen = [...candidates, ...(average === undefined ? [] : [average])].find(
     (candidate) => combinationName(candidate) === decision.model,
   )!;
@@ -276,7 +287,7 @@ function withPooled(errors: readonly SeriesCalibration[], series: readonly Serie
     if (calibration !== undefined || pooled === undefined) return calibration;
     const { values, seasonalPeriod } = series[index]!;
     const scale = seasonalScale(values, seasonalPeriod);
-    return scale > 0 ? { ...pooled, sizes: pooled.sizes.map((size) => size * scale) } : undefined;
+    return scale > 0 ? { ...pooled, sizes: pooled.sizes.map((size) => bounded(size * scale)) } : undefined;
   });
 }
 
@@ -337,7 +348,10 @@ async function fitAll(
       const saved = await Promise.all(
         batch.map((some) => {
           const histories = some.map(({ values, seasonalPeriod }) => ({ values: fillMissing(values, missing), seasonalPeriod }));
-          return pool.run({ kind: "fit", combination, histories, horizon }, options.signal);
+          return pool.run(
+            { kind: "fit", combination, histories, regressors: some.map((one) => regressorsOf(one, horizon)), horizon },
+            options.signal,
+          );
         }),
       );
       saved.flat().forEach((one, index) => {

@@ -3,6 +3,7 @@ import { type ModelScores, scoreCombination } from "./choose.ts";
 import { type Combination, fitCombination } from "./combination.ts";
 import { type Calibration, calibrate, halfWidths, minimumWindows } from "./conformal.ts";
 import { seasonalScale } from "./metrics.ts";
+import type { Regressors } from "./regression.ts";
 import type { History, SavedForecaster } from "./types.ts";
 
 /** Work on some of the series, as plain data, so that a worker can do it. Results are in the order of the series. */
@@ -15,7 +16,13 @@ export type Job =
       readonly plan: BacktestPlan;
       readonly levels: readonly number[];
     }
-  | { readonly kind: "fit"; readonly combination: Combination; readonly histories: readonly History[]; readonly horizon: number };
+  | {
+      readonly kind: "fit";
+      readonly combination: Combination;
+      readonly histories: readonly History[];
+      readonly regressors: readonly (Regressors | undefined)[];
+      readonly horizon: number;
+    };
 
 export interface JobResult {
   score: ModelScores;
@@ -42,7 +49,7 @@ export function runJob(job: Job): JobResult[Job["kind"]] {
     case "calibrate":
       return calibrateSeries(job.combination, job.series, job.plan, job.levels);
     case "fit":
-      return fitCombination(job.combination, job.histories, { horizon: job.horizon }).map((fitted) => fitted.toJSON());
+      return fitCombination(job.combination, job.histories, { horizon: job.horizon }, job.regressors).map((fitted) => fitted.toJSON());
     default:
       return job satisfies never;
   }

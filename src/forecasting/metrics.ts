@@ -1,12 +1,23 @@
 /**
  * Measures of forecasts. All take actual values with NaN for a missing one: such steps are left out, and a measure of nothing is NaN.
- * Sums are kept small against each value, so that values up to 1e150 don't overflow.
+ * Means and
+ * differences stay in the range of a double; squares of values beyond 1e154 don't and are infinite.
  */
+
+/** a - b, or the end of the range of a double where that lies beyond it; NaN stays NaN. */
+export function boundedDifference(a: number, b: number): number {
+  return bounded(a - b);
+}
+
+/** The nearest double that is finite; NaN stays NaN. */
+export function bounded(value: number): number {
+  return Math.max(-Number.MAX_VALUE, Math.min(Number.MAX_VALUE, value));
+}
 
 /** Mean of f over the steps with an actual value. */
 function meanOver(actual: Float64Array, f: (step: number) => number): number {
   let [mean, count] = [0, 0];
-  for (let step = 0; step < actual.length; step++) if (!Number.isNaN(actual[step])) mean += (f(step) - mean) / ++count;
+  for (let step = 0; step < actual.length; step++) if (!Number.isNaN(actual[step])) mean += f(step) / ++count - mean / count;
   return count === 0 ? Number.NaN : mean;
 }
 
@@ -17,7 +28,7 @@ export function meanSquaredError(actual: Float64Array, forecast: Float64Array): 
 
 /** Mean absolute error. */
 export function meanAbsoluteError(actual: Float64Array, forecast: Float64Array): number {
-  return meanOver(actual, (step) => Math.abs(actual[step]! - forecast[step]!));
+  return meanOver(actual, (step) => Math.abs(boundedDifference(actual[step]!, forecast[step]!)));
 }
 
 /** Symmetric mean absolute percentage error as in the M4 competition, 0 to 200: 200 |y - f| / (|y| + |f|), and 0 where both are 0. */
@@ -37,7 +48,7 @@ export function symmetricMape(actual: Float64Array, forecast: Float64Array): num
  */
 export function seasonalScale(history: Float64Array, seasonalPeriod: number): number {
   const lag = history.length > seasonalPeriod ? seasonalPeriod : 1;
-  const differences = history.subarray(lag).map((value, index) => value - history[index]!);
+  const differences = history.subarray(lag).map((value, index) => boundedDifference(value, history[index]!));
   return meanOver(differences, (index) => Math.abs(differences[index]!));
 }
 

@@ -95,10 +95,10 @@ interface ForecastFlags extends Record<string, unknown> {
 /** Options of the library by the names that they have on the command line. */
 async function run<T>(flags: ForecastFlags, work: (options: BacktestOptions) => Promise<T>): Promise<T> {
   const { html: _, save: __, json: ___, ...rest } = flags;
-  const { season, fill, missing, parameter, model, time, target, id, ...same } = rest as Record<string, never>;
+  const { season, known, fill, missing, parameter, model, time, target, id, ...same } = rest as Record<string, never>;
   const models = (model as string | undefined)?.split(",").map((name) => name.trim());
   const renamed = {
-    ...{ seasonalPeriod: season, missing: fill, missingValues: missing, parameters: parameter },
+    ...{ seasonalPeriod: season, knownAhead: known, missing: fill, missingValues: missing, parameters: parameter },
     ...{ model: models?.length === 1 ? models[0] : models, time: single(time), target: single(target), id: single(id) },
   };
   const given = Object.fromEntries(Object.entries(renamed).filter(([, value]) => value !== undefined));
@@ -140,6 +140,8 @@ function withDataOptions(command: Command): Command {
     .option("--time <columns>", "column of times; several are year, month or quarter, day", names)
     .option("--target <columns>", "columns to forecast", names)
     .option("--id <columns>", "columns that name the series", names)
+    .option("--covariates <columns>", "columns that explain the target, known up to now", names)
+    .option("--known <columns>", "columns that explain the target, known ahead: rows with an empty target give the future", names)
     .addOption(
       new Option("--layout <layout>", "a row is a time of a series, a row of several series, or a whole series").choices([
         "long",

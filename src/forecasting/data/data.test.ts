@@ -365,7 +365,7 @@ describe("hostile input", () => {
     );
   });
 
-  test.runIf(process.env.CHAINRULE_SOAK)("2 GB are read in bounded memory", { timeout: 600_000 }, async () => {
+  test.runIf(process.env.CHAINRULE_SOAK)("2 GB are read in bounded memory", { timeout: 1_200_000 }, async () => {
     const block = Buffer.from(
       Array.from({ length: 40_000 }, (_, row) => `${1_700_000_000 + row},${row % 97},some text that nobody needs,${row}\n`).join(""),
     );
@@ -373,14 +373,9 @@ describe("hostile input", () => {
       yield Buffer.from("epoch,y,note,other\n");
       for (let sent = 0; sent < 2 << 30; sent += block.length) yield block;
     }
-    let peak = 0;
-    const watch = setInterval(() => {
-      peak = Math.max(peak, process.memoryUsage().rss);
-    }, 50);
     const { series } = await loadTable(Readable.from(bytes(), { objectMode: false }), { time: "epoch", target: "y", history: 10_000 });
-    clearInterval(watch);
     expect(series[0]!.values.length).toBeGreaterThan(0);
-    expect(peak).toBeLessThan(600e6);
+    expect(process.resourceUsage().maxRSS * 1024).toBeLessThan(600e6);
   });
 });
 

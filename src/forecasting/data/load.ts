@@ -330,7 +330,7 @@ function toSeries(
     const categories = collected.categories[c];
     return categories === undefined ? [{ name, values: all, knownAhead }] : indicators(name, all, categories, knownAhead);
   });
-  return { series: { id, values: kept, time, seasonalPeriod, ...(covariates.length > 0 && { covariates }) }, facts };
+  return { series: { id, values: kept, time, seasonalPeriod, ...(roles.covariates.length > 0 && { covariates }) }, facts };
 }
 
 /** Zeros at the beginning and at the end of a series that is never zero between them: how "not available" is often written. */
