@@ -42,7 +42,8 @@ describe.each(["smollm2", "gemma3-270m"])("%s", (name) => {
     using sequence = model.sequence();
     const { rows } = await sequence.forward({ input: text, want: { logits: "all", fullLogits: true } });
     const reference = llama.decode(text, 0, true);
-    for (const { row, logits } of rows) expect(largestDifference(logits!, reference.subarray(row * llama.vocabSize, (row + 1) * llama.vocabSize))).toBe(0);
+    for (const { row, logits } of rows)
+      expect(largestDifference(logits!, reference.subarray(row * llama.vocabSize, (row + 1) * llama.vocabSize))).toBe(0);
     for (let step = 0; step < 8; step += 1) {
       const token = text[step * 7]!;
       const { rows } = await sequence.forward({ input: [token], want: { fullLogits: true } });
