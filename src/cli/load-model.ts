@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError } from "commander";
 import { type LoadOptions, load, type Model } from "../index.ts";
+import { announceCrashes, keepCrashReports } from "./crash-reports.ts";
 import { home } from "./home.ts";
 import { ProgressBar } from "./progress-bar.ts";
 
@@ -32,6 +33,8 @@ export function addModelOptions(command: Command): Command {
 /** Loads the model of the command line, with a bar on standard error while it is fetched. */
 export async function loadModel(options: ModelOptions, signal?: AbortSignal): Promise<Model> {
   const bar = new ProgressBar();
+  announceCrashes(home(), (line) => bar.note(line));
+  keepCrashReports(home(), { command: process.argv.slice(2), model: options.model }, options.device);
   try {
     return await load(options.model, {
       home: home(),

@@ -1,3 +1,4 @@
+export { onNativeAbort } from "./abort.ts";
 export { type BackendName, type BufferType, Device, type Graph } from "./backend.ts";
 export { alignUp, DeviceBuffer } from "./buffer.ts";
 export { TensorContext } from "./context.ts";
