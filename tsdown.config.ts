@@ -1,13 +1,7 @@
 import { defineConfig } from "tsdown";
 
 export default defineConfig({
-  entry: [
-    "src/index.ts",
-    "src/cli/main.ts",
-    "src/forecasting/index.ts",
-    "src/forecasting/worker.ts",
-    "src/decoding/guidance/grammar/compile-worker.ts",
-  ],
+  entry: ["src/index.ts", "src/cli/main.ts", "src/forecasting/index.ts", "src/forecasting/worker.ts"],
   format: "esm",
   platform: "node",
   target: "node20",

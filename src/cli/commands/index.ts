@@ -6,6 +6,7 @@ import type { Command } from "commander";
  */
 export const commands: Readonly<Record<string, () => Promise<Command>>> = {
   generate: async () => (await import("./generate.ts")).generate,
+  chat: async () => (await import("./chat.ts")).chat,
   tokenize: async () => (await import("./tokenize.ts")).tokenize,
   score: async () => (await import("./score.ts")).score,
   pull: async () => (await import("./pull.ts")).pull,

@@ -1,0 +1,42 @@
+import type { Command } from "commander";
+import type { GenerateOptions } from "../index.ts";
+import { integer, number } from "./load-model.ts";
+
+/** Options of every command that lets a model write. Absent ones are the library's business. */
+export interface DecodingOptions {
+  readonly maxTokens?: number;
+  readonly temperature?: number;
+  readonly topK?: number;
+  readonly topP?: number;
+  readonly minP?: number;
+  readonly typical?: number;
+  readonly seed?: number;
+  readonly stop?: string[];
+  readonly sample?: string[];
+  readonly guide?: string[];
+  readonly search?: string;
+}
+
+const collect = (value: string, before: string[] = []): string[] => [...before, value];
+
+export function addDecodingOptions(command: Command): Command {
+  return command
+    .option("-n, --max-tokens <count>", "most tokens of the answer", integer)
+    .option("--temperature <value>", "0 is greedy, the default without any sampling option", number)
+    .option("--top-k <k>", "keep the k most probable tokens", integer)
+    .option("--top-p <mass>", "keep the most probable tokens up to this mass", number)
+    .option("--min-p <share>", "keep tokens at least so probable relative to the first", number)
+    .option("--typical <mass>", "locally typical sampling", number)
+    .option("--seed <seed>", "the same seed gives the same answer", integer)
+    .option("--stop <text>", "end before this text; may be repeated", collect)
+    .option("--sample <method>", "a sampler, such as temperature,value=0.7; may be repeated", collect)
+    .option("--guide <method>", "a guide, such as repetition,penalty=1.1; may be repeated", collect)
+    .option("--search <method>", "how branches live and die");
+}
+
+/** The options of the library's call that the command line gives. */
+export function decodingOptions(options: DecodingOptions): GenerateOptions {
+  const { maxTokens, temperature, topK, topP, minP, typical, seed, stop, sample, guide, search } = options;
+  const given = { maxTokens, temperature, topK, topP, minP, typical, seed, stop, sample, guide, search };
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as GenerateOptions;
+}

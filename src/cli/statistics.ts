@@ -1,0 +1,15 @@
+import type { GenerateResult, Model } from "../index.ts";
+
+/** One line: model, prompt and answer with their rates, and how it ended. */
+export function statistics({ usage, timings, finishReason, facts }: GenerateResult, model: Model): string {
+  const rate = (count: number, perSecond: number) => `${count} tokens${perSecond > 0 ? `, ${perSecond.toFixed(1)}/s` : ""}`;
+  return [
+    `${model.name}, ${model.threads} ${model.threads === 1 ? "thread" : "threads"}`,
+    `loaded in ${(model.loadMs / 1000).toFixed(2)} s`,
+    `prompt ${rate(usage.promptTokens, timings.promptTokensPerSecond)}`,
+    `answer ${rate(usage.completionTokens, timings.completionTokensPerSecond)}`,
+    `first token after ${facts.times.firstTokenMs.toFixed(0)} ms`,
+    `${facts.passes} passes`,
+    `ended by ${finishReason}`,
+  ].join(" · ");
+}
