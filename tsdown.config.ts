@@ -1,7 +1,13 @@
 import { defineConfig } from "tsdown";
 
 export default defineConfig({
-  entry: ["src/index.ts", "src/cli/main.ts", "src/forecasting/index.ts", "src/forecasting/worker.ts"],
+  entry: [
+    "src/index.ts",
+    "src/cli/main.ts",
+    "src/forecasting/index.ts",
+    "src/forecasting/worker.ts",
+    "src/decoding/guidance/grammar/compile-worker.ts",
+  ],
   format: "esm",
   platform: "node",
   target: "node20",

@@ -22,7 +22,16 @@ import {
   type ScoreResult,
   score,
 } from "./decoding/index.ts";
-import { type CostCurve, type CurvePoints, costCurve, Engine, measureCostCurve, type Sequence } from "./engine/index.ts";
+import {
+  type CostCurve,
+  type CurvePoints,
+  costCurve,
+  Engine,
+  measureCostCurve,
+  probeInvariance,
+  rowWiseKinds,
+  type Sequence,
+} from "./engine/index.ts";
 import { DisposedError, OptionError, TemplateError } from "./errors.ts";
 import { Device, type DeviceKind, pin } from "./ggml/index.ts";
 import { defaultHome, familyOf, hubFromEnvironment, type ModelConfig, resolveModel, type TransferProgress } from "./models/index.ts";
@@ -114,6 +123,7 @@ export async function load(name = "smollm2", options: LoadOptions = {}): Promise
     }
     const engine = Engine.create(device, transformer, {
       contextLength,
+      rowWise: rowWiseKinds(await probeInvariance(device, weights.storages)),
       ...(options.cacheBytes === undefined ? {} : { cacheBytes: options.cacheBytes }),
       ...(options.cacheType === undefined ? {} : { cacheType: options.cacheType }),
       ...(options.strict === undefined ? {} : { strict: options.strict }),

@@ -3,12 +3,10 @@ import type { Pass, Transformer } from "../models/index.ts";
 import {
   add,
   attention,
-  cast,
   explicitAttention,
   gather,
   input,
   mul,
-  narrow,
   permute,
   reshape,
   setRows,
@@ -22,8 +20,8 @@ import type { Structure } from "./structure.ts";
 
 // Legend: S streams, R rows per stream, N = S·R rows, C cells, E hidden size, O output rows, V vocabulary size.
 
-/** Candidates that a pass reads natively; more are read from the whole row of logits. */
-export const nativeTop = 64;
+/** Size of the native top set. More than the 64 candidates of a usual request, so that a tie at their end shows. */
+export const nativeTop = 80;
 
 /** Maps that injections name: [N, E] -> [N, E]. */
 export type StateMaps = ReadonlyMap<string, (state: Tensor) => Tensor>;
@@ -48,7 +46,12 @@ export function checkTaps(model: Transformer, taps: readonly string[]): void {
  * The graph of a pass. Inputs: `ids` [N] or `embeddings` [N, E], `positions` [N], `cells` [N], masks [S, 1, R, C], `outputs` [O] and per injection
  * `inject.<tap>` [N, E] or [N, 1]. Outputs: `logits`, `top`, `probabilities`, `state`, taps and exits by name.
  */
-export function buildPass(model: Transformer, cache: KvCache, structure: Structure, maps: StateMaps): Record<string, Tensor> {
+export function buildPass(
+  model: Transformer,
+  cache: KvCache,
+  structure: Structure,
+  maps: StateMaps,
+): { outputs: Record<string, Tensor>; effects: readonly Tensor[] } {
   const { streams, rows, cells } = structure;
   const { hiddenSize } = model.config;
   const N = streams * rows;
@@ -61,7 +64,7 @@ export function buildPass(model: Transformer, cache: KvCache, structure: Structu
   const skipped = new Set(structure.skipped);
 
   const last = model.config.blocks.length - 1;
-  const lastWrites: Record<string, Tensor> = {};
+  const lastWrites: Tensor[] = [];
   const pass: Pass = {
     positions,
     attend(block, q, k, v, { scale, softcap = 0 }) {
@@ -72,13 +75,13 @@ export function buildPass(model: Transformer, cache: KvCache, structure: Structu
       const stored = cache.block(block);
       const view = { streams, cells, heads: numKvHeads, headDim, rowsPerStream: cache.shape.cells };
       const heads = (x: Tensor) => permute(x, [0, 2, 1, 3]); // [S, rows or cells, heads, D] -> [S, heads, rows or cells, D]
-      const remember = (name: string, all: Tensor, rowsOf: Tensor) => {
+      const remember = (all: Tensor, rowsOf: Tensor) => {
         const written = setRows(all, reshape(rowsOf, [N, numKvHeads * headDim]), cellRows);
-        if (block === last) lastWrites[name] = cast(narrow(written, 0, 0, 1), "f32"); // one row that can be read stands for the write
+        if (block === last) lastWrites.push(written);
         return heads(window(written, view));
       };
-      const keys = remember(`${block}.keys`, stored.keys, k); // [S, K, C, D]
-      const values = remember(`${block}.values`, stored.values, v);
+      const keys = remember(stored.keys, k); // [S, K, C, D]
+      const values = remember(stored.values, v);
       const queries = heads(reshape(q, [streams, rows, numHeads, headDim])); // [S, H, R, D]
       const patternTap = `blocks.${block}.attn.pattern`;
       if (tapped.has(patternTap)) {
@@ -138,8 +141,9 @@ export function buildPass(model: Transformer, cache: KvCache, structure: Structu
     if (structure.exits.includes(block)) finish(`exit.${block}.`, select(x));
   });
   if (structure.outputs > 0) finish("", selected ? x : select(x));
+  if (Object.keys(outputs).length > 0) return { outputs, effects: [] };
   // nothing is asked for: the last block need not be computed beyond what it writes to the cache
-  return Object.keys(outputs).length > 0 ? outputs : Object.keys(lastWrites).length > 0 ? lastWrites : { end: x };
+  return lastWrites.length > 0 ? { outputs, effects: lastWrites } : { outputs: { end: x }, effects: [] };
 }
 
 /** Whether something after the last block's attention needs every row. */

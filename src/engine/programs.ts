@@ -42,12 +42,10 @@ export class ProgramCache implements Disposable {
   }
 
   pass(structure: Structure): Program {
-    return this.#get(structureKey(structure), () =>
-      Program.compile(this.#device, buildPass(this.#model, this.#cache, structure, this.#maps), {
-        backend: structure.backend,
-        rowWise: this.#rowWise,
-      }),
-    );
+    return this.#get(structureKey(structure), () => {
+      const { outputs, effects } = buildPass(this.#model, this.#cache, structure, this.#maps);
+      return Program.compile(this.#device, outputs, { backend: structure.backend, rowWise: this.#rowWise, effects });
+    });
   }
 
   /** The head alone, over `rows` states: for requests that want the logits of many rows, slice by slice. Input `state` [rows, E]. */

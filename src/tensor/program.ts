@@ -28,6 +28,8 @@ export interface CompileOptions {
   readonly backend?: BackendName;
   /** Which weights the invariant backend multiplies one row per plane. Default none. */
   readonly rowWise?: (storage: Storage) => boolean;
+  /** Tensors that are computed though nobody reads them: writes to a cache. */
+  readonly effects?: readonly Tensor[];
   /** Copy inputs to the device and outputs from it, as is always done where its memory can't be seen from here. Default: only there. */
   readonly staging?: boolean;
 }
@@ -85,11 +87,10 @@ export class Program extends Owner {
    */
   static compile(device: Device, wanted: Readonly<Record<string, Tensor>>, options: CompileOptions = {}): Program {
     const outputs = Object.entries(wanted).map(([name, x]) => [name, readableOutput(name, x)] as const);
-    const order = topologicalOrder(outputs.map(([, x]) => x));
-    checkWrites(
-      order,
-      outputs.map(([, x]) => x),
-    );
+    const { effects = [] } = options;
+    const roots = [...outputs.map(([, x]) => x), ...effects];
+    const order = topologicalOrder(roots);
+    checkWrites(order, roots);
     const inputs = order.filter((x) => x.op === "input");
     const { native } = device;
     const context = TensorContext.create(native, order.length * maxHeadersPerNode + 8, order.length * maxHeadersPerNode + 8);
@@ -142,6 +143,11 @@ export class Program extends Owner {
         native.ggml_set_output(pointers.get(memoryOf(tensor))!);
         native.ggml_build_forward_expand(graph, pointer);
         results.set(name, { tensor, pointer, array: undefined, isCurrent: false });
+      }
+      for (const effect of effects) {
+        const pointer = pointers.get(effect)!;
+        native.ggml_set_output(pointer);
+        native.ggml_build_forward_expand(graph, pointer);
       }
       allocator = native.ggml_gallocr_new(device.bufferType());
       if (!native.ggml_gallocr_alloc_graph(allocator, graph))

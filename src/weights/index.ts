@@ -3,7 +3,7 @@ export { GgufFile, openGguf, type TensorInfo } from "./gguf-reader.ts";
 export { type TensorType, type TensorTypeLayout, tensorBytes, tensorTypeById, tensorTypes } from "./gguf-types.ts";
 export { type GgufToWrite, headerOnlyBytes, headerOnlyCopy, type TensorToWrite, writeGguf } from "./gguf-writer.ts";
 export { type InspectedValue, type Inspection, inspectFile, type MemoryPlan, planMemory } from "./inspect.ts";
-export { Weights } from "./load.ts";
+export { multipliesIn, Weights } from "./load.ts";
 export { Metadata, type MetadataValue, type NumberArray, StringArray } from "./metadata.ts";
 export { type QuantizedTensor, type QuantizeOptions, type QuantizeTarget, quantize, quantizeTargets, toFloat } from "./quantize.ts";
 export {

@@ -160,7 +160,7 @@ export class Weights extends Owner {
 }
 
 /** Whether the device multiplies with a matrix of this type and shape kept in a buffer of `type`. */
-function multipliesIn(device: Device, type: BufferType, info: TensorInfo): boolean {
+export function multipliesIn(device: Device, type: BufferType, info: Pick<TensorInfo, "type" | "shape">): boolean {
   using probe = TensorContext.create(device.native, 3);
   const weight = probe.tensor(info.type, toNe(info.shape));
   using buffer = device.allocate(0, type); // the device decides by the buffer's type; nothing is stored in it

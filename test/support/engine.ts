@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Engine, type EngineOptions } from "../../src/engine/engine.ts";
+import { Engine, type EngineOptions, probeInvariance, rowWiseKinds } from "../../src/engine/index.ts";
 import { Device } from "../../src/ggml/index.ts";
 import { familyOf } from "../../src/models/index.ts";
 import { openGguf, Weights } from "../../src/weights/index.ts";
@@ -20,7 +20,8 @@ export async function openEngine(path: string, options: EngineOptions & { thread
   const weights = Weights.open(device, file, { repack: options.repack ?? true });
   const model = family.build(file.metadata, weights);
   await weights.load();
-  const engine = Engine.create(device, model, { cacheBytes: 64 * 2 ** 20, ...options });
+  const rowWise = rowWiseKinds(await probeInvariance(device, weights.storages));
+  const engine = Engine.create(device, model, { cacheBytes: 64 * 2 ** 20, rowWise, ...options });
   return {
     engine,
     device,

@@ -1,0 +1,109 @@
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Command } from "commander";
+import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
+import { loadForecasts } from "../../forecasting/index.ts";
+import { runCommand } from "../run.ts";
+import { showWork } from "../work-line.ts";
+import { backtestCommand, explainForecastCommand, forecastCommand } from "./forecast.ts";
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "chainrule-cli-"));
+  const rows = Array.from(
+    { length: 60 },
+    (_, day) => `${new Date(Date.UTC(2024, 0, 1 + day)).toISOString().slice(0, 10)},${10 + (day % 7)}`,
+  );
+  await writeFile(join(folder, "sales.csv"), `date,sales\n${rows.join("\n")}\n`);
+});
+afterAll(() => rm(folder, { recursive: true }));
+afterEach(() => {
+  vi.restoreAllMocks();
+  process.exitCode = undefined;
+});
+
+async function chainrule(...args: string[]) {
+  const written = { stdout: "", stderr: "" };
+  for (const stream of ["stdout", "stderr"] as const) {
+    vi.spyOn(process[stream], "write").mockImplementation((text) => {
+      written[stream] += text;
+      return true;
+    });
+  }
+  const program = new Command("chainrule").option("--debug");
+  for (const command of [forecastCommand, backtestCommand, explainForecastCommand]) program.addCommand(command);
+  await runCommand(program, ["node", "chainrule", ...args]);
+  return { out: written.stdout, err: written.stderr, code: process.exitCode ?? 0 };
+}
+
+test("forecast --json prints the documented object, and writes a report and the models", async () => {
+  const [html, saved] = [join(folder, "report.html"), join(folder, "models.json")];
+  const { out } = await chainrule(
+    "forecast",
+    join(folder, "sales.csv"),
+    "--horizon",
+    "7",
+    "--levels",
+    "50,90",
+    "--json",
+    "--html",
+    html,
+    "--save",
+    saved,
+  );
+  const answer = JSON.parse(out);
+  expect(Object.keys(answer).sort()).toEqual(["chosen", "coverage", "forecasts", "notes", "understood"]);
+  expect(answer.forecasts).toHaveLength(1);
+  expect(answer.forecasts[0]).toMatchObject({
+    series: "sales",
+    time: expect.arrayContaining(["2024-03-01"]),
+    mean: [14, 15, 16, 10, 11, 12, 13],
+  });
+  expect(Object.keys(answer.forecasts[0].intervals)).toEqual(["50", "90"]);
+  expect(await readFile(html, "utf8")).toContain("<svg");
+  expect(loadForecasts(JSON.parse(await readFile(saved, "utf8"))).forecast(7, [50, 90])).toEqual(answer.forecasts);
+});
+
+test("backtest and explain-forecast say what was understood, tried and fitted", async () => {
+  const tried = await chainrule(
+    "backtest",
+    join(folder, "sales.csv"),
+    "--horizon",
+    "7",
+    "--model",
+    "naive,seasonal-naive",
+    "--windows",
+    "3",
+  );
+  expect(tried.out).toMatch(/frequency {2}daily[\s\S]*seasonal-naive \*/);
+  const explained = await chainrule("explain-forecast", join(folder, "sales.csv"), "--horizon", "7", "--model", "seasonal-naive");
+  expect(explained.out).toContain("sales: the value 7 steps before; intervals from its own backtest errors");
+});
+
+test("bad input is one line and exit code 2", async () => {
+  const { err, code } = await chainrule("forecast", join(folder, "sales.csv"), "--horizon", "7", "--target", "units");
+  expect([err, code]).toEqual(['error: target: there is no column "units"; the columns are date, sales\n', 2]);
+  expect((await chainrule("forecast", join(folder, "sales.csv"), "--horizon", "seven")).err).toContain(
+    '--horizon: expects a whole number, got "seven"',
+  );
+  expect((await chainrule("forecast", join(folder, "none.csv"), "--horizon", "7")).code).toBe(2);
+});
+
+test("progress is shown after a second, often on a terminal and rarely elsewhere", () => {
+  let now = 0;
+  const run = (isTTY: boolean) => {
+    let text = "";
+    const write = (part: string) => {
+      text += part;
+    };
+    const line = showWork({ isTTY, columns: 80, write }, () => now);
+    for (now = 0; now <= 12_000; now += 100) line.update("fitting", now, 12_000);
+    line.clear();
+    return text;
+  };
+  now = 0;
+  expect(run(false)).toBe("fitting 8 %\nfitting 91 %\n");
+  now = 0;
+  expect(run(true).startsWith("\r\x1b[Kfitting 8 %\r\x1b[Kfitting 9 %")).toBe(true);
+});
