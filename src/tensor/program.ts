@@ -138,7 +138,7 @@ export class Program extends Owner {
       const results = new Map<string, Result>();
       for (const [name, tensor] of outputs) {
         const pointer = pointers.get(tensor)!;
-        // the allocator keeps what is marked, and looks through no view
+        // what a view shows is marked too: no output then depends on how the allocator counts views
         native.ggml_set_output(pointer);
         native.ggml_set_output(pointers.get(memoryOf(tensor))!);
         native.ggml_build_forward_expand(graph, pointer);
