@@ -1,0 +1,11 @@
+export {
+  type AdamWOptions,
+  adamW,
+  clipByGlobalNorm,
+  type Optimizer,
+  type OptimizerState,
+  type Parameter,
+  type SgdOptions,
+  sgd,
+  type WeightDecay,
+} from "./optimizers.ts";
