@@ -256,6 +256,7 @@ export class Model implements AsyncDisposable {
       contextLength: engine.contextLength,
       tokenizer,
       sequence: () => engine.sequence(),
+      costCurve: (options) => this.costCurve(options),
       chat: chatFormat(file, tokenizer, this.#renderer),
     };
   }

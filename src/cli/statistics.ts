@@ -1,4 +1,4 @@
-import type { GenerateResult, Model } from "../index.ts";
+import type { Facts, GenerateResult, Model } from "../index.ts";
 
 /** One line: model, prompt and answer with their rates, and how it ended. */
 export function statistics({ usage, timings, finishReason, facts }: GenerateResult, model: Model): string {
@@ -10,6 +10,11 @@ export function statistics({ usage, timings, finishReason, facts }: GenerateResu
     `answer ${rate(usage.completionTokens, timings.completionTokensPerSecond)}`,
     `first token after ${facts.times.firstTokenMs.toFixed(0)} ms`,
     `${facts.passes} passes`,
+    ...(facts.drafts === undefined ? [] : [describeDrafts(facts.drafts)]),
     `ended by ${finishReason}`,
   ].join(" · ");
+}
+
+function describeDrafts({ method, drafted, accepted, offBecause }: NonNullable<Facts["drafts"]>): string {
+  return `draft ${method}: ${accepted} of ${drafted} accepted${offBecause === undefined ? "" : ` (off: ${offBecause})`}`;
 }

@@ -147,12 +147,16 @@ export async function* decode(model: DecodingModel, job: Job): AsyncGenerator<Ge
 
 function startRun(model: DecodingModel, job: Job, sequence: Sequence, record: RunRecord, limit: TimeLimit): Run {
   const { plan, prompt, numCached, maxTokens } = job;
-  const { rules, logprobs, promptLogprobs } = plan;
+  const { rules, draft, logprobs, promptLogprobs } = plan;
   return {
-    ...{ tokenizer: model.tokenizer, sequence, prompt, numCached, rules, logprobs, promptLogprobs },
+    ...{ tokenizer: model.tokenizer, sequence, prompt, numCached, rules, draft, logprobs, promptLogprobs },
     stop: { ...plan.stop, maxTokens },
     forward: (target, request) =>
       limit.within(() => record.forward(target, limit.signal === undefined ? request : { ...request, signal: limit.signal })),
+    ...(model.costCurve === undefined
+      ? {}
+      : { costCurve: () => model.costCurve!(limit.signal === undefined ? {} : { signal: limit.signal }) }),
+    reportDrafts: (drafts, choices) => record.reportDrafts(drafts, choices),
     reportGuides: (guides) => record.reportGuides(guides),
   };
 }

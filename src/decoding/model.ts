@@ -1,5 +1,5 @@
 import type { Message } from "../chat/index.ts";
-import type { Sequence } from "../engine/index.ts";
+import type { CostCurve, Sequence } from "../engine/index.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
 
 /** What decoding needs of a model. The object that `load()` returns is one; tests build one over a toy distribution. */
@@ -20,6 +20,8 @@ export interface DecodingModel {
    * @throws MemoryError, ContextOverflowError; the signal's reason when cancelled while it waits for room
    */
   sequence(options: { readonly maxLength: number; readonly signal?: AbortSignal }): Sequence | Promise<Sequence>;
+  /** T(n)/T(1) on this machine: what drafts decide their width by. Absent: methods that need it are refused. */
+  costCurve?(options: { readonly signal?: AbortSignal }): Promise<CostCurve>;
 }
 
 export interface ChatFormat {

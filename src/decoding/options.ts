@@ -1,6 +1,7 @@
 import type { ChoiceFact } from "../engine/index.ts";
 import { ContextOverflowError, OptionError } from "../errors.ts";
 import { type TokenId, tokenId } from "../token.ts";
+import type { Draft } from "./drafting/draft.ts";
 import type { Guide } from "./guidance/guide.ts";
 import {
   checkParameter,
@@ -57,6 +58,8 @@ export interface GenerateOptions {
   readonly bias?: Readonly<Record<string, number>>;
   /** Further guides, in their order, after `bias` and the penalties. */
   readonly guide?: MethodSpec | readonly MethodSpec[];
+  /** Who guesses ahead, so that one pass gives several tokens; the answer stays the same. Default: nobody. */
+  readonly draft?: MethodSpec;
   /** How branches live and die. Default `path`: one answer, token after token. */
   readonly search?: MethodSpec;
 
@@ -85,6 +88,7 @@ export interface Plan {
   readonly stop: Omit<StopRules, "maxTokens">;
   readonly maxTokens: number | undefined;
   readonly search: Search;
+  readonly draft: Draft | undefined;
   readonly logprobs: number | undefined;
   readonly promptLogprobs: number | undefined;
   readonly deadlineMs: number | undefined;
@@ -130,7 +134,7 @@ const knownOptions: ReadonlySet<string> = new Set([
   ...Object.keys(numberOptions),
   ...samplerShortcuts.map(({ option }) => option),
   ...guideShortcuts.map(({ option }) => option),
-  ...["sample", "guide", "search", "stop", "stopTokens", "ignoreEndTokens", "signal", "parseSpecial"],
+  ...["sample", "guide", "draft", "search", "stop", "stopTokens", "ignoreEndTokens", "signal", "parseSpecial"],
 ]);
 
 /** @throws OptionError naming the option, its range and the value */
@@ -149,6 +153,10 @@ export function resolveOptions(options: GenerateOptions, model: DecodingModel): 
   const choices: ChoiceFact[] = [];
   const { shapes, choice } = resolveSamplers(options, choices);
   const { method, values } = parseMethod(registry.search, options.search ?? "path", "search");
+  const draft = options.draft === undefined ? undefined : parseMethod(registry.draft, options.draft, "draft");
+  if (draft !== undefined && method.refuses?.draft !== undefined) {
+    throw new OptionError("draft", `${draft.method.name} and search ${method.name} can't be combined: ${method.refuses.draft}`);
+  }
   const stopTokens = new Set((options.stopTokens ?? []).map((token) => checkToken(token, model, "stopTokens")));
   return {
     rules: { guides: resolveGuides(options, model), shapes, choice, seed: resolveSeed(options.seed, choice, choices) },
@@ -159,6 +167,7 @@ export function resolveOptions(options: GenerateOptions, model: DecodingModel): 
     },
     maxTokens: options.maxTokens,
     search: method.create(values),
+    draft: draft?.method.create(draft.values),
     logprobs: options.logprobs,
     promptLogprobs: options.promptLogprobs,
     deadlineMs: options.deadlineMs,

@@ -1,4 +1,4 @@
-import type { ChoiceFact, Facts, ForwardRequest, ForwardResult, Sequence, TokenFact } from "../engine/index.ts";
+import type { ChoiceFact, DraftFacts, Facts, ForwardRequest, ForwardResult, Sequence, TokenFact } from "../engine/index.ts";
 
 /** How long the parts of a run took. Rates leave out what they do not measure: see each. */
 export interface Timings {
@@ -20,6 +20,8 @@ export class RunRecord {
   #rows = 0;
   #queueMs = 0;
   #firstTokenMs = 0;
+  #drafts: DraftFacts | undefined;
+  #choices: readonly ChoiceFact[] = [];
   #guides: NonNullable<Facts["guides"]> = [];
   /** The run's own time up to `#resumedMs`; the clock stands while `#resumedMs` is undefined. */
   #ownMs = 0;
@@ -63,6 +65,11 @@ export class RunRecord {
     this.#lastTokenMs = this.#now();
   }
 
+  reportDrafts(drafts: DraftFacts, choices: readonly ChoiceFact[]): void {
+    this.#drafts = drafts;
+    this.#choices = choices;
+  }
+
   reportGuides(guides: NonNullable<Facts["guides"]>): void {
     this.#guides = guides;
   }
@@ -85,6 +92,7 @@ export class RunRecord {
       rows: this.#rows,
       tokensPerPass: this.tokens.length / (1 + numSteps), // the prompt's passes count as the one that gave the first token
       tokens: this.tokens,
+      ...(this.#drafts === undefined ? {} : { drafts: this.#drafts }),
       ...(this.#guides.length === 0 ? {} : { guides: this.#guides }),
       times: {
         queueMs: this.#queueMs,
@@ -92,7 +100,7 @@ export class RunRecord {
         firstTokenMs: this.#firstTokenMs,
         perPassMs: numSteps === 0 ? 0 : completionMs / numSteps,
       },
-      choices,
+      choices: [...choices, ...this.#choices],
     };
   }
 

@@ -133,6 +133,20 @@ export class StepSampler {
     if (waiting.length > 0) return Promise.all(waiting).then(() => undefined);
   }
 
+  /** Whether guides change anything, so that what rows must come with depends on the path. */
+  get hasGuides(): boolean {
+    return this.#guides.length > 0;
+  }
+
+  /** Whether the guides leave a token possible as the next one. */
+  allows(token: TokenId): boolean {
+    if (!this.hasGuides) return true;
+    this.#single ??= new Distribution(this.#distribution.vocabSize);
+    this.#single.loadOne(token, 0);
+    for (const guide of this.#guides) guide.apply(this.#single);
+    return this.#single.logits[0] !== Number.NEGATIVE_INFINITY;
+  }
+
   /** Forgets every generated token from `length` on. */
   rewind(length: number): void {
     this.#choice.rewind(length);

@@ -1,6 +1,7 @@
-import type { ForwardRequest, ForwardResult, Sequence, TokenFact } from "../../engine/index.ts";
+import type { ChoiceFact, CostCurve, DraftFacts, ForwardRequest, ForwardResult, Sequence, TokenFact } from "../../engine/index.ts";
 import type { TokenId } from "../../token.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
+import type { Draft } from "../drafting/draft.ts";
 import { type Definition, defineMethod, type Method, type ParameterTable } from "../method.ts";
 import type { StepRules } from "../sampling/step.ts";
 import type { Ending, StopRules } from "../stop.ts";
@@ -24,6 +25,8 @@ export interface Run {
   /** Fewer than the prompt has. */
   readonly numCached: number;
   readonly rules: StepRules;
+  /** Who guesses ahead; a search that can't use one says so in its registry line and gets none. */
+  readonly draft: Draft | undefined;
   readonly stop: StopRules;
   /** How many most probable tokens each token fact lists; undefined for none, and no log-probability is promised. */
   readonly logprobs: number | undefined;
@@ -34,6 +37,10 @@ export interface Run {
    * @throws what it throws; the signal's reason when the run was aborted
    */
   forward(sequence: Sequence, request: ForwardRequest): Promise<ForwardResult | undefined>;
+  /** T(n)/T(1) of the model; absent where it has none. */
+  costCurve?(): Promise<CostCurve>;
+  /** Reports of the draft, when the search ends. */
+  reportDrafts(drafts: DraftFacts, choices: readonly ChoiceFact[]): void;
   /** Reports of guides, when the search ends. */
   reportGuides(guides: readonly { readonly name: string; readonly weight: number; readonly meanShift: number }[]): void;
 }

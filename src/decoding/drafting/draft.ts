@@ -1,0 +1,67 @@
+import type { ChoiceFact, CostCurve } from "../../engine/index.ts";
+import type { TokenId } from "../../token.ts";
+import { type Definition, defineMethod, type Method, type ParameterTable } from "../method.ts";
+
+/**
+ * A value of the draft axis: who guesses the tokens to come, so that one pass verifies several. What it proposes changes how
+ * many passes an answer takes and nothing else: see {@link Verifier}.
+ */
+export interface Draft {
+  readonly name: string;
+  start(prompt: readonly TokenId[], context: DraftContext): DraftState | Promise<DraftState>;
+}
+
+/** What a draft may know of the run. */
+export interface DraftContext {
+  readonly seed: number;
+  /** T(n)/T(1) of the model in use; absent where the model has none. */
+  costCurve?(): Promise<CostCurve>;
+}
+
+/** A draft within one run. Its state moves with the sequence: it advances, rewinds and forks. */
+export interface DraftState {
+  /**
+   * Guesses at what follows the last token; an empty tree for none.
+   *
+   * @param maxNodes  most tokens that will be verified; a longer tree is cut after as many
+   * @param maxDepth  most tokens of one path
+   */
+  propose(limits: DraftLimits): DraftTree | Promise<DraftTree>;
+  /** The token was generated, drafted or not. */
+  advance(token: TokenId): void;
+  /** Forgets every generated token from `length` on. */
+  rewind(length: number): void;
+  fork(): DraftState;
+  /** Gives back what `start` and `fork` acquired. */
+  [Symbol.dispose]?(): void;
+  /** What it decided in the run, asked for once at the end. */
+  report?(): { readonly offBecause?: string; readonly choices?: readonly ChoiceFact[] };
+}
+
+export interface DraftLimits {
+  readonly maxNodes: number;
+  readonly maxDepth: number;
+}
+
+/** Guessed tokens as a tree, the likelier before the less likely: any first part of it is a draft too. */
+export interface DraftTree {
+  readonly tokens: readonly TokenId[];
+  /** For each token the index of the one before it on its path, -1 after the last token of the sequence; lower than its own. */
+  readonly parents: readonly number[];
+  /** How much speaks for the draft, in the method's own measure: drafts of one method with the same number have like prospects. */
+  readonly evidence?: number;
+}
+
+/** Most tokens of a draft: passes of 64 rows and more use other kernels, which round differently. */
+export const maxDraftTokens = 62;
+
+export const noDraft: DraftTree = { tokens: [], parents: [] };
+
+/** Tokens one after the other, as a tree. */
+export function chain(tokens: readonly TokenId[]): DraftTree {
+  return { tokens, parents: tokens.map((_, index) => index - 1) };
+}
+
+export function defineDraft<Table extends ParameterTable>(definition: Definition<Draft, Table>): Method<Draft> {
+  return defineMethod("draft", definition);
+}

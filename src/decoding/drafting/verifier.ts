@@ -1,0 +1,194 @@
+import type { DraftFacts, ForwardRequest, ForwardResult, RowResult, Sequence, TokenFact, Want } from "../../engine/index.ts";
+import { OptionError } from "../../errors.ts";
+import type { TokenId } from "../../token.ts";
+import type { RowWant, StepSampler } from "../sampling/step.ts";
+import { type DraftState, type DraftTree, maxDraftTokens, noDraft } from "./draft.ts";
+
+export interface VerifierOptions {
+  readonly sequence: Sequence;
+  readonly sampler: StepSampler;
+  /** Absent: every token has a pass of its own. */
+  readonly draft?: { readonly name: string; readonly state: DraftState };
+  /** Tokens after which nothing is drafted, since they end the answer. */
+  readonly isEnd: (token: TokenId) => boolean;
+  readonly maxTokens: number;
+  /** How many candidates each row must have for the facts. */
+  readonly top: number;
+  /** Undefined once the deadline has passed. */
+  readonly forward: (request: ForwardRequest) => Promise<ForwardResult | undefined>;
+}
+
+/**
+ * Gives the row after each token of a path: from the pass that verified a draft where the token was drafted, from a new pass
+ * over the token and the next draft otherwise.
+ *
+ * The run chooses every token from the target's own row by its own rules and random number, then asks here how to go on. A
+ * drafted token is *accepted* when it is what the run chose. With deterministic drafts this accepts a token with the target's
+ * probability of it, as speculative rejection sampling does for a proposal of a single token (Leviathan et al. 2023, arXiv
+ * 2211.17192; on trees: SpecInfer, arXiv 2305.09781), and beyond having the same law the answer is the same tokens, whatever is
+ * drafted: the sampling is drafter-invariant (Daliri et al. 2024, arXiv 2408.07978). So a seed gives one answer even where the
+ * width of drafts follows measured times.
+ *
+ * Between two passes the sequence may hold a whole tree; {@link settle} leaves the path that was taken.
+ */
+export class Verifier {
+  readonly #options: VerifierOptions;
+  /** What the last pass verified. Row 0 is the last token, row i + 1 the draft's token i. */
+  #tree: DraftTree = noDraft;
+  #rows: readonly RowResult[] = [];
+  /** Rows of the last pass that are on the path; empty when the sequence holds the path alone. */
+  #path: number[] = [];
+  /** Tokens generated so far. */
+  #length = 0;
+  readonly #byPosition: number[] = [];
+  #drafted = 0;
+
+  constructor(options: VerifierOptions) {
+    this.#options = options;
+  }
+
+  /** Where the token now chosen comes from. */
+  sourceOf(token: TokenId): Pick<TokenFact, "source" | "drafted"> {
+    const { draft } = this.#options;
+    const guesses = this.#path.length === 0 ? [] : this.#childrenOf(this.#path.at(-1)!);
+    if (draft === undefined || guesses.length === 0) return { source: "model" };
+    const accepted = guesses.some((node) => this.#tree.tokens[node] === token);
+    if (accepted) this.#byPosition[this.#path.length - 1] = (this.#byPosition[this.#path.length - 1] ?? 0) + 1;
+    return { source: accepted ? "draft" : "model", drafted: { by: draft.name, accepted } };
+  }
+
+  /** The row after `token`, which the run has chosen. Moves sampler and draft on. Undefined once the deadline has passed. */
+  async after(token: TokenId): Promise<RowResult | undefined> {
+    const { sampler, draft, forward } = this.#options;
+    this.#length++;
+    draft?.state.advance(token);
+    const pending = sampler.advance(token);
+    if (this.#path.length > 0) {
+      const node = this.#childrenOf(this.#path.at(-1)!).find((child) => this.#tree.tokens[child] === token);
+      if (node !== undefined) {
+        await pending;
+        this.#path.push(node + 1);
+        return this.#rows[node + 1];
+      }
+    }
+    this.settle();
+    if (draft === undefined) {
+      const request = forward({ input: [token], want: sampler.want({ top: this.#options.top, isPrompt: false }) });
+      const [result] = pending === undefined ? [await request] : await Promise.all([request, pending]); // a guide's model runs beside ours
+      return result?.rows[0];
+    }
+    await pending;
+    const { tree, wants } = await this.#admit(await this.#propose(draft.state, token));
+    const result = await forward({
+      input: [token, ...tree.tokens],
+      ...(tree.tokens.length === 0 ? {} : { parents: [-1, ...tree.parents.map((parent) => parent + 1)] }),
+      want: wantOfRows(wants),
+    });
+    if (result === undefined) return undefined;
+    this.#tree = tree;
+    this.#rows = result.rows;
+    this.#path = [0];
+    this.#drafted += tree.tokens.length;
+    return result.rows[0];
+  }
+
+  /** The row of the last token again, as the sampler now wants it: when its candidates did not suffice. Gives up the draft. */
+  async again(last: TokenId): Promise<RowResult | undefined> {
+    const { sequence, sampler, forward, top } = this.#options;
+    this.settle();
+    sequence.rewind(sequence.length - 1);
+    const result = await forward({ input: [last], want: sampler.want({ top, isPrompt: false }) });
+    return result?.rows[0];
+  }
+
+  /** Leaves of the last pass's rows those that were taken. */
+  settle(): void {
+    if (this.#path.length === 0) return;
+    this.#options.sequence.keep(this.#path);
+    this.#path = [];
+    this.#tree = noDraft;
+    this.#rows = [];
+  }
+
+  facts(): DraftFacts | undefined {
+    const { draft } = this.#options;
+    if (draft === undefined) return undefined;
+    const byPosition = Array.from(this.#byPosition, (count) => count ?? 0);
+    const { offBecause } = draft.state.report?.() ?? {};
+    return {
+      method: draft.name,
+      drafted: this.#drafted,
+      accepted: byPosition.reduce((sum, count) => sum + count, 0),
+      byPosition,
+      ...(offBecause === undefined ? {} : { offBecause }),
+    };
+  }
+
+  /** Draft tokens after a row of the last pass. */
+  #childrenOf(row: number): number[] {
+    const { parents } = this.#tree;
+    return [...parents.keys()].filter((node) => parents[node] === row - 1);
+  }
+
+  /** A draft within what the answer may still take: a pass gives one token more than it has accepted ones. */
+  async #propose(state: DraftState, token: TokenId): Promise<DraftTree> {
+    const { sequence, maxTokens, isEnd } = this.#options;
+    const left = maxTokens - this.#length;
+    // a tree's rows are all held for a while: they stay within the room that the run was promised
+    const limits = { maxNodes: Math.min(left, maxDraftTokens, sequence.contextLength - sequence.length - 1), maxDepth: left - 1 };
+    if (limits.maxNodes <= 0 || limits.maxDepth <= 0 || isEnd(token)) return noDraft;
+    const { tokens, parents } = await state.propose(limits);
+    return { tokens: tokens.slice(0, limits.maxNodes), parents: parents.slice(0, limits.maxNodes) };
+  }
+
+  /**
+   * The part of a draft that can be accepted at all (no deeper than the answer may become, nothing after an end token, nothing
+   * that a guide forbids), and what each row must come with, the row of the last token first: a guide changes other tokens on
+   * each path.
+   */
+  async #admit({ tokens, parents }: DraftTree): Promise<{ tree: DraftTree; wants: RowWant[] }> {
+    const { sampler, sequence, isEnd, maxTokens, top } = this.#options;
+    const admitted: { tokens: TokenId[]; parents: number[] } = { tokens: [], parents: [] };
+    const wants = [sampler.want({ top, isPrompt: false })];
+    const children = new Map<number, number[]>();
+    for (const [node, parent] of parents.entries()) {
+      if (!Number.isInteger(parent) || parent < -1 || parent >= node || parents.length !== tokens.length)
+        throw new OptionError("draft", `internal: token ${node} of a draft has parent ${parent}`);
+      const token = tokens[node]!;
+      if (!Number.isInteger(token) || token < 0 || token >= sequence.vocabSize)
+        throw new OptionError("draft", `internal: drafted token ${token} is outside the vocabulary`);
+      const siblings = children.get(parent);
+      if (siblings === undefined) children.set(parent, [node]);
+      else siblings.push(node);
+    }
+    const visit = async (node: number, place: number, depth: number): Promise<void> => {
+      for (const child of children.get(node) ?? []) {
+        const token = tokens[child]!;
+        if (!sampler.allows(token)) continue;
+        const childPlace = admitted.tokens.push(token) - 1;
+        admitted.parents.push(place);
+        if (!sampler.hasGuides) wants.push(wants[0]!);
+        else {
+          await sampler.advance(token);
+          wants.push(sampler.want({ top, isPrompt: false }));
+        }
+        if (this.#length + depth + 1 < maxTokens && !isEnd(token)) await visit(child, childPlace, depth + 1);
+        if (sampler.hasGuides) sampler.rewind(this.#length + depth - 1);
+      }
+    };
+    await visit(-1, -1, 1);
+    return { tree: admitted, wants };
+  }
+}
+
+/** One request for rows that each want their own. */
+function wantOfRows(wants: readonly RowWant[]): Want {
+  const [first] = wants;
+  if (wants.length === 1) return first!;
+  return {
+    logits: "all",
+    top: Math.max(...wants.map(({ top }) => top)),
+    ...(wants.some(({ scores }) => scores !== undefined) ? { scores: wants.map(({ scores }) => scores?.[0] ?? []) } : {}),
+    fullLogits: wants.some(({ fullLogits }) => fullLogits),
+  };
+}
