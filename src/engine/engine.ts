@@ -118,14 +118,16 @@ export class Engine implements AsyncDisposable {
   /** An empty sequence: the root of a group of forks. Higher priorities go first. */
   sequence(options: { priority?: number } = {}): ModelSequence {
     this.#assertAlive();
+    const { priority = 0 } = options;
+    if (!Number.isInteger(priority)) throw new OptionError("priority", `must be an integer, got ${priority}`);
     this.#groups += 1;
-    return this.join(new Family(this.#groups, this.cache.shape.cells), options.priority ?? 0);
+    return this.join(new Family(this.#groups, priority, this.cache.shape.cells));
   }
 
   /** @internal a sequence that shares a family's stream */
-  join(family: Family, priority: number): ModelSequence {
+  join(family: Family): ModelSequence {
     this.#sequences += 1;
-    return new ModelSequence(this, family, this.#sequences, priority);
+    return new ModelSequence(this, family, this.#sequences);
   }
 
   /** @internal called when a sequence has left its family */
@@ -205,7 +207,7 @@ export class Engine implements AsyncDisposable {
     if (from === -1) return;
     // everything from the first hole on is computed again, into new cells, as it was asked for but with every half-block
     const again = sequence.entries.slice(from);
-    const copy = this.join(sequence.family, sequence.priority);
+    const copy = this.join(sequence.family);
     try {
       copy.adopt(sequence.entries.slice(0, from));
       for (const run of runsOf(again)) {
@@ -285,6 +287,8 @@ export class Engine implements AsyncDisposable {
       const jobs = new Map([...this.#queue].map((job) => [job.id, job]));
       const items: QueueItem[] = [];
       for (const job of jobs.values()) items.push(this.#itemOf(job));
+      const queued = new Set([...jobs.values()].map(({ sequence }) => sequence.family));
+      const isQueued = (family: Family) => queued.has(family);
       const finished: Job[] = [];
       let ran = 0;
       for (const planned of plan(items, this.#maxStreams)) {
@@ -292,7 +296,7 @@ export class Engine implements AsyncDisposable {
           .map(({ items: ids }) => ids.map((id) => jobs.get(id)!).filter((job) => !job.isCancelled))
           .filter((list) => list.length > 0);
         if (wanted.length === 0) continue;
-        const done = await this.#runPass(planned, wanted);
+        const done = await this.#runPass(planned, wanted, isQueued);
         if (done === undefined) continue; // no stream to be had in this step
         ran += 1;
         finished.push(...done);
@@ -315,7 +319,7 @@ export class Engine implements AsyncDisposable {
     return {
       id: job.id,
       family: this.#familyId(job.sequence.family),
-      priority: job.sequence.priority,
+      priority: job.sequence.family.priority,
       arrival: job.arrival,
       sequence: job.sequence.id,
       rows,
@@ -348,29 +352,33 @@ export class Engine implements AsyncDisposable {
     return { rows, backend: !this.strict && isPlain && rows >= 64 ? "fast" : "invariant" };
   }
 
-  /** Runs one pass; returns the jobs that are done, or undefined where its streams can't be had now. */
-  async #runPass(planned: PlannedPass, streams: readonly (readonly Job[])[]): Promise<Job[] | undefined> {
-    const jobs = streams.flat();
-    const width = streamStep(streams.length);
+  /** Runs one pass; returns the jobs that are done, or undefined where none of its streams can be had now. */
+  async #runPass(
+    planned: PlannedPass,
+    wanted: readonly (readonly Job[])[],
+    isQueued: (family: Family) => boolean,
+  ): Promise<Job[] | undefined> {
+    const jobs = wanted.flat();
     try {
-      for (const list of streams) for (const job of list) this.#makeRoom(job);
-      // a sequence that had to leave its family has a stream of its own: such a pass is planned again
-      const families = streams.map((list) => list[0]!.sequence.family);
-      if (
-        streams.some((list) => list.some(({ sequence }) => sequence.family !== list[0]!.sequence.family)) ||
-        new Set(families).size < families.length
-      )
-        return [];
-      const waiting = new Set([...this.#queue].map(({ sequence }) => sequence.family));
-      const first = this.#streams.arrange(families, width, (family) => waiting.has(family));
-      if (first === undefined) return undefined;
+      const resident = new Set(this.#streams.admit(wanted.map(familyOfList), isQueued));
+      const admitted = wanted.filter((list) => resident.has(familyOfList(list)));
+      if (admitted.length === 0) return undefined;
+      for (const job of admitted.flat()) this.#makeRoom(job);
+      // a sequence that had to leave its family has a stream of its own now: it is planned anew
+      const streams = admitted.filter((list) =>
+        list.every(({ sequence }) => sequence.family === familyOfList(list) && resident.has(sequence.family)),
+      );
+      if (streams.length === 0) return [];
+      const families = streams.map(familyOfList);
+      const width = streamStep(streams.length);
+      const first = this.#streams.arrange(families, width);
       const parts = this.#takeCells(streams);
-      if (parts === undefined) return [];
       const structure = this.#structureOf(planned, parts, width);
       const program = this.programs.pass(structure);
-      const wanted = fillInputs(program, structure, parts, first, this.model, this.cache);
-      this.#inPass = new Set(jobs);
-      for (const job of jobs) job.startedAt ||= performance.now();
+      const outputs = fillInputs(program, structure, parts, first, this.model, this.cache);
+      const running = parts.flat().map(({ job }) => job);
+      this.#inPass = new Set(running);
+      for (const job of running) job.startedAt ||= performance.now();
       const start = performance.now();
       const outcome = await program.run();
       const computeMs = performance.now() - start;
@@ -388,8 +396,8 @@ export class Engine implements AsyncDisposable {
         job.computeMs += computeMs;
       }
       if (outcome === "cancelled") return []; // everybody in it had left
-      await readResults(program, structure, wanted, parts, first, this.model, this.programs);
-      return jobs.filter((job) => !job.isCancelled && job.rows.length === job.request.rows);
+      await readResults(program, structure, outputs, parts, first, this.model, this.programs);
+      return running.filter((job) => !job.isCancelled && job.rows.length === job.request.rows);
     } catch (error) {
       for (const job of jobs) this.#fail(job, error);
       return [];
@@ -406,7 +414,7 @@ export class Engine implements AsyncDisposable {
     job.reject(error);
   }
 
-  /** Where a family's stream is too full for a job's next rows: close its gaps, or give the sequence a stream of its own. */
+  /** Where a resident family's stream is too full for a job's next rows: close its gaps, or give the sequence a stream of its own. */
   #makeRoom(job: Job): void {
     const { sequence } = job;
     const { rows } = this.#nextPart(job);
@@ -415,9 +423,6 @@ export class Engine implements AsyncDisposable {
     if (probe !== undefined) {
       for (const cell of probe) sequence.family.release(cell);
       return;
-    }
-    if (sequence.family.slot === undefined && sequence.family.saved !== undefined) {
-      if (this.#streams.arrange([sequence.family], 1, () => false) === undefined) return;
     }
     this.#streams.compact(sequence.family);
     if (sequence.family.end + rows <= sequence.family.capacity) return;
@@ -435,7 +440,7 @@ export class Engine implements AsyncDisposable {
         own.map(({ cell }) => cell),
       ),
     );
-    const family = new Family(old.group, this.cache.shape.cells);
+    const family = new Family(old.group, old.priority, this.cache.shape.cells);
     const cells = family.take(-1, own.length);
     if (cells === undefined)
       throw new ContextOverflowError("a sequence is longer than a stream", { neededTokens: own.length, contextLength: this.contextLength });
@@ -451,8 +456,8 @@ export class Engine implements AsyncDisposable {
     this.release(old);
   }
 
-  /** Gives every row of a pass its cell. */
-  #takeCells(streams: readonly (readonly Job[])[]): Part[][] | undefined {
+  /** Gives rows their cells; jobs whose neighbours of the same stream took the last ones have their turn in the next step. */
+  #takeCells(streams: readonly (readonly Job[])[]): Part[][] {
     const taken: Part[][] = [];
     for (const list of streams) {
       const parts: Part[] = [];
@@ -462,10 +467,7 @@ export class Engine implements AsyncDisposable {
         const from = job.rows.length;
         const lastCell = (job.rows.at(-1) ?? sequence.entries.at(-1))?.cell ?? -1;
         const cells = sequence.family.take(lastCell, rows);
-        if (cells === undefined) {
-          for (const part of [...taken.flat(), ...parts]) for (const { cell } of part.entries) part.job.sequence.family.release(cell);
-          return undefined; // neighbours of the same stream took them: planned again
-        }
+        if (cells === undefined) continue;
         const missing = missingOf(request.skipped);
         const entries = cells.map((cell, index) => ({
           cell,
@@ -534,6 +536,9 @@ function countWithin(rows: readonly number[], from: number, count: number): numb
 function union(a: readonly number[], b: readonly number[]): readonly number[] {
   return b.length === 0 ? a : a.length === 0 ? b : [...new Set([...a, ...b])];
 }
+
+/** The family whose stream a list of jobs shares. */
+const familyOfList = (list: readonly Job[]): Family => list[0]!.sequence.family;
 
 /** Stretches of entries of one kind of content, which one request can hold. */
 function runsOf(entries: readonly Entry[]): Entry[][] {

@@ -24,13 +24,15 @@ export class Family {
   lastUsed = 0;
   /** Root of its lineage: arrival order among groups; younger groups make room for older ones. */
   readonly group: number;
+  readonly priority: number;
   readonly capacity: number;
   readonly #references: Uint16Array;
   readonly #members = new Set<Iterable<Entry>>();
   #end = 0;
 
-  constructor(group: number, capacity: number) {
+  constructor(group: number, priority: number, capacity: number) {
     this.group = group;
+    this.priority = priority;
     this.capacity = capacity;
     this.#references = new Uint16Array(capacity);
   }

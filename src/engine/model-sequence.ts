@@ -8,7 +8,6 @@ export class ModelSequence implements Sequence {
   readonly #engine: Engine;
   /** Order in which sequences were made: the last tie-breaker of the plan. */
   readonly id: number;
-  readonly priority: number;
   /** @internal the engine's */
   family: Family;
   /** @internal the engine's; replaced, never shared */
@@ -19,11 +18,10 @@ export class ModelSequence implements Sequence {
   #isBusy = false;
   #isDisposed = false;
 
-  constructor(engine: Engine, family: Family, id: number, priority: number) {
+  constructor(engine: Engine, family: Family, id: number) {
     this.#engine = engine;
     this.family = family;
     this.id = id;
-    this.priority = priority;
     family.join(this.entries);
   }
 
@@ -63,7 +61,7 @@ export class ModelSequence implements Sequence {
   fork(): ModelSequence {
     if (this.#isDisposed) throw new DisposedError("a sequence");
     if (this.#needsKeep) throw new OptionError("fork", "the last request was a tree: say with keep() which of its rows stay first");
-    const copy = this.#engine.join(this.family, this.priority);
+    const copy = this.#engine.join(this.family);
     copy.adopt(this.#isBusy ? this.entries.slice() : this.entries);
     return copy;
   }

@@ -36,6 +36,7 @@ const mostRowsPerStream = 63; // beyond it a pass of prompt rows does better alo
 export function plan(items: readonly QueueItem[], maxStreams: number): PlannedPass[] {
   const ordered = [...items].sort((a, b) => b.priority - a.priority || a.arrival - b.arrival || a.sequence - b.sequence || a.id - b.id);
   const small: { family: number; structure: string; rows: number; items: number[] }[] = [];
+  const open = new Map<string, (typeof small)[number]>(); // the unit of a family and structure that still has room
   let chunk: PlannedPass | undefined;
   for (const item of ordered) {
     if (item.rows > mostRowsPerStream) {
@@ -43,11 +44,12 @@ export function plan(items: readonly QueueItem[], maxStreams: number): PlannedPa
       continue;
     }
     const key = `${item.backend}|${item.structure}`;
-    const shared = small.find(
-      (unit) => unit.family === item.family && unit.structure === key && unit.rows + item.rows <= mostRowsPerStream,
-    );
-    if (shared === undefined) small.push({ family: item.family, structure: key, rows: item.rows, items: [item.id] });
-    else {
+    const shared = open.get(`${item.family}|${key}`);
+    if (shared === undefined || shared.rows + item.rows > mostRowsPerStream) {
+      const unit = { family: item.family, structure: key, rows: item.rows, items: [item.id] };
+      small.push(unit);
+      open.set(`${item.family}|${key}`, unit);
+    } else {
       shared.rows += item.rows;
       shared.items.push(item.id);
     }

@@ -3,7 +3,7 @@ import type { KvCache } from "./kv-cache.ts";
 
 /**
  * Which stream of the cache each family has. A family that has none gets one: a free one, else that of the family that was idle
- * longest, else that of the youngest group which waits; what had to go is kept in host memory and put back, bit for bit.
+ * longest, else that of the last in order which waits; what had to go is kept in host memory and put back, bit for bit.
  */
 export class Streams {
   readonly #cache: KvCache;
@@ -27,20 +27,26 @@ export class Streams {
   #savedBytes = 0;
 
   /**
-   * Brings families into adjacent streams.
-   * @param families  those of one pass; at most as many as there are streams
-   * @param width     streams of the pass, a power of two >= families.length
-   * @param isWaiting whether a family outside the pass has queued work
-   * @returns the first stream of the pass, or undefined where older groups hold all the streams
+   * Gives streams to the families of a pass that have none.
+   * @param isWaiting  whether a family outside the pass has queued work
+   * @returns those that have a stream now; the others wait, since families that go before them hold all streams
    */
-  arrange(families: readonly Family[], width: number, isWaiting: (family: Family) => boolean): number | undefined {
+  admit(families: readonly Family[], isWaiting: (family: Family) => boolean): Family[] {
     const inPass = new Set(families);
-    for (const family of families) {
-      if (family.slot !== undefined) continue;
+    return families.filter((family) => {
+      if (family.slot !== undefined) return true;
       const slot = this.#findRoom(family, inPass, isWaiting);
-      if (slot === undefined) return undefined;
-      this.#settle(family, slot);
-    }
+      if (slot !== undefined) this.#settle(family, slot);
+      return slot !== undefined;
+    });
+  }
+
+  /**
+   * Brings families that have streams into `width` adjacent ones.
+   * @returns the first of these
+   */
+  arrange(families: readonly Family[], width: number): number {
+    const inPass = new Set(families);
     const first = this.#bestWindow(inPass, width);
     for (const family of families) {
       if (family.slot! >= first && family.slot! < first + width) continue;
@@ -100,7 +106,7 @@ export class Streams {
     if (free !== -1) return free;
     const others = this.#slots.filter((other): other is Family => other !== undefined && !inPass.has(other));
     const idle = others.filter((other) => !isWaiting(other)).sort((a, b) => a.lastUsed - b.lastUsed)[0];
-    const victim = idle ?? others.filter((other) => other.group > family.group).sort((a, b) => b.group - a.group)[0];
+    const victim = idle ?? others.filter((other) => goesBefore(family, other)).sort((a, b) => (goesBefore(a, b) ? 1 : -1))[0];
     if (victim === undefined) return undefined;
     const slot = victim.slot!;
     this.putAside(victim);
@@ -145,4 +151,9 @@ export class Streams {
       this.#cache.restore(saved[index]!, this.rowsOf(family, family.usedCells()));
     });
   }
+}
+
+/** The order in which families get streams: by priority, then by age. So the first of all always has one, and finishes. */
+function goesBefore(a: Family, b: Family): boolean {
+  return a.priority > b.priority || (a.priority === b.priority && a.group < b.group);
 }

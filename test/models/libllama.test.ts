@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { load, type Model } from "../../src/index.ts";
+import type { TokenId } from "../../src/token.ts";
 import { Llama } from "../support/llama.ts";
 
 /** The same text in every language and form a tokenizer meets: greedy continuations are compared token by token. */
@@ -25,7 +26,6 @@ const prompts = [
   "Water is made of hydrogen and",
   "The meeting was moved from Monday to Tuesday because",
 ];
-const numPrompts = process.env.CHAINRULE_SOAK ? prompts.length : 20;
 const steps = 64;
 
 describe.each(["smollm2", "gemma3-270m"])("%s", (name) => {
@@ -51,18 +51,36 @@ describe.each(["smollm2", "gemma3-270m"])("%s", (name) => {
     }
   });
 
-  test(`greedy continuations of ${numPrompts} prompts are libllama's, token for token`, async () => {
+  test(`greedy continuations of ${prompts.length} prompts are libllama's, token for token`, async () => {
     using llama = new Llama(model.path, { contextLength: 256, microBatch: 512, threads: 1 });
-    for (const prompt of prompts.slice(0, numPrompts)) {
+    for (const prompt of prompts) {
       const tokens = model.tokenize(prompt);
       const { tokens: ours } = await model.generate(tokens, { maxTokens: steps, ignoreEndTokens: true });
       const { tokens: theirs, margins } = llama.greedy(tokens, steps);
       const at = ours.findIndex((token, index) => token !== theirs[index]);
-      // both use the same kernels below 512 cells: no margin is small enough to excuse a difference
-      expect(at === -1 ? "equal" : `differs at ${at}, margin ${margins[at]}: ${prompt}`).toBe("equal");
+      if (at === -1) continue;
+      // Short prompts run on the invariant backend, which multiplies rearranged Q4_K matrices row by row where libllama takes four rows at
+      // once (SmolLM2's types have one kernel for both). Only a choice closer than what that changes may fall otherwise.
+      const measured = await kernelDifference(model, llama, tokens, theirs.slice(0, at));
+      expect(name, `differs at ${at}: ${prompt}`).toBe("gemma3-270m");
+      expect(margins[at]!, `differs at ${at}: ${prompt}`).toBeLessThanOrEqual(2 * measured);
     }
   });
 });
+
+/** Largest difference of a logit after the same tokens, evaluated in the same steps by both. */
+async function kernelDifference(model: Model, llama: Llama, prompt: readonly TokenId[], answer: readonly number[]): Promise<number> {
+  using sequence = model.sequence();
+  const want = { fullLogits: true } as const;
+  llama.clear();
+  let ours = (await sequence.forward({ input: prompt, want })).rows[0]!.logits!;
+  let theirs = llama.decode(prompt, 0);
+  for (const [index, token] of answer.entries()) {
+    ours = (await sequence.forward({ input: [token as TokenId], want })).rows[0]!.logits!;
+    theirs = llama.decode([token], prompt.length + index);
+  }
+  return largestDifference(ours, theirs);
+}
 
 function largestDifference(a: Float32Array, b: Float32Array): number {
   expect(a.length).toBe(b.length);
