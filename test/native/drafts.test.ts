@@ -48,7 +48,7 @@ describe.each(["f32", "q4_0", "q8_0"] as const)("drafts on the engine, %s", (typ
     expect(lengths.get(model)).toBe(prompt.length + 23);
     expect(drafted.facts.drafts!.accepted).toBeGreaterThan(10);
     expect(drafted.facts.passes).toBeLessThan(12);
-    for (const registered of ["ngram,shortest=1", "off"]) {
+    for (const registered of ["ngram,shortest=1", "adaptive,iterations=20", "off"]) {
       const result = await generateText(model, prompt, { ...given, draft: registered });
       expect(result.tokens).toEqual(plain.tokens);
       expect(result.logprobs).toEqual(plain.logprobs);
