@@ -1,4 +1,5 @@
 import { adaptive } from "./drafting/adaptive.ts";
+import { auto } from "./drafting/auto.ts";
 import type { Draft } from "./drafting/draft.ts";
 import { ngram } from "./drafting/ngram.ts";
 import { off } from "./drafting/off.ts";
@@ -20,7 +21,7 @@ import type { Search } from "./search/search.ts";
 
 /** Every method, by axis: what options accept, `chainrule methods` prints and the server offers. A method is its file and a line here. */
 export const registry = {
-  draft: [off, ngram, adaptive] as readonly Method<Draft>[],
+  draft: [off, auto, ngram, adaptive] as readonly Method<Draft>[],
   guide: [bias, repetition, presence, frequency] as readonly Method<Guide>[],
   sample: [greedy, temperature, topK, topP, minP, typical] as readonly Method<Sampler>[],
   search: [path] as readonly Method<Search>[],

@@ -11,8 +11,8 @@ async function* followPath(run: Run): AsyncGenerator<SearchEvent, SearchResult> 
   const { endTokens, stopTokens, maxTokens } = run.stop;
   const answer = AnswerText.start(run.tokenizer, run.stop);
   const atDeadline = (): SearchResult => ({ ending: { reason: "deadline" }, text: answer.flush() });
-  const sampler = await StepSampler.start(rules, sequence.vocabSize, prompt);
   const state = await draft?.start(prompt, { seed: rules.seed, ...(costCurve === undefined ? {} : { costCurve }) });
+  const sampler = await StepSampler.start(rules, sequence.vocabSize, prompt);
   const verifier = new Verifier({
     ...{ sequence, sampler, maxTokens, top: logprobs ?? 0 },
     ...(draft === undefined || state === undefined ? {} : { draft: { name: draft.name, state } }),

@@ -1,0 +1,159 @@
+import type { CostCurve } from "../../engine/index.ts";
+import { OptionError } from "../../errors.ts";
+import type { TokenId } from "../../token.ts";
+import { AdaptiveState } from "./adaptive.ts";
+import { type DraftContext, type DraftLimits, type DraftState, type DraftTree, defineDraft, noDraft } from "./draft.ts";
+import { NgramState } from "./ngram.ts";
+
+/** Numbers of tokens that a draft may have: one less than the rows at which passes are cheapest for their size. */
+const widths = [1, 2, 3, 5, 7, 11, 15];
+const maxWidth = widths.at(-1)!;
+/** What a measurement weighs when the next one comes: about the last 32 count. */
+const decay = 31 / 32;
+/** Measurements of nothing accepted that every estimate begins with: drafts must show their worth first. */
+const doubt = 2;
+/** A draft must promise so much more than a pass alone, since the estimate is one. */
+const margin = 1.05;
+/** A method that does not pay is measured at every so manieth token: its guesses cost time too. */
+const idleStride = 4;
+/** Evidence above this is counted as this. */
+const maxEvidence = 4;
+
+/** Mean number of accepted tokens by width, for drafts of like evidence. */
+class Prospects {
+  readonly #sums = widths.map(() => 0);
+  #count = doubt;
+
+  add(accepted: readonly number[]): void {
+    this.#count = this.#count * decay + 1;
+    for (const index of widths.keys()) this.#sums[index] = this.#sums[index]! * decay + accepted[index]!;
+  }
+
+  /** Expected accepted tokens of a draft of `widths[index]` tokens. */
+  mean(index: number): number {
+    return this.#sums[index]! / this.#count;
+  }
+}
+
+/** A proposal that waits for the tokens that tell what it was worth, whether it was verified or not. */
+interface Trial {
+  readonly prospects: Prospects;
+  readonly tree: DraftTree;
+  /** Nodes on the path of the tokens that came. */
+  readonly path: number[];
+}
+
+interface Candidate {
+  readonly name: string;
+  readonly state: DraftState;
+  readonly prospects: Prospects[];
+  isPaying: boolean;
+}
+
+/**
+ * Chooses method and width for each pass: the largest (1 + expected accepted tokens) / (T(rows) / T(1)), or no draft where that does
+ * not reach {@link margin}. What a draft is worth is measured without a pass: every proposal, verified or not, is compared with the
+ * tokens that then come, and counted for all its widths. So "off" costs nothing but the guessing, and is left as soon as guesses
+ * begin to hold. Estimates are kept by method and by the evidence that the proposal states.
+ */
+export class AutoState implements DraftState {
+  readonly #curve: CostCurve;
+  readonly #candidates: readonly Candidate[];
+  #trials: Trial[] = [];
+  #step = 0;
+  readonly #chosen = new Map<string, number>();
+
+  constructor(curve: CostCurve, candidates: readonly { readonly name: string; readonly state: DraftState }[]) {
+    this.#curve = curve;
+    this.#candidates = candidates.map((candidate) => ({
+      ...candidate,
+      prospects: Array.from({ length: maxEvidence + 1 }, () => new Prospects()),
+      isPaying: false,
+    }));
+  }
+
+  async propose(limits: DraftLimits): Promise<DraftTree> {
+    let best = { gain: margin, tree: noDraft, name: "off" };
+    for (const candidate of this.#candidates) {
+      if (!candidate.isPaying && this.#step % idleStride !== 0) continue;
+      const tree = await candidate.state.propose({ maxNodes: maxWidth, maxDepth: maxWidth });
+      if (tree.tokens.length === 0) continue;
+      const prospects = candidate.prospects[Math.min(tree.evidence ?? 0, maxEvidence)]!;
+      this.#trials.push({ prospects, tree, path: [] });
+      candidate.isPaying = false;
+      for (const [index, width] of widths.entries()) {
+        if (width > Math.min(tree.tokens.length, limits.maxNodes)) break;
+        const gain = (1 + Math.min(prospects.mean(index), limits.maxDepth)) / this.#curve.ratio(1 + width);
+        candidate.isPaying ||= gain > 1;
+        if (gain > best.gain) best = { gain, tree: firstOf(tree, width), name: `${candidate.name},nodes=${width}` };
+      }
+    }
+    this.#chosen.set(best.name, (this.#chosen.get(best.name) ?? 0) + 1);
+    return best.tree;
+  }
+
+  advance(token: TokenId): void {
+    this.#step++;
+    this.#trials = this.#trials.filter((trial) => !judge(trial, token));
+    for (const { state } of this.#candidates) state.advance(token);
+  }
+
+  rewind(length: number): void {
+    this.#trials = []; // what they wait for will not come
+    for (const { state } of this.#candidates) state.rewind(length);
+  }
+
+  /** Measures anew: a branch's prospects are its own. */
+  fork(): AutoState {
+    return new AutoState(
+      this.#curve,
+      this.#candidates.map(({ name, state }) => ({ name, state: state.fork() })),
+    );
+  }
+
+  report() {
+    const passes = [...this.#chosen.values()].reduce((sum, count) => sum + count, 0);
+    const [most] = [...this.#chosen].sort((a, b) => b[1] - a[1]);
+    if (most === undefined) return {};
+    const [chosen, count] = most;
+    const because = `largest expected tokens per time in ${count} of ${passes} passes; T(4)/T(1) is ${this.#curve.ratio(4).toFixed(2)}`;
+    const isOff = [...this.#chosen.keys()].every((name) => name === "off");
+    return {
+      choices: [{ what: "draft", chosen, because }],
+      ...(isOff ? { offBecause: "no draft promised more tokens for its time than a pass alone" } : {}),
+    };
+  }
+}
+
+/** Moves a trial on by a token that came. True when it has told all it can; its prospects then know. */
+function judge({ prospects, tree, path }: Trial, token: TokenId): boolean {
+  const parent = path.at(-1) ?? -1;
+  const node = tree.tokens.findIndex((guess, index) => guess === token && tree.parents[index] === parent);
+  if (node >= 0) path.push(node);
+  const isDone = node < 0 || !tree.parents.includes(node);
+  if (isDone) {
+    prospects.add(widths.map((width) => path.filter((at) => at < width).length)); // a path's nodes ascend
+  }
+  return isDone;
+}
+
+function firstOf({ tokens, parents }: DraftTree, count: number): DraftTree {
+  return { tokens: tokens.slice(0, count), parents: parents.slice(0, count) };
+}
+
+export const auto = defineDraft({
+  name: "auto",
+  summary: "ngram or adaptive, and how many tokens: by what they are measured to be worth, and by the cost curve; or off",
+  parameters: {},
+  needs: ["parents", "keep"],
+  create: () => ({
+    name: "auto",
+    async start(prompt: readonly TokenId[], { seed, costCurve }: DraftContext) {
+      if (costCurve === undefined) throw new OptionError("draft", "auto needs the model's cost curve, and this model has none");
+      return new AutoState(await costCurve(), [
+        { name: "ngram", state: new NgramState({ nodes: maxWidth, longest: maxEvidence, shortest: 1 }, prompt) },
+        { name: "adaptive", state: new AdaptiveState({ nodes: 7, depth: 3, iterations: 60 }, seed, prompt) },
+      ]);
+    },
+  }),
+});
