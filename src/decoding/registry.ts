@@ -5,6 +5,7 @@ import { ngram } from "./drafting/ngram.ts";
 import { off } from "./drafting/off.ts";
 import { bias } from "./guidance/bias.ts";
 import { frequency } from "./guidance/frequency.ts";
+import { grammar } from "./guidance/grammar.ts";
 import type { Guide } from "./guidance/guide.ts";
 import { presence } from "./guidance/presence.ts";
 import { repetition } from "./guidance/repetition.ts";
@@ -22,7 +23,7 @@ import type { Search } from "./search/search.ts";
 /** Every method, by axis: what options accept, `chainrule methods` prints and the server offers. A method is its file and a line here. */
 export const registry = {
   draft: [off, auto, ngram, adaptive] as readonly Method<Draft>[],
-  guide: [bias, repetition, presence, frequency] as readonly Method<Guide>[],
+  guide: [bias, repetition, presence, frequency, grammar] as readonly Method<Guide>[],
   sample: [greedy, temperature, topK, topP, minP, typical] as readonly Method<Sampler>[],
   search: [path] as readonly Method<Search>[],
 };

@@ -9,6 +9,7 @@ import type { ChoiceRule } from "../sampling/sampler.ts";
 import { StepSampler } from "../sampling/step.ts";
 import { chiSquare, softmax } from "../testing/reference.ts";
 import { topCandidates } from "../testing/toy-sequence.ts";
+import { toyTokenizer } from "../testing/toy-tokenizer.ts";
 import type { Guide, GuideState } from "./guide.ts";
 
 const guide = (spec: MethodSpec): Guide => {
@@ -18,6 +19,10 @@ const guide = (spec: MethodSpec): Guide => {
 const greedy = parseMethod(registry.sample, "greedy", "sample").method.create({}) as ChoiceRule;
 const at = (...ids: number[]) => ids as TokenId[];
 const vocabSize = 12;
+const run = {
+  tokenizer: toyTokenizer([]),
+  stop: { endTokens: new Set<TokenId>(), stopTokens: new Set<TokenId>(), stopTexts: [], maxTokens: 100 },
+};
 
 /** The formulas, straight from the whole history. */
 const formulas: Record<string, (logit: number, id: number, prompt: readonly number[], answer: readonly number[], value: number) => number> =
@@ -57,7 +62,7 @@ test("guides in the order listed give the formulas' argmax, from any number of c
       async (prompt, answer, detour, specs, steps, k) => {
         const logits = Float32Array.from(steps, (step) => step * 0.41 + 0.01);
         const rules = { guides: specs.map(({ name, value }) => guide(specOf(name, value))), shapes: [], choice: greedy, seed: 0 };
-        const first = await StepSampler.start(rules, vocabSize, prompt);
+        const first = await StepSampler.start(rules, vocabSize, prompt, run);
         for (const token of answer.slice(0, 2)) first.advance(token);
         const sampler = first.fork();
         for (const token of [...answer.slice(2), ...detour]) sampler.advance(token);
@@ -82,7 +87,7 @@ test("guides in the order listed give the formulas' argmax, from any number of c
 test("a guided draw follows the guided law on few candidates, a raised token outside them included (chi-square, 99.9 %)", async () => {
   const logits = Float32Array.from([2, 1.5, 1.1, 0.7, 0.2, 0, -0.4, -1, -1.2, -2, -2.5, -3]);
   const rules = { guides: [guide("bias,values=11:4;0:-1"), guide("frequency,penalty=0.6")], shapes: [], choice: randomDraw, seed: 7 };
-  const sampler = await StepSampler.start(rules, vocabSize, []);
+  const sampler = await StepSampler.start(rules, vocabSize, [], run);
   for (const token of at(1, 1, 9)) sampler.advance(token);
   const law = softmax(logits.map((logit, id) => logit + ({ 11: 4, 0: -1, 1: -1.2, 9: -0.6 }[id] ?? 0)));
   const counts = new Array<number>(vocabSize).fill(0);
@@ -101,7 +106,7 @@ test("a guided draw follows the guided law on few candidates, a raised token out
 });
 
 test("repetition counts only the last tokens when told so", async () => {
-  const state = await guide("repetition,penalty=2,last=2").start(at(1, 2, 3));
+  const state = await guide("repetition,penalty=2,last=2").start(at(1, 2, 3), run);
   expect(state.touches()).toEqual([2, 3]);
   state.advance(at(4)[0]!);
   expect(state.touches()).toEqual([3, 4]);
@@ -111,7 +116,7 @@ test("repetition counts only the last tokens when told so", async () => {
 
 test("the facts name each guide with the mean change of the tokens taken", async () => {
   const rules = { guides: [guide("bias,values=1:3"), guide("presence,penalty=0.5")], shapes: [], choice: greedy, seed: 0 };
-  const sampler = await StepSampler.start(rules, vocabSize, []);
+  const sampler = await StepSampler.start(rules, vocabSize, [], run);
   for (const token of at(1, 1, 2, 2)) {
     sampler.measure({ token, logit: 0 });
     sampler.advance(token);
@@ -140,13 +145,13 @@ describe("a mask (a guide that only lowers)", () => {
   const logits = Float32Array.from({ length: vocabSize }, (_, id) => -id);
 
   test("is decided on the candidates while one of them is allowed", async () => {
-    const sampler = await StepSampler.start({ guides: [allowed([2, 9])], shapes: [], choice: greedy, seed: 0 }, vocabSize, []);
+    const sampler = await StepSampler.start({ guides: [allowed([2, 9])], shapes: [], choice: greedy, seed: 0 }, vocabSize, [], run);
     expect(sampler.choose(rowFor(sampler, logits, 4, false), { stream: 0, index: 0 })).toEqual({ token: 2, logit: -2 });
     expect(sampler.choose(rowFor(sampler, logits, 2, false), { stream: 0, index: 0 })).toBeUndefined();
     expect(sampler.choose(rowFor(sampler, logits, 2, true), { stream: 0, index: 0 })).toEqual({ token: 2, logit: -2 });
   });
   test("keeps its law when it is drawn from", async () => {
-    const sampler = await StepSampler.start({ guides: [allowed([2, 4])], shapes: [], choice: randomDraw, seed: 5 }, vocabSize, []);
+    const sampler = await StepSampler.start({ guides: [allowed([2, 4])], shapes: [], choice: randomDraw, seed: 5 }, vocabSize, [], run);
     const counts = new Array<number>(vocabSize).fill(0);
     for (let index = 0; index < 5_000; index++) {
       counts[sampler.choose(rowFor(sampler, logits, 3, true), { stream: 0, index })!.token]!++;
@@ -156,7 +161,7 @@ describe("a mask (a guide that only lowers)", () => {
     expect(statistic).toBeLessThan(limit);
   });
   test("that leaves nothing is an error", async () => {
-    const sampler = await StepSampler.start({ guides: [allowed([])], shapes: [], choice: randomDraw, seed: 5 }, vocabSize, []);
+    const sampler = await StepSampler.start({ guides: [allowed([])], shapes: [], choice: randomDraw, seed: 5 }, vocabSize, [], run);
     expect(() => sampler.choose(rowFor(sampler, logits, 3, true), { stream: 0, index: 0 })).toThrow(NativeError);
   });
 });
@@ -173,7 +178,7 @@ describe("bad parameters name the parameter, its range and the value", () => {
     ["bias", "guide: bias needs values (a map from token ids to numbers in [-100, 100])"],
     ["bias,values=1:101", 'guide: bias: values must be a map from token ids to numbers in [-100, 100], got {"1":101}'],
     ["bias,values=x:1", 'guide: bias: values must be a map from token ids to numbers in [-100, 100], got {"x":1}'],
-    ["dry", 'guide: no method "dry"; there are bias, repetition, presence, frequency'],
+    ["dry", 'guide: no method "dry"; there are bias, repetition, presence, frequency, grammar'],
     [{ name: "presence", penalty: Number.NaN }, "guide: presence: penalty must be a number in [-2, 2], got NaN"],
     [{ name: "presence", penalty: "1" }, 'guide: presence: penalty must be a number in [-2, 2], got "1"'],
     [null, 'guide: must be "name,key=value,…" or { name, … }, got null'],

@@ -1,6 +1,8 @@
 import type { TokenId } from "../../token.ts";
+import type { Tokenizer } from "../../tokenizer/index.ts";
 import { type Definition, defineMethod, type Method, type ParameterTable } from "../method.ts";
 import type { Distribution } from "../sampling/distribution.ts";
+import type { StopRules } from "../stop.ts";
 
 /**
  * A value of the guide axis: a rule that changes logits before temperature and truncation. Guides run in the order listed, each
@@ -10,7 +12,13 @@ export interface Guide {
   readonly name: string;
   /** How strong it is, in its own measure; 0 changes nothing in guides that add. Reported in the facts. */
   readonly weight: number;
-  start(prompt: readonly TokenId[]): GuideState | Promise<GuideState>;
+  start(prompt: readonly TokenId[], run: GuideRun): GuideState | Promise<GuideState>;
+}
+
+/** What a guide may know of the run that it takes part in. */
+export interface GuideRun {
+  readonly tokenizer: Tokenizer;
+  readonly stop: StopRules;
 }
 
 /** A guide within one run. Its state moves with the sequence: it advances, rewinds and forks. */

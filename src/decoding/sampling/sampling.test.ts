@@ -1,15 +1,21 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { NativeError } from "../../errors.ts";
+import type { TokenId } from "../../token.ts";
 import { parseMethod } from "../method.ts";
 import { registry } from "../registry.ts";
 import { chiSquare, type Law, referenceShapes, softmax } from "../testing/reference.ts";
 import { topCandidates } from "../testing/toy-sequence.ts";
+import { toyTokenizer } from "../testing/toy-tokenizer.ts";
 import { Distribution } from "./distribution.ts";
 import { randomDraw } from "./random-draw.ts";
 import type { ChoiceRule, Shape } from "./sampler.ts";
 import { StepSampler } from "./step.ts";
 
+const run = {
+  tokenizer: toyTokenizer([]),
+  stop: { endTokens: new Set<TokenId>(), stopTokens: new Set<TokenId>(), stopTexts: [], maxTokens: 100 },
+};
 const shape = (spec: string) => {
   const { method, values } = parseMethod(registry.sample, spec, "sample");
   return method.create(values) as Shape;
@@ -98,7 +104,12 @@ describe("the tail of a real vocabulary is not needed where the candidates decid
 
 /** Draws many tokens of one row the way a run does: on candidates, and on the full row where these do not suffice. */
 async function drawMany(logits: Float32Array, specs: readonly string[], numCandidates: number, draws: number) {
-  const sampler = await StepSampler.start({ guides: [], shapes: specs.map(shape), choice: randomDraw, seed: 20_26 }, logits.length, []);
+  const sampler = await StepSampler.start(
+    { guides: [], shapes: specs.map(shape), choice: randomDraw, seed: 20_26 },
+    logits.length,
+    [],
+    run,
+  );
   const candidates = topCandidates(logits, numCandidates);
   const counts = new Array<number>(logits.length).fill(0);
   let fullReads = 0;
@@ -146,7 +157,7 @@ describe("draws follow the analytic law (chi-square, 99.9 %)", () => {
 });
 
 test("greedy takes the largest logit, the lowest id where several are", async () => {
-  const sampler = await StepSampler.start({ guides: [], shapes: [], choice: greedy, seed: 0 }, 5, []);
+  const sampler = await StepSampler.start({ guides: [], shapes: [], choice: greedy, seed: 0 }, 5, [], run);
   const row = { row: 0, candidates: topCandidates(Float32Array.from([0, 3, 1, 3, 2]), 1), scores: new Float32Array() };
   expect(sampler.want({ top: 0, isPrompt: true })).toEqual({ logits: "last", top: 1, fullLogits: false });
   expect(sampler.choose(row, { stream: 0, index: 0 })).toEqual({ token: 1, logit: 3 });
@@ -158,7 +169,7 @@ test("top-k = 1 is greedy whatever is drawn", async () => {
 });
 
 test("logits that are no numbers are an error, not a token", async () => {
-  const sampler = await StepSampler.start({ guides: [], shapes: [], choice: greedy, seed: 0 }, 3, []);
+  const sampler = await StepSampler.start({ guides: [], shapes: [], choice: greedy, seed: 0 }, 3, [], run);
   for (const bad of [Number.NaN, Number.POSITIVE_INFINITY]) {
     const row = { row: 0, candidates: topCandidates(Float32Array.from([0, bad, 1]), 2), scores: new Float32Array() };
     expect(() => sampler.choose(row, { stream: 0, index: 0 })).toThrow(NativeError);

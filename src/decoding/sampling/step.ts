@@ -1,7 +1,7 @@
 import type { RowResult, Want } from "../../engine/index.ts";
 import { NativeError } from "../../errors.ts";
 import type { TokenId } from "../../token.ts";
-import type { Guide, GuideState } from "../guidance/guide.ts";
+import type { Guide, GuideRun, GuideState } from "../guidance/guide.ts";
 import { Distribution } from "./distribution.ts";
 import type { DrawPoint } from "./random.ts";
 import type { Choice, ChoiceRule, Shape } from "./sampler.ts";
@@ -66,8 +66,8 @@ export class StepSampler {
     this.#wantsFullRow = wantsFullRow;
   }
 
-  static async start(rules: StepRules, vocabSize: number, prompt: readonly TokenId[]): Promise<StepSampler> {
-    const guides = await Promise.all(rules.guides.map((guide) => guide.start(prompt)));
+  static async start(rules: StepRules, vocabSize: number, prompt: readonly TokenId[], run: GuideRun): Promise<StepSampler> {
+    const guides = await Promise.all(rules.guides.map((guide) => guide.start(prompt, run)));
     return new StepSampler(rules, new Distribution(vocabSize), guides, rules.choice.start(prompt), false);
   }
 

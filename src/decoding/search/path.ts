@@ -12,7 +12,7 @@ async function* followPath(run: Run): AsyncGenerator<SearchEvent, SearchResult> 
   const answer = AnswerText.start(run.tokenizer, run.stop);
   const atDeadline = (): SearchResult => ({ ending: { reason: "deadline" }, text: answer.flush() });
   const state = await draft?.start(prompt, { seed: rules.seed, ...(costCurve === undefined ? {} : { costCurve }) });
-  const sampler = await StepSampler.start(rules, sequence.vocabSize, prompt);
+  const sampler = await StepSampler.start(rules, sequence.vocabSize, prompt, run);
   const verifier = new Verifier({
     ...{ sequence, sampler, maxTokens, top: logprobs ?? 0 },
     ...(draft === undefined || state === undefined ? {} : { draft: { name: draft.name, state } }),

@@ -11,12 +11,16 @@ export interface CompileJob {
   readonly limits: GrammarLimits;
 }
 
+/** First `started`, then one of the others. */
+export type CompileMessage = { readonly kind: "started" } | CompileOutcome;
+
 export type CompileOutcome =
   | { readonly kind: "compiled"; readonly grammar: CompiledGrammar }
   | { readonly kind: "option"; readonly option: string; readonly message: string }
   | { readonly kind: "unsupported"; readonly message: string };
 
 const { source, limits } = workerData as CompileJob;
+parentPort!.postMessage({ kind: "started" } satisfies CompileMessage);
 let outcome: CompileOutcome;
 try {
   outcome = { kind: "compiled", grammar: compileSource(JSON.parse(source) as GrammarSource, limits) };

@@ -5,8 +5,7 @@ import { compileGrammar } from "./grammar.ts";
 import type { GrammarLimits } from "./limits.ts";
 import { acceptsText, byteTrie } from "./testing.ts";
 
-/** Starting a thread from sources takes seconds on a busy machine. */
-const limits = { timeoutMs: 50_000 };
+const limits = { timeoutMs: 30_000 };
 
 describe("a compilation in its thread", () => {
   test("gives a grammar for each kind of source", async () => {

@@ -1,7 +1,7 @@
 import { Worker } from "node:worker_threads";
 import { OptionError, TimeoutError, UnsupportedError } from "../../../errors.ts";
 import type { GrammarSource } from "./compile.ts";
-import type { CompileJob, CompileOutcome } from "./compile-worker.ts";
+import type { CompileJob, CompileMessage, CompileOutcome } from "./compile-worker.ts";
 import { defaultLimits, type GrammarLimits } from "./limits.ts";
 import type { CompiledGrammar } from "./network.ts";
 import { defaultJsonOptions } from "./schema.ts";
@@ -62,30 +62,40 @@ export async function compileGrammar(
   }
 }
 
+/** Starting a thread takes some 30 ms; a machine that needs longer than this has other troubles. */
+const startTimeoutMs = 60_000;
+
 function runWorker(job: CompileJob, signal: AbortSignal | undefined): Promise<CompileOutcome> {
   const worker = new Worker(workerUrl, {
     workerData: job,
     execArgv: workerArguments,
     resourceLimits: { maxOldGenerationSizeMb: job.limits.memoryMiB, stackSizeMb: 4 },
   });
+  const timeoutMs = job.limits.timeoutMs;
+  let deadline: NodeJS.Timeout | undefined;
+  let onAbort: (() => void) | undefined;
   return new Promise<CompileOutcome>((resolve, reject) => {
-    const onAbort = () => reject(signal!.reason);
-    const deadline = setTimeout(() => {
-      reject(new TimeoutError(`the grammar took longer than ${job.limits.timeoutMs} ms to compile (timeoutMs)`));
-    }, job.limits.timeoutMs);
+    const endAfter = (ms: number, message: string) => {
+      clearTimeout(deadline);
+      deadline = setTimeout(() => reject(new TimeoutError(message)), ms);
+    };
+    endAfter(startTimeoutMs, "the thread that compiles grammars did not start");
+    onAbort = () => reject(signal!.reason);
     signal?.addEventListener("abort", onAbort, { once: true });
-    worker.once("message", resolve);
+    worker.on("message", (message: CompileMessage) => {
+      if (message.kind === "started") endAfter(timeoutMs, `the grammar took longer than ${timeoutMs} ms to compile (timeoutMs)`);
+      else resolve(message);
+    });
     worker.once("error", (error: NodeJS.ErrnoException) => {
       const isTooLarge = error.code === "ERR_WORKER_OUT_OF_MEMORY";
       reject(isTooLarge ? new OptionError("memoryMiB", `the grammar needs more than ${job.limits.memoryMiB} MiB to compile`) : error);
     });
     worker.once("exit", (code) => reject(new Error(`internal: the grammar compiler ended with code ${code}`)));
-    const finish = () => {
-      clearTimeout(deadline);
-      signal?.removeEventListener("abort", onAbort);
-    };
-    worker.once("exit", finish);
-  }).finally(() => worker.terminate());
+  }).finally(() => {
+    clearTimeout(deadline);
+    if (onAbort) signal?.removeEventListener("abort", onAbort);
+    return worker.terminate();
+  });
 }
 
 /** @returns the source as JSON text */

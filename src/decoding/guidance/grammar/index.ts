@@ -5,4 +5,4 @@ export type { CompiledGrammar } from "./network.ts";
 export { defaultJsonOptions, type JsonOptions } from "./schema.ts";
 export type { JsonValue } from "./schema-nodes.ts";
 export { GrammarState, TokenGrammar } from "./state.ts";
-export { type GrammarVocabulary, TokenTrie } from "./trie.ts";
+export { type GrammarVocabulary, TokenTrie, tokenTrie } from "./trie.ts";

@@ -1,3 +1,6 @@
+import { tokenId } from "../../../token.ts";
+import type { Tokenizer } from "../../../tokenizer/index.ts";
+
 /** What a grammar needs to know of a tokenizer. */
 export interface GrammarVocabulary {
   /** Number of tokens V. */
@@ -88,4 +91,18 @@ export class TokenTrie {
     if (piece === undefined) throw new RangeError(`token id ${token} is outside the vocabulary [0, ${this.size})`);
     return piece;
   }
+}
+
+/** Tries by tokenizer: a function of the tokenizer, remembered because it takes longer than most answers' grammars. */
+const tries = new WeakMap<Tokenizer, TokenTrie>();
+
+/** The trie of a tokenizer's tokens; special tokens have no text. */
+export function tokenTrie(tokenizer: Tokenizer): TokenTrie {
+  let trie = tries.get(tokenizer);
+  if (!trie) {
+    const { vocabSize, endTokens } = tokenizer;
+    trie = new TokenTrie({ size: vocabSize, endTokens, piece: (token) => tokenizer.piece(tokenId(token, vocabSize), { special: false }) });
+    tries.set(tokenizer, trie);
+  }
+  return trie;
 }

@@ -1,0 +1,161 @@
+import { Ajv2020 } from "ajv/dist/2020.js";
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { OptionError } from "../../errors.ts";
+import type { TokenId } from "../../token.ts";
+import { generateText } from "../generate.ts";
+import { type MethodSpec, parseMethod } from "../method.ts";
+import { registry } from "../registry.ts";
+import { toyModel } from "../testing/toy-model.ts";
+import { toyTokenizer } from "../testing/toy-tokenizer.ts";
+import type { Guide } from "./guide.ts";
+
+const bytes = Array.from({ length: 256 }, (_, byte) => Uint8Array.of(byte));
+const tokenizer = toyTokenizer([...bytes, '{"', '": ', ", ", '"}', "true", "null", "12", "name", "é"]);
+const schema = {
+  type: "object",
+  properties: { name: { type: "string", maxLength: 40 }, tags: { type: "array", items: { type: ["integer", "null"] }, maxItems: 4 } },
+  required: ["name", "tags"],
+  additionalProperties: false,
+};
+const validate = new Ajv2020().compile(schema);
+/** A law that looks random: a hash of the last tokens and the token. */
+const noise = (seed: number) => (tokens: readonly TokenId[]) =>
+  Float32Array.from({ length: tokenizer.vocabSize }, (_, id) => {
+    let hash = seed;
+    for (const value of [...tokens.slice(-3), id]) hash = Math.imul(hash ^ value, 0x9e3779b1) ^ (hash >>> 13);
+    return (hash >>> 0) / 2 ** 30;
+  });
+
+const guide = (spec: MethodSpec): Guide => {
+  const { method, values } = parseMethod(registry.guide, spec, "guide");
+  return method.create(values);
+};
+const run = (maxTokens: number) => ({
+  tokenizer,
+  stop: { endTokens: tokenizer.endTokens, stopTokens: new Set<TokenId>(), stopTexts: [], maxTokens },
+});
+/** Which tokens the state leaves. */
+function allowed(state: Awaited<ReturnType<Guide["start"]>>): number[] {
+  const ids = Int32Array.from({ length: tokenizer.vocabSize + 5 }, (_, id) => id); // rows may be longer than the vocabulary
+  const logits = Float64Array.from(ids, () => 1);
+  state.apply({ ids, logits, size: ids.length, indexOf: (token: TokenId) => token } as unknown as Parameters<typeof state.apply>[0]);
+  return [...ids].filter((id) => logits[id] === 1);
+}
+
+describe("an answer under the grammar guide", () => {
+  test("parses, validates and ends with stop, greedy and sampled", async () => {
+    for (const [seed, options] of [
+      [1, {}],
+      [2, { temperature: 1, seed: 5 }],
+      [3, { temperature: 3, seed: 6, topK: 5 }],
+    ] as const) {
+      const model = toyModel(tokenizer, { logits: noise(seed) });
+      const result = await generateText(model, [1, 2] as TokenId[], {
+        ...options,
+        maxTokens: 60,
+        guide: { name: "grammar", schema: JSON.stringify(schema) },
+      });
+      const value: unknown = JSON.parse(result.text);
+      expect([result.text, validate(value)]).toEqual([result.text, true]);
+      expect(result.finishReason).toBe("stop");
+    }
+  });
+
+  test("is at each step the most probable token of those that lead to a text of the grammar", async () => {
+    const logits = noise(7);
+    const answer = await generateText(toyModel(tokenizer, { logits }), [9] as TokenId[], {
+      maxTokens: 40,
+      guide: { name: "grammar", regex: "(?:[abc]{2},?){2,4}!" },
+    });
+    // What begins a text of the language, in the words of another matcher.
+    const isPrefix = (text: string) => {
+      const rest = text.replace(/^(?:[abc]{2},?){0,4}/, "");
+      const count = text.match(/[abc]{2}/g)?.length ?? 0;
+      return rest === "" || (rest === "!" && count >= 2) || (/^[abc]$/.test(rest) && count < 4);
+    };
+    let text = "";
+    const tokens = [9] as TokenId[];
+    for (const token of answer.tokens.slice(0, -1)) {
+      const row = logits(tokens);
+      const best = [...row.keys()]
+        .filter((id) => id < 256 && isPrefix(text + String.fromCharCode(id)))
+        .reduce((a, b) => (row[b]! > row[a]! ? b : a));
+      expect(token).toBe(best);
+      text += String.fromCharCode(token);
+      tokens.push(token);
+    }
+    expect(answer.tokens.at(-1)).toBe(tokenizer.end);
+    expect(text).toMatch(/^(?:[abc]{2},?){2,4}!$/);
+  });
+
+  test("that maxTokens cuts ends with length; finish=false does not look ahead", async () => {
+    const logits = (tokens: readonly TokenId[]) =>
+      Float32Array.from({ length: tokenizer.vocabSize }, (_, id) => (id === 0x61 ? 9 : -tokens.length));
+    const answer = (options: object, maxTokens: number) =>
+      generateText(toyModel(tokenizer, { logits }), [1] as TokenId[], {
+        maxTokens,
+        guide: { name: "grammar", regex: "a{0,9}bcd", ...options },
+      });
+    const inTime = await answer({}, 7);
+    expect([inTime.text, inTime.finishReason]).toEqual(["aaabcd", "stop"]);
+    const cut = await answer({ finish: false }, 7);
+    expect([cut.text, cut.finishReason]).toEqual(["aaaaaaa", "length"]);
+    const impossible = await answer({}, 3);
+    expect(impossible.finishReason).toBe("length");
+  });
+});
+
+test("the state after any rewinds and forks is that of a fresh run over the same tokens", async () => {
+  const shared = guide({ name: "grammar", gbnf: 'root ::= "(" root ")" | "x" root? | "yz"' });
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.tuple(fc.constantFrom("advance", "rewind", "fork"), fc.nat(50)), { maxLength: 30 }), async (steps) => {
+      let state = await shared.start([], run(64));
+      let tokens: TokenId[] = [];
+      for (const [kind, value] of steps) {
+        if (kind === "advance") {
+          const ids = allowed(state).filter((id) => id !== tokenizer.end);
+          if (ids.length === 0) continue;
+          const token = ids[value % ids.length] as TokenId;
+          state.advance(token);
+          tokens.push(token);
+        } else if (kind === "rewind") {
+          tokens = tokens.slice(0, value);
+          state.rewind(tokens.length);
+        } else {
+          const left = state;
+          state = state.fork();
+          const ids = allowed(left);
+          left.advance(ids[value % ids.length] as TokenId); // must not show in the fork
+        }
+      }
+      const fresh = await shared.start([], run(64));
+      for (const token of tokens) fresh.advance(token);
+      expect(allowed(state)).toEqual(allowed(fresh));
+      expect(allowed(state).every((id) => id < tokenizer.vocabSize)).toBe(true);
+    }),
+    { numRuns: process.env.CHAINRULE_SOAK ? 1000 : 50 },
+  );
+});
+
+describe("is refused by name", () => {
+  test.each<[MethodSpec, RegExp]>([
+    ["grammar", /needs one of schema, regex, gbnf; none is given/],
+    [{ name: "grammar", regex: "a", gbnf: 'root ::= "a"' }, /regex and gbnf are given/],
+    [{ name: "grammar", schema: "{" }, /schema is no JSON/],
+    [{ name: "grammar", schema: "{}", finish: 1 }, /finish must be true or false/],
+  ])("%j", (spec, message) => {
+    expect(() => guide(spec)).toThrow(OptionError);
+    expect(() => guide(spec)).toThrow(message);
+  });
+
+  test("a bad grammar, when the run starts", async () => {
+    await expect(guide({ name: "grammar", regex: "(" }).start([], run(5))).rejects.toThrow(/^regex: bad regular expression/);
+  });
+
+  test("ignoreEndTokens", async () => {
+    const model = toyModel(tokenizer, { logits: noise(1) });
+    const answer = generateText(model, [1] as TokenId[], { ignoreEndTokens: true, guide: { name: "grammar", regex: "a" } });
+    await expect(answer).rejects.toThrow(/^ignoreEndTokens: contradicts/);
+  });
+});

@@ -1,0 +1,91 @@
+import { OptionError } from "../../errors.ts";
+import type { TokenId } from "../../token.ts";
+import { boolean, text } from "../method.ts";
+import { compileGrammar, type GrammarSource, type GrammarState, type JsonValue, tokenTrie } from "./grammar/index.ts";
+import { defineGuide, type GuideState } from "./guide.ts";
+
+/** Allows only tokens with which the answer can still become a text of a grammar; every other one gets -Infinity. */
+export const grammar = defineGuide({
+  name: "grammar",
+  summary: "allows only answers of a JSON Schema, a regular expression or a GBNF grammar",
+  parameters: {
+    schema: text({ default: "", doc: "a JSON Schema, as JSON text" }),
+    regex: text({ default: "", doc: "a regular expression that the whole answer matches" }),
+    gbnf: text({ default: "", doc: "a grammar in llama.cpp's notation" }),
+    finish: boolean({ default: true, doc: "when maxTokens only just suffices, allow only what still ends in time" }),
+  },
+  needs: ["want.top", "want.fullLogits"],
+  create({ finish, ...sources }) {
+    const source = oneSource(sources);
+    let compiling: ReturnType<typeof compileGrammar> | undefined;
+    return {
+      name: "grammar",
+      weight: 1,
+      async start(_prompt, { tokenizer, stop }) {
+        if (stop.endTokens.size === 0) {
+          throw new OptionError("ignoreEndTokens", "contradicts the grammar guide: an answer that is complete could not end");
+        }
+        compiling ??= compileGrammar(source);
+        const { start } = (await compiling).bind(tokenTrie(tokenizer));
+        return new Guided([start], finish ? stop.maxTokens : Number.POSITIVE_INFINITY);
+      },
+    };
+  },
+});
+
+function oneSource({ schema, regex, gbnf }: { readonly schema: string; readonly regex: string; readonly gbnf: string }): GrammarSource {
+  const given = Object.entries({ schema, regex, gbnf }).filter(([, value]) => value !== "");
+  if (given.length !== 1) {
+    const names = given.length === 0 ? "none is given" : `${given.map(([name]) => name).join(" and ")} are given`;
+    throw new OptionError("guide", `grammar: needs one of schema, regex, gbnf; ${names}`);
+  }
+  if (regex !== "") return { kind: "regex", pattern: regex };
+  if (gbnf !== "") return { kind: "gbnf", text: gbnf };
+  try {
+    return { kind: "json-schema", schema: JSON.parse(schema) as JsonValue };
+  } catch (error) {
+    throw new OptionError("guide", `grammar: schema is no JSON: ${(error as SyntaxError).message}`);
+  }
+}
+
+/** The states after 0, 1, 2 … tokens of the answer: values, so rewinding and forking is keeping. */
+class Guided implements GuideState {
+  readonly #states: GrammarState[];
+  readonly #maxTokens: number;
+  /** Of the last state, once asked for. */
+  #mask: Uint32Array | undefined;
+
+  constructor(states: GrammarState[], maxTokens: number) {
+    this.#states = states;
+    this.#maxTokens = maxTokens;
+  }
+
+  touches(): "lowers" {
+    return "lowers";
+  }
+
+  apply({ ids, logits, size }: Parameters<GuideState["apply"]>[0]): void {
+    this.#mask ??= this.#states.at(-1)!.mask(this.#maxTokens - this.#states.length + 1);
+    for (let place = 0; place < size; place++) {
+      const id = ids[place]!;
+      // A row of logits may be longer than the vocabulary: what lies beyond is in no mask.
+      if (((this.#mask[id >> 5] ?? 0) & (1 << (id & 31))) === 0) logits[place] = Number.NEGATIVE_INFINITY;
+    }
+  }
+
+  advance(token: TokenId): void {
+    const next = this.#states.at(-1)!.advance(token);
+    if (next === undefined) throw new Error(`internal: token ${token} was taken against the grammar`);
+    this.#states.push(next);
+    this.#mask = undefined;
+  }
+
+  rewind(length: number): void {
+    this.#states.length = length + 1;
+    this.#mask = undefined;
+  }
+
+  fork(): Guided {
+    return new Guided([...this.#states], this.#maxTokens);
+  }
+}
