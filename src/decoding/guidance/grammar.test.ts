@@ -89,6 +89,21 @@ describe("an answer under the grammar guide", () => {
     expect(text).toMatch(/^(?:[abc]{2},?){2,4}!$/);
   });
 
+  test("is the same with a draft, which may propose what the grammar forbids", async () => {
+    const logits = (tokens: readonly TokenId[]) => {
+      const row = noise(tokens.length % 3)(tokens.slice(-1)); // repeats itself, so that n-grams are found
+      for (const id of [0x31, 0x2c, 0x78]) row[id]! += 3;
+      return row;
+    };
+    const prompt = [...Buffer.from("[1,1,x,1,1,x")] as TokenId[];
+    const options = { maxTokens: 40, guide: { name: "grammar", regex: "\\[(?:1,){8,12}1\\]" } };
+    const plain = await generateText(toyModel(tokenizer, { logits }), prompt, options);
+    const drafted = await generateText(toyModel(tokenizer, { logits }), prompt, { ...options, draft: "ngram" });
+    expect(drafted.tokens).toEqual(plain.tokens);
+    expect(plain.text).toMatch(/^\[(?:1,){8,12}1\]$/);
+    expect(drafted.facts.drafts!.drafted).toBeGreaterThan(0);
+  });
+
   test("that maxTokens cuts ends with length; finish=false does not look ahead", async () => {
     const logits = (tokens: readonly TokenId[]) =>
       Float32Array.from({ length: tokenizer.vocabSize }, (_, id) => (id === 0x61 ? 9 : -tokens.length));

@@ -24,8 +24,8 @@ interface Stack {
   readonly isBottom: boolean;
   /** Fewest bytes from the end of the running rule to the end of the text. */
   readonly distance: number;
-  /** Equal for stacks that no token can tell apart; see {@link Pushdown.signatureOf}. */
-  readonly signature: number;
+  /** Equal for stacks that no token can tell apart; undefined until asked for. */
+  signature: number | undefined;
 }
 
 /**
@@ -40,8 +40,8 @@ export interface Configuration {
   readonly isComplete: boolean;
   /** Fewest bytes to the end of the text. */
   readonly distance: number;
-  /** Equal for configurations that allow the same tokens, whose successors' distances also differ by the same amounts. */
-  readonly signature: number;
+  /** See {@link Pushdown.signature}; undefined until asked for. */
+  signature: number | undefined;
   /** By byte class; null = none. Asked through {@link Pushdown.step} only. */
   successors: (Configuration | null | undefined)[];
   epoch: number;
@@ -51,6 +51,8 @@ export interface Configuration {
 
 /** Configurations remembered before all are forgotten: some 20 MB. */
 const maxRemembered = 20_000;
+/** More than any grammar has: pairs of state and stack are told apart by id · this + state, exact up to 2^53. */
+const maxStates = 2 ** 22;
 /** Distinct signatures remembered. */
 const maxSignatures = 100_000;
 
@@ -69,7 +71,8 @@ export class Pushdown {
   readonly #signatures = new Map<string, number>();
   #nextId = 0;
   #nextSignature = 0;
-  #epoch = 0;
+  /** Successors of configurations of another epoch are to be found anew. */
+  epoch = 0;
 
   /**
    * @param isWritable  [256] bytes that can be written one by one; texts that can't be completed with them are not offered
@@ -88,7 +91,7 @@ export class Pushdown {
     });
     this.#farCount = farCount;
     this.#maxThreads = maxThreads;
-    const bottom: Stack = { id: this.#nextId++, returns: [], isBottom: true, distance: 0, signature: this.#nextSignature++ };
+    const bottom: Stack = { id: this.#nextId++, returns: [], isBottom: true, distance: 0, signature: undefined };
     const start = grammar.rules[grammar.root]!.start;
     if (!Number.isFinite(this.#distance[start]!) && !grammar.acceptsEmpty) {
       throw new OptionError("grammar", "there is no text that it generates and the vocabulary can write");
@@ -101,9 +104,9 @@ export class Pushdown {
 
   /** The configuration after one more byte; null if no text goes on with it. */
   step(from: Configuration, byteClass: number): Configuration | null {
-    if (from.epoch !== this.#epoch) {
+    if (from.epoch !== this.epoch) {
       from.successors = [];
-      from.epoch = this.#epoch;
+      from.epoch = this.epoch;
     }
     const known = from.successors[byteClass];
     if (known !== undefined) return known;
@@ -176,7 +179,7 @@ export class Pushdown {
     if (!stack) {
       const sorted = keys.map((entry) => keyed.get(entry)!);
       const distance = sorted.reduce((least, back) => Math.min(least, this.#returnDistance(back)), isBottom ? 0 : Number.POSITIVE_INFINITY);
-      stack = { id: this.#nextId++, returns: sorted, isBottom, distance, signature: this.#stackSignature(sorted, isBottom, distance) };
+      stack = { id: this.#nextId++, returns: sorted, isBottom, distance, signature: undefined };
       this.#stacks.set(key, stack);
     }
     return stack;
@@ -189,18 +192,42 @@ export class Pushdown {
   }
 
   /**
-   * Stacks get the same signature when they differ only in counts that are so far from their bounds that no token reaches
-   * these. Distances enter relative to the stack's own: so what a token does to the distance is equal, too.
+   * Equal for configurations that allow the same tokens, whose successors' distances also differ by the same amounts: these differ
+   * only in counts so far from their bounds that no token reaches them. Distances enter relative to the configuration's own.
    */
-  #stackSignature(returns: readonly Return[], isBottom: boolean, distance: number): number {
+  signature(configuration: Configuration): number {
+    if (configuration.signature === undefined) {
+      const { states, stacks, isComplete, distance } = configuration;
+      const parts = states.map((state, i) => {
+        const stack = stacks[i]!;
+        return `${state},${this.#stackSignature(stack)},${this.#distance[state]! + stack.distance - distance}`;
+      });
+      configuration.signature = this.#signatureOf(`${isComplete ? "complete;" : ""}${parts.sort().join(";")}`);
+    }
+    return configuration.signature;
+  }
+
+  /** The same for stacks. Goes down without recursion: a stack may be as deep as the text is long. */
+  #stackSignature(top: Stack): number {
     const nearOrFar = (turns: number): number => (turns > this.#farCount ? -1 : turns);
-    const parts = returns.map((back) => {
-      const { min, max } = this.grammar.calls[back.call]!;
-      const missing = nearOrFar(Math.max(0, min - back.count - 1));
-      const allowed = nearOrFar(max - back.count - 1);
-      return `${back.call},${missing},${allowed},${back.target},${back.parent.signature},${this.#returnDistance(back) - distance}`;
-    });
-    return this.#signatureOf(`stack;${isBottom ? "bottom;" : ""}${parts.sort().join(";")}`);
+    const pending = [top];
+    for (let stack = pending.at(-1); stack !== undefined; stack = pending.at(-1)) {
+      const unsigned = stack.returns.filter(({ parent }) => parent.signature === undefined);
+      if (unsigned.length > 0) {
+        for (const { parent } of unsigned) pending.push(parent);
+        continue;
+      }
+      pending.pop();
+      const { returns, isBottom, distance } = stack;
+      const parts = returns.map((back) => {
+        const { min, max } = this.grammar.calls[back.call]!;
+        const missing = nearOrFar(Math.max(0, min - back.count - 1));
+        const allowed = nearOrFar(max - back.count - 1);
+        return `${back.call},${missing},${allowed},${back.target},${back.parent.signature},${this.#returnDistance(back) - distance}`;
+      });
+      stack.signature ??= this.#signatureOf(`stack;${isBottom ? "bottom;" : ""}${parts.sort().join(";")}`);
+    }
+    return top.signature!;
   }
 
   #signatureOf(key: string): number {
@@ -226,16 +253,14 @@ export class Pushdown {
       if (this.#configurations.size >= maxRemembered) this.#forget();
       const distances = states.map((state, i) => this.#distance[state]! + stacks[i]!.distance);
       const distance = threads.isComplete ? 0 : distances.reduce((least, value) => Math.min(least, value), Number.POSITIVE_INFINITY);
-      const parts = states.map((state, i) => `${state},${stacks[i]!.signature},${distances[i]! - distance}`);
-      const signature = this.#signatureOf(`${threads.isComplete ? "complete;" : ""}${parts.sort().join(";")}`);
       configuration = {
         states,
         stacks,
         isComplete: threads.isComplete,
         distance,
-        signature,
+        signature: undefined,
         successors: [],
-        epoch: this.#epoch,
+        epoch: this.epoch,
         neededTokens: undefined,
       };
       this.#configurations.set(key, configuration);
@@ -247,7 +272,7 @@ export class Pushdown {
   #forget(): void {
     this.#configurations.clear();
     this.#stacks.clear();
-    this.#epoch++;
+    this.epoch++;
   }
 }
 
@@ -257,8 +282,9 @@ class Threads {
   readonly stacks: Stack[] = [];
   readonly pending = new Map<number, { readonly returns: Return[]; isBottom: boolean }>();
   isComplete = false;
-  readonly #seen = new Map<Stack, Set<number>>();
   readonly #maxThreads: number;
+  /** For many threads: a number per pair of state and stack. */
+  #seen: Set<number> | undefined;
   #size = 0;
 
   constructor(maxThreads: number) {
@@ -266,16 +292,18 @@ class Threads {
   }
 
   add(state: number, stack: Stack): void {
-    let states = this.#seen.get(stack);
-    if (!states) {
-      states = new Set();
-      this.#seen.set(stack, states);
-    }
-    if (states.has(state)) return;
-    states.add(state);
+    if (this.#has(state, stack)) return;
+    this.#seen?.add(stack.id * maxStates + state);
     this.states.push(state);
     this.stacks.push(stack);
     this.#count(1);
+  }
+
+  #has(state: number, stack: Stack): boolean {
+    if (this.#seen) return this.#seen.has(stack.id * maxStates + state);
+    for (let i = 0; i < this.states.length; i++) if (this.states[i] === state && this.stacks[i] === stack) return true;
+    if (this.states.length >= 16) this.#seen = new Set(this.states.map((known, i) => this.stacks[i]!.id * maxStates + known));
+    return false;
   }
 
   call(rule: number, back: Return): void {

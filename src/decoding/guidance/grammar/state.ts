@@ -2,8 +2,8 @@ import type { CompiledGrammar } from "./network.ts";
 import { type Configuration, Pushdown } from "./pushdown.ts";
 import type { TokenTrie } from "./trie.ts";
 
-/** Masks remembered, in bytes. */
-const maskCacheBytes = 32 << 20;
+/** Masks remembered, and tokens by where they lead: bytes of each. */
+const cacheBytes = 32 << 20;
 /** Shortest texts longer than this (bytes) are not cut into the fewest tokens: one token per byte is assumed. */
 const maxTokenizedLength = 4096;
 /** Default bound on the places an ambiguous grammar may be in at once. */
@@ -16,17 +16,26 @@ interface MaskEntry {
   readonly growth: number;
 }
 
+/** Tokens that lead from one configuration to another, the same for all: `example` is the bytes of one of them. */
+interface TokenGroup {
+  readonly example: Uint8Array;
+  readonly tokens: Int32Array;
+}
+
 /** A grammar over a vocabulary. Make one per grammar and tokenizer; all states share its caches. */
 export class TokenGrammar {
   readonly trie: TokenTrie;
   readonly start: GrammarState;
   readonly #pushdown: Pushdown;
-  readonly #masks = new Map<number, MaskEntry>();
+  readonly #masks: Recent<MaskEntry>;
+  readonly #groups: Recent<readonly TokenGroup[]>;
   readonly #path: Configuration[] = [];
 
   /** @throws OptionError if no text of the grammar can be written with the vocabulary's single-byte tokens */
   constructor(grammar: CompiledGrammar, trie: TokenTrie, maxThreads: number = defaultMaxThreads) {
     this.trie = trie;
+    this.#masks = new Recent(Math.max(16, Math.floor((8 * cacheBytes) / trie.size)));
+    this.#groups = new Recent(Math.max(4, Math.floor(cacheBytes / (4 * trie.size))));
     this.#pushdown = new Pushdown(grammar, trie.isWritable, trie.maxLength, maxThreads);
     this.start = new GrammarState(this, this.#pushdown.start, false);
   }
@@ -45,22 +54,15 @@ export class TokenGrammar {
 
   /** @internal Tokens allowed in a configuration, the end tokens among them where the text is complete. */
   mask(from: Configuration): MaskEntry {
-    let entry = this.#masks.get(from.signature);
-    if (entry) {
-      this.#masks.delete(from.signature); // to the end: the first of the map is the least recently used
-    } else {
+    return this.#masks.get(this.#pushdown.signature(from), () => {
       const words = this.#emptyMask(from);
       let farthest = Number.NEGATIVE_INFINITY;
       this.#walk(from, (node, to) => {
         farthest = Math.max(farthest, to.distance);
         this.#allow(words, node);
       });
-      entry = { words, growth: farthest - from.distance };
-      const capacity = Math.max(16, Math.floor(maskCacheBytes / words.byteLength));
-      if (this.#masks.size >= capacity) this.#masks.delete(this.#masks.keys().next().value!);
-    }
-    this.#masks.set(from.signature, entry);
-    return entry;
+      return { words, growth: farthest - from.distance };
+    });
   }
 
   /** @internal Tokens after which the text can still be ended with `tokensLeft` tokens in all, the end token included. */
@@ -70,12 +72,33 @@ export class TokenGrammar {
     if (from.distance + plain.growth <= after) return plain.words;
     const words = this.#emptyMask(from);
     let isPossible = from.isComplete;
-    this.#walk(from, (node, to) => {
-      if (to.distance > after && this.neededTokens(to, after) > after) return;
+    for (const { example, tokens } of this.#groupsOf(from)) {
+      const to = this.advance(from, example)!;
+      if (to.distance > after && this.neededTokens(to, after) > after) continue;
       isPossible = true;
-      this.#allow(words, node);
-    });
+      for (const token of tokens) words[token >> 5]! |= 1 << (token & 31);
+    }
     return isPossible ? words : plain.words;
+  }
+
+  /**
+   * The allowed tokens by where they lead. Two tokens that lead to one configuration do so from every configuration of the same
+   * signature, since these differ in counts alone.
+   */
+  #groupsOf(from: Configuration): readonly TokenGroup[] {
+    return this.#groups.get(this.#pushdown.signature(from), () => {
+      const { tokens, tokenOffset } = this.trie;
+      const groups = new Map<Configuration, number[]>();
+      this.#walk(from, (node, to) => {
+        let group = groups.get(to);
+        if (group === undefined) {
+          group = [];
+          groups.set(to, group);
+        }
+        for (let i = tokenOffset[node]!; i < tokenOffset[node + 1]!; i++) group.push(tokens[i]!);
+      });
+      return Array.from(groups.values(), (group) => ({ example: this.trie.piece(group[0]!), tokens: Int32Array.from(group) }));
+    });
   }
 
   /**
@@ -152,9 +175,14 @@ export class TokenGrammar {
     const { classOf } = this.#pushdown.grammar;
     const path = this.#path; // path[d]: the configuration after the first d bytes
     path[0] = from;
+    const pushdown = this.#pushdown;
     for (let node = 0; node < numNodes; ) {
       const level = depth[node]!;
-      const to = this.#pushdown.step(path[level - 1]!, classOf[byte[node]!]!);
+      const parent = path[level - 1]!;
+      const symbol = classOf[byte[node]!]!;
+      // The look-up of `step` written out: this loop is the cost of a new mask.
+      const known = parent.epoch === pushdown.epoch ? parent.successors[symbol] : undefined;
+      const to = known === undefined ? pushdown.step(parent, symbol) : known;
       if (to === null) {
         node = skip[node]!;
         continue;
@@ -175,6 +203,25 @@ export class TokenGrammar {
   #allow(words: Uint32Array, node: number): void {
     const { tokens, tokenOffset } = this.trie;
     for (let i = tokenOffset[node]!; i < tokenOffset[node + 1]!; i++) words[tokens[i]! >> 5]! |= 1 << (tokens[i]! & 31);
+  }
+}
+
+/** Values by number; the one that was not asked for the longest goes first. */
+class Recent<T> {
+  readonly #values = new Map<number, T>();
+  readonly #capacity: number;
+
+  constructor(capacity: number) {
+    this.#capacity = capacity;
+  }
+
+  get(key: number, make: () => T): T {
+    const known = this.#values.get(key);
+    if (known !== undefined) this.#values.delete(key); // to the end: a map lists its entries in the order of their coming
+    const value = known ?? make();
+    if (this.#values.size >= this.#capacity) this.#values.delete(this.#values.keys().next().value!);
+    this.#values.set(key, value);
+    return value;
   }
 }
 
