@@ -13,6 +13,7 @@ export const commands: Readonly<Record<string, () => Promise<Command>>> = {
   models: async () => (await import("./models.ts")).models,
   inspect: async () => (await import("./inspect.ts")).inspect,
   quantize: async () => (await import("./quantize.ts")).quantize,
+  doctor: async () => (await import("./doctor.ts")).doctor,
   methods: async () => (await import("./methods.ts")).methods,
   forecast: async () => (await import("./forecast.ts")).forecastCommand,
   backtest: async () => (await import("./forecast.ts")).backtestCommand,

@@ -1,0 +1,111 @@
+import { spawnSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { temporaryFolder } from "../support/engine.ts";
+
+// The program as it is shipped: dist/ is built before the tests run.
+const main = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
+
+function run(args: readonly string[], input = "") {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], { encoding: "utf8", input, timeout: 120_000 });
+  return { status, stdout, stderr };
+}
+
+const prompt = "The three laws of robotics are";
+let folder: ReturnType<typeof temporaryFolder>;
+beforeAll(() => {
+  folder = temporaryFolder();
+  run(["pull", "smollm2"]);
+});
+afterAll(() => folder[Symbol.dispose]());
+
+test("generate --json prints one object and nothing else; a seed decides a drawn answer", () => {
+  const args = ["generate", prompt, "-n", "4", "--threads", "1", "--json", "--temperature", "0.9", "--seed", "7", "--logprobs", "2"];
+  const first = run(args);
+  expect(first).toMatchObject({ status: 0, stderr: "" });
+  const result = JSON.parse(first.stdout);
+  expect(result).toMatchObject({ finishReason: "length", usage: { completionTokens: 4 }, facts: expect.anything() });
+  expect(result.tokens).toHaveLength(4);
+  expect(Object.keys(result.timings).sort()).toEqual(
+    ["completionMs", "completionTokensPerSecond", "loadMs", "promptMs", "promptTokensPerSecond"].sort(),
+  );
+  for (const entry of result.logprobs) {
+    expect(entry.logprob).toBeLessThanOrEqual(0);
+    expect(entry.top).toHaveLength(2);
+    expect(entry.top[0].logprob).toBeGreaterThanOrEqual(entry.logprob);
+  }
+  const again = JSON.parse(run(args).stdout);
+  expect([again.text, again.tokens, again.logprobs]).toEqual([result.text, result.tokens, result.logprobs]);
+});
+
+test("generate streams prompt and answer, and numbers on standard error; --stop ends before its text", () => {
+  const plain = run(["generate", prompt, "-n", "6", "--threads", "1"]);
+  expect(plain.status).toBe(0);
+  expect(plain.stdout.startsWith(prompt)).toBe(true);
+  expect(plain.stderr).toMatch(/^smollm2, 1 thread · .* · answer 6 tokens.* · ended by length\n$/);
+  const answer = plain.stdout.slice(prompt.length, -1);
+  const stop = answer.trim().split(" ").at(-1)!;
+  const stopped = run(["generate", prompt, "-n", "6", "--threads", "1", "--no-stats", "--stop", stop]);
+  expect(stopped).toEqual({ status: 0, stdout: `${prompt}${answer.slice(0, answer.indexOf(stop))}\n`, stderr: "" });
+});
+
+test("tokenize and score agree on what a text is", () => {
+  const { tokens, pieces } = JSON.parse(run(["tokenize", prompt, "--json"]).stdout);
+  expect(pieces.join("")).toBe(prompt);
+  const score = JSON.parse(run(["score", "-", "--json", "--threads", "1"], prompt).stdout);
+  expect(score.tokens).toEqual(tokens);
+  expect(score.perplexity).toBeCloseTo(Math.exp(-score.total / score.numScored), 6);
+});
+
+test("chat: a saved conversation goes on as if it had not been interrupted", () => {
+  const options = ["chat", "--threads", "1", "-n", "6", "--no-stats", "--strict"];
+  const file = `${folder.path}/saved.chat`;
+  const [hello, question] = ["Hi, I am Bo.", "What is my name?"];
+  const whole = run(options, `${hello}\n${question}\n`);
+  expect(whole.status).toBe(0);
+  const first = run(options, `${hello}\n/save ${file}\n`);
+  const second = run(options, `/load ${file}\n${question}\n/exit\nnever read\n`);
+  expect([second.status, second.stderr]).toEqual([0, `2 messages loaded from ${file}\n`]);
+  expect(first.stdout + second.stdout).toBe(whole.stdout);
+});
+
+test("doctor finds nothing wrong here", () => {
+  const { status, stdout } = run(["doctor", "--json"]);
+  const found = JSON.parse(stdout);
+  expect(found.problems).toEqual([]);
+  expect(status).toBe(0);
+  expect(found.products[0]).toMatchObject({ threads: 1 });
+  expect(found.handshake.checks).toContain("tensor layout");
+  expect(found.cpuVariant).toMatch(/ggml-cpu/);
+});
+
+test.each([
+  ["an unknown option", ["generate", "x", "--temprature", "1"], /unknown option '--temprature'/],
+  ["a method that is none", ["generate", "x", "--sample", "top-kk"], /^error: sample: no method "top-kk"; there are /],
+  ["a value out of range", ["generate", "x", "--temperature", "-1"], /^error: temperature: must be a number/],
+  ["log-probabilities without --json", ["generate", "x", "--logprobs", "1"], /^error: --logprobs: .*add --json\n$/],
+  ["a missing file", ["generate", "x", "-m", "/nowhere.gguf"], /^error: \/nowhere\.gguf: there is no such file\n$/],
+  ["an empty prompt", ["generate", ""], /^error: prompt: is empty/],
+  ["a prompt beyond the context", ["generate", prompt, "--context", "4"], /^error: .*context/],
+  ["special tokens with --chat", ["tokenize", "x", "--chat", "--special"], /^error: --special: /],
+  ["an unknown command of a chat", ["chat"], /^error: \/nope: there is no such command/, "/nope\n"],
+])("%s: exit code 2 and one line", (_name, args, message, input = "") => {
+  const result = run(args as string[], input as string);
+  expect(result.stderr).toMatch(message as RegExp);
+  expect([result.status, result.stdout]).toEqual([2, ""]);
+});
+
+test("a web page in place of a model: exit code 2, and the line names the file", () => {
+  const page = `${folder.path}/page.gguf`;
+  writeFileSync(page, "<!DOCTYPE html><html><body>Not found</body></html>");
+  for (const args of [
+    ["generate", "x", "-m", page],
+    ["inspect", page],
+    ["tokenize", "x", "-m", page],
+  ]) {
+    const { status, stdout, stderr } = run(args);
+    expect([status, stdout]).toEqual([2, ""]);
+    expect(stderr).toMatch(/^error: .*page\.gguf.*\n$/);
+  }
+});
