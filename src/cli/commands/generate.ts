@@ -49,8 +49,9 @@ export const generate = addDecodingOptions(
   });
 
 async function run(model: Model, prompt: Prompt, options: GenerateOptions, isStreaming: boolean): Promise<GenerateResult> {
-  if (isStreaming && typeof prompt === "string") process.stdout.write(prompt);
   for await (const event of model.stream(prompt, options)) {
+    // once the prompt has been accepted and evaluated: a refused one leaves standard output empty
+    if (isStreaming && event.kind === "prompt" && typeof prompt === "string") process.stdout.write(prompt);
     if (isStreaming && (event.kind === "token" || event.kind === "finish")) process.stdout.write(event.text);
     if (event.kind === "finish") {
       if (isStreaming) process.stdout.write("\n");
