@@ -1,41 +1,74 @@
 import type { Candidates } from "./sequence.ts";
 
+/** Elements per piece of a row whose softmax is taken piece by piece, so that threads share a row: the largest divisor of V that fits. */
+export function pieceLength(vocabSize: number): number {
+  for (let length = Math.min(1024, vocabSize); length >= 64; length -= 1) if (vocabSize % length === 0) return length;
+  return vocabSize;
+}
+
 /**
- * The `count` largest of a row's logits, sorted from large to small, ties to the lowest id.
+ * log Σ exp(logits) of a row, from the softmax of its pieces: each piece's sum follows from any one of its elements.
  *
- * @param logits   [V]
- * @param ids      the native top set of the row, in any order
- * @param logSumExp of the row
+ * @param logits  [V]
+ * @param shares  [V], softmax within each piece
+ * @param piece   elements per piece, dividing V
  */
-export function candidatesOf(logits: Float32Array, ids: Int32Array, count: number, logSumExp: number): Candidates {
-  const wanted = Math.min(count, logits.length);
-  let sorted = sortByLogit(ids, logits);
-  // more than the native set holds, or a tie at its end that lower ids outside might share: the whole row decides
-  const covers = ids.length === logits.length || (wanted < sorted.length && logits[sorted[wanted - 1]!]! > logits[sorted.at(-1)!]!);
-  if (!covers) sorted = largest(logits, wanted);
-  const top = sorted.length === wanted ? sorted : sorted.slice(0, wanted);
-  return { ids: top, logits: Float32Array.from(top, (id) => logits[id]!), logSumExp };
+export function logSumExp(logits: Float32Array, shares: Float32Array, piece: number): number {
+  const sums: number[] = [];
+  let max = Number.NEGATIVE_INFINITY;
+  for (let start = 0; start < logits.length; start += piece) {
+    const share = shares[start]!;
+    // a share too small to have kept its digits: the piece is summed here
+    const sum = share > 1e-30 ? logits[start]! - Math.log(share) : sumExactly(logits.subarray(start, start + piece));
+    sums.push(sum);
+    if (sum > max) max = sum;
+  }
+  if (max === Number.NEGATIVE_INFINITY) return max;
+  let total = 0;
+  for (const sum of sums) total += Math.exp(sum - max);
+  return max + Math.log(total);
 }
 
-function sortByLogit(ids: Int32Array, logits: Float32Array): Int32Array {
-  return ids.slice().sort((a, b) => logits[b]! - logits[a]! || a - b);
+function sumExactly(logits: Float32Array): number {
+  let max = Number.NEGATIVE_INFINITY;
+  for (const logit of logits) if (logit > max) max = logit;
+  if (max === Number.NEGATIVE_INFINITY) return max;
+  let total = 0;
+  for (const logit of logits) total += Math.exp(logit - max);
+  return max + Math.log(total);
 }
 
-/** By selection over the whole row: a threshold first, then one sort of what reaches it. */
+/** The `count` largest of a row's logits, sorted from large to small, ties to the lowest id. */
+export function candidatesOf(logits: Float32Array, count: number, rowLogSumExp: number): Candidates {
+  const ids = count === 1 ? Int32Array.of(argmax(logits)) : largest(logits, Math.min(count, logits.length));
+  return { ids, logits: Float32Array.from(ids, (id) => logits[id]!), logSumExp: rowLogSumExp };
+}
+
+function argmax(logits: Float32Array): number {
+  let best = 0;
+  let value = logits[0]!;
+  for (let id = 1; id < logits.length; id += 1) {
+    const logit = logits[id]!;
+    if (logit > value) {
+      best = id;
+      value = logit;
+    }
+  }
+  return best;
+}
+
+const sampleStride = 64;
+
+/** Guesses from a sample a threshold that somewhat more than `count` elements reach; where too few do, a lower one. */
 function largest(logits: Float32Array, count: number): Int32Array {
-  const threshold = logits.slice().sort()[logits.length - count]!;
-  const above: number[] = [];
-  const equal: number[] = [];
-  logits.forEach((logit, id) => {
-    if (logit > threshold) above.push(id);
-    else if (logit === threshold) equal.push(id);
-  });
-  return sortByLogit(Int32Array.from([...above, ...equal.slice(0, count - above.length)]), logits);
-}
-
-/** log Σ exp(logits), from the probability that a softmax gave to the largest of them. */
-export function logSumExpOf(logits: Float32Array, probabilities: Float32Array, ids: Int32Array): number {
-  let best = ids[0]!;
-  for (const id of ids) if (logits[id]! > logits[best]!) best = id;
-  return logits[best]! - Math.log(probabilities[best]!);
+  const sample = new Float32Array(Math.ceil(logits.length / sampleStride));
+  for (let i = 0; i < sample.length; i += 1) sample[i] = logits[i * sampleStride]!;
+  sample.sort();
+  for (let rank = Math.ceil(count / sampleStride) + 3; ; rank *= 4) {
+    const threshold = rank < sample.length ? sample[sample.length - rank]! : Number.NEGATIVE_INFINITY;
+    const reach: number[] = [];
+    for (let id = 0; id < logits.length; id += 1) if (logits[id]! >= threshold) reach.push(id);
+    if (reach.length < count && rank < sample.length) continue;
+    return Int32Array.from(reach.sort((a, b) => logits[b]! - logits[a]! || a - b).slice(0, count));
+  }
 }

@@ -1,10 +1,10 @@
 import type { Transformer } from "../models/index.ts";
 import type { Program } from "../tensor/index.ts";
-import { candidatesOf, logSumExpOf } from "./candidates.ts";
+import { candidatesOf, logSumExp, pieceLength } from "./candidates.ts";
 import type { Entry } from "./family.ts";
 import type { KvCache } from "./kv-cache.ts";
 import type { ModelSequence } from "./model-sequence.ts";
-import { maskName, nativeTop } from "./pass.ts";
+import { maskName } from "./pass.ts";
 import type { ProgramCache } from "./programs.ts";
 import type { CheckedRequest } from "./request.ts";
 import type { Candidates, ForwardResult, RowResult } from "./sequence.ts";
@@ -187,14 +187,12 @@ function readHead(
   take: (output: Output, candidates: Candidates, logits: Float32Array) => void,
 ): void {
   const logits = program.peek(`${prefix}logits`);
-  const probabilities = program.peek(`${prefix}probabilities`);
-  const top = program.readInts(`${prefix}top`);
-  const width = Math.min(nativeTop, vocabSize);
+  const shares = program.peek(`${prefix}shares`);
+  const piece = pieceLength(vocabSize);
   for (const { output, index } of rows) {
     const row = logits.subarray(index * vocabSize, (index + 1) * vocabSize);
-    const ids = top.subarray(index * width, (index + 1) * width);
-    const logSumExp = logSumExpOf(row, probabilities.subarray(index * vocabSize, (index + 1) * vocabSize), ids);
-    take(output, candidatesOf(row, ids, output.job.request.top, logSumExp), row);
+    const sum = logSumExp(row, shares.subarray(index * vocabSize, (index + 1) * vocabSize), piece);
+    take(output, candidatesOf(row, output.job.request.top, sum), row);
   }
 }
 

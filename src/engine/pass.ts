@@ -12,16 +12,13 @@ import {
   setRows,
   softmax,
   type Tensor,
-  topK,
   window,
 } from "../tensor/index.ts";
+import { pieceLength } from "./candidates.ts";
 import type { KvCache } from "./kv-cache.ts";
 import type { Structure } from "./structure.ts";
 
 // Legend: S streams, R rows per stream, N = S·R rows, C cells, E hidden size, O output rows, V vocabulary size.
-
-/** Size of the native top set. More than the 64 candidates of a usual request, so that a tie at their end shows. */
-export const nativeTop = 80;
 
 /** Maps that injections name: [N, E] -> [N, E]. */
 export type StateMaps = ReadonlyMap<string, (state: Tensor) => Tensor>;
@@ -44,7 +41,7 @@ export function checkTaps(model: Transformer, taps: readonly string[]): void {
 
 /**
  * The graph of a pass. Inputs: `ids` [N] or `embeddings` [N, E], `positions` [N], `cells` [N], masks [S, 1, R, C], `outputs` [O] and per injection
- * `inject.<tap>` [N, E] or [N, 1]. Outputs: `logits`, `top`, `probabilities`, `state`, taps and exits by name.
+ * `inject.<tap>` [N, E] or [N, 1]. Outputs: `logits`, `shares`, `state`, taps and exits by name.
  */
 export function buildPass(
   model: Transformer,
@@ -114,8 +111,7 @@ export function buildPass(
     const logits = model.head(state); // [O, V]
     if (prefix === "") outputs.state = state;
     outputs[`${prefix}logits`] = logits;
-    outputs[`${prefix}top`] = topK(logits, Math.min(nativeTop, model.config.vocabSize));
-    outputs[`${prefix}probabilities`] = softmax(logits);
+    outputs[`${prefix}shares`] = sharesOf(logits);
   };
 
   const start = structure.input === "tokens" ? model.embed(input("ids", "i32", [N])) : input("embeddings", "f32", [N, hiddenSize]);
@@ -150,4 +146,11 @@ export function buildPass(
 function wantsAllRows({ taps, exits, injections }: Structure, lastBlock: string): boolean {
   const after = ["resid_mid", "mlp_out", "resid_post"].map((name) => `${lastBlock}.${name}`);
   return exits.length > 0 || after.some((name) => taps.includes(name) || injections.some(({ tap }) => tap === name));
+}
+
+/** The softmax of each piece of each row of logits [O, V], in the same order. */
+export function sharesOf(logits: Tensor): Tensor {
+  const [rows, vocabSize] = logits.shape as [number, number];
+  const piece = pieceLength(vocabSize);
+  return softmax(reshape(logits, [(rows * vocabSize) / piece, piece]));
 }

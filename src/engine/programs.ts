@@ -1,8 +1,8 @@
 import type { Device } from "../ggml/index.ts";
 import type { Transformer } from "../models/index.ts";
-import { input, Program, type Storage, softmax, topK } from "../tensor/index.ts";
+import { input, Program, type Storage } from "../tensor/index.ts";
 import type { KvCache } from "./kv-cache.ts";
-import { buildPass, nativeTop, type StateMaps } from "./pass.ts";
+import { buildPass, type StateMaps, sharesOf } from "./pass.ts";
 import { type Structure, structureKey } from "./structure.ts";
 
 /** Compiled programs by structure, the least recently used going first when their bytes exceed the bound. */
@@ -52,8 +52,7 @@ export class ProgramCache implements Disposable {
   head(backend: Structure["backend"], rows: number): Program {
     return this.#get(`head|${backend}|${rows}`, () => {
       const logits = this.#model.head(input("state", "f32", [rows, this.#model.config.hiddenSize])); // [rows, V]
-      const top = topK(logits, Math.min(nativeTop, this.#model.config.vocabSize));
-      return Program.compile(this.#device, { logits, top, probabilities: softmax(logits) }, { backend, rowWise: this.#rowWise });
+      return Program.compile(this.#device, { logits, shares: sharesOf(logits) }, { backend, rowWise: this.#rowWise });
     });
   }
 

@@ -1,0 +1,56 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { candidatesOf, logSumExp, pieceLength } from "./candidates.ts";
+
+const row = fc.oneof(
+  fc.array(fc.float({ min: -40, max: 40, noNaN: true }), { minLength: 1, maxLength: 700 }),
+  fc.array(fc.constantFrom(-1, 0, 2.5), { minLength: 1, maxLength: 700 }), // nothing but ties
+  fc
+    .tuple(fc.integer({ min: 100, max: 5000 }), fc.nat())
+    .map(([length, seed]) => Array.from({ length }, (_, i) => Math.sin((i + 1) * (seed + 1) * 12.9898) * 20)),
+);
+
+test("candidates are the first of the whole row sorted, ties to the lowest id", () => {
+  fc.assert(
+    fc.property(row, fc.integer({ min: 1, max: 200 }), (values, count) => {
+      const logits = Float32Array.from(values);
+      const expected = [...logits.keys()].sort((a, b) => logits[b]! - logits[a]! || a - b).slice(0, count);
+      const { ids, logits: top } = candidatesOf(logits, count, 0);
+      expect([...ids]).toEqual(expected);
+      expect([...top]).toEqual(expected.map((id) => logits[id]));
+    }),
+  );
+});
+
+test("a row's log-sum-exp from the softmax of its pieces is that of the row", () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.float({ min: -200, max: 200, noNaN: true }), { minLength: 96, maxLength: 96 }),
+      fc.constantFrom(96, 48, 8),
+      (values, piece) => {
+        const logits = Float32Array.from(values);
+        const shares = new Float32Array(96);
+        for (let start = 0; start < 96; start += piece) {
+          const part = logits.subarray(start, start + piece);
+          const max = Math.max(...part);
+          const total = part.reduce((sum, logit) => sum + Math.exp(logit - max), 0);
+          shares.set(
+            part.map((logit) => Math.exp(logit - max) / total),
+            start,
+          );
+        }
+        const max = Math.max(...logits);
+        const expected = max + Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit - max), 0));
+        expect(logSumExp(logits, shares, piece)).toBeCloseTo(expected, 4); // shares are float32
+      },
+    ),
+  );
+});
+
+test("pieces divide the vocabulary", () => {
+  expect(pieceLength(49_152)).toBe(1024);
+  expect(pieceLength(262_144)).toBe(1024);
+  expect(128_256 % pieceLength(128_256)).toBe(0);
+  expect(pieceLength(50_257)).toBe(50_257 / 7 <= 1024 ? 50_257 / 7 : 50_257);
+  expect(pieceLength(40)).toBe(40);
+});
