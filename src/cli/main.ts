@@ -3,6 +3,12 @@ import { Command } from "commander";
 import { commands } from "./commands/index.ts";
 import { runCommand } from "./run.ts";
 
+// a reader that has seen enough (`| head`) is no failure of ours
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error;
+  process.exit();
+});
+
 const program = new Command("chainrule")
   .description("Runs, steers, speeds up and evaluates autoregressive models.")
   .version("0.1.0")
