@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
+import { typeIds } from "../ggml/index.ts";
 import { metadataTypes, removedTensorTypes, tensorBytes, tensorTypeById, tensorTypes } from "./gguf-types.ts";
 
 const fixture = JSON.parse(readFileSync(new URL("./fixtures/tensor-types.fixture.json", import.meta.url), "utf8"));
@@ -22,4 +23,8 @@ test("every number below ggml's count is a type or a removed one", () => {
 test("a row must be whole blocks", () => {
   expect(tensorBytes("q4_0", 2, 64)).toBe(72); // 2 rows of 2 blocks of 18 bytes
   expect(() => tensorBytes("q4_0", 2, 65)).toThrow(RangeError);
+});
+
+test("the file's type numbers are the native layer's", () => {
+  expect(Object.fromEntries(Object.entries(tensorTypes).map(([name, { id }]) => [name, id]))).toEqual(typeIds);
 });

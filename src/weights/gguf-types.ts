@@ -9,7 +9,7 @@ export interface TensorTypeLayout {
 }
 
 /** Every tensor type of the pinned ggml build, by ggml's name in lower case. */
-export type TensorType = DType | "nvfp4" | "q1_0" | "q2_0";
+export type TensorType = DType;
 
 /** @see ggml/include/ggml.h and ggml/src/ggml-common.h of the pinned build; fixtures/tensor-types.py reads gguf-py's copy of them */
 export const tensorTypes = {
