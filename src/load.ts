@@ -109,18 +109,16 @@ export async function load(name = "smollm2", options: LoadOptions = {}): Promise
     const config = family.configure(file.metadata);
     const contextLength = options.context ?? Math.min(config.contextLength, 4096);
     const vocabulary = LlamaVocabulary.load(file, { contextLength }); // on another thread, while the weights are read
-    vocabulary.catch(() => undefined); // awaited below; a failure before that must not go unhandled
+    vocabulary.catch(() => undefined); // it is awaited below, and what fails before then is thrown instead
+    opened.push({ [Symbol.dispose]: () => vocabulary.then((one) => one[Symbol.dispose]()).catch(() => undefined) });
     const weights = Weights.open(device, file);
     opened.push(weights);
     const transformer = family.build(file.metadata, weights);
-    try {
-      await weights.load({
-        signal,
-        onProgress: onProgress && ((loadedBytes, totalBytes) => onProgress({ phase: "weights", loadedBytes, totalBytes })),
-      });
-    } finally {
-      opened.push(await vocabulary);
-    }
+    await weights.load({
+      signal,
+      onProgress: onProgress && ((loadedBytes, totalBytes) => onProgress({ phase: "weights", loadedBytes, totalBytes })),
+    });
+    const tokenizer = await vocabulary;
     const engine = Engine.create(device, transformer, {
       contextLength,
       rowWise: rowWiseKinds(await probeInvariance(device, weights.storages)),
@@ -135,7 +133,7 @@ export async function load(name = "smollm2", options: LoadOptions = {}): Promise
       device,
       weights,
       engine,
-      tokenizer: await vocabulary,
+      tokenizer,
       loadMs: performance.now() - startMs,
     });
   } catch (error) {
