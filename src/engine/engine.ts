@@ -1,4 +1,4 @@
-import { ContextOverflowError, DisposedError, MemoryError, OptionError, UnsupportedError } from "../errors.ts";
+import { ContextOverflowError, DisposedError, MemoryError, NativeError, OptionError, UnsupportedError } from "../errors.ts";
 import type { BackendName, Device } from "../ggml/index.ts";
 import type { Transformer } from "../models/index.ts";
 import type { Storage, Tensor } from "../tensor/index.ts";
@@ -8,7 +8,7 @@ import { ModelSequence } from "./model-sequence.ts";
 import { fillInputs, headSlice, isPattern, type Job, type Part, readResults } from "./pass-io.ts";
 import { type PlannedPass, plan, type QueueItem } from "./plan.ts";
 import { ProgramCache } from "./programs.ts";
-import { checkRequest } from "./request.ts";
+import { type CheckedRequest, checkRequest } from "./request.ts";
 import type { ForwardRequest, ForwardResult } from "./sequence.ts";
 import { Streams } from "./streams.ts";
 import { cellStep, outputStep, type Structure, streamStep } from "./structure.ts";
@@ -126,6 +126,7 @@ export class Engine implements AsyncDisposable {
 
   /** @internal a sequence that shares a family's stream */
   join(family: Family): ModelSequence {
+    family.isShared ||= family.memberCount > 0;
     this.#sequences += 1;
     return new ModelSequence(this, family, this.#sequences);
   }
@@ -169,6 +170,7 @@ export class Engine implements AsyncDisposable {
       ({ missing }) => missing !== undefined && [...missing].some((half) => !request.skipped.includes(half)),
     );
     if (hole !== undefined) await this.fill(sequence);
+    original.signal?.throwIfAborted();
     const result = await new Promise<ForwardResult>((resolve, reject) => {
       this.#jobs += 1;
       const job: Job = {
@@ -195,6 +197,7 @@ export class Engine implements AsyncDisposable {
         job.onAbort = () => this.#cancelJob(job, signal.reason);
         signal.addEventListener("abort", job.onAbort, { once: true });
       }
+      sequence.family.join(job.rows); // their cells move with the others when the stream is compacted
       this.#queue.add(job);
       this.#wake();
     });
@@ -265,8 +268,11 @@ export class Engine implements AsyncDisposable {
 
   /** Gives back the cells of rows that were computed for a job that will not finish. */
   #abandon(job: Job): void {
-    for (const entry of job.rows) job.sequence.family.release(entry.cell);
+    const { family } = job.sequence;
+    for (const entry of job.rows) family.release(entry.cell);
     job.rows.length = 0;
+    family.leave(job.rows);
+    this.release(family);
   }
 
   #settle(job: Job): void {
@@ -302,7 +308,7 @@ export class Engine implements AsyncDisposable {
         finished.push(...done);
       }
       if (ran === 0 && finished.length === 0 && this.#queue.size > 0 && [...jobs.values()].some((job) => !job.isCancelled)) {
-        const error = new OptionError("internal", "no queued request could be given a stream");
+        const error = new NativeError("internal: no queued request could be given a stream");
         for (const job of [...this.#queue]) this.#fail(job, error);
       }
       for (const job of finished) this.#finish(job); // all at once, so that what they ask next can share a pass
@@ -324,8 +330,7 @@ export class Engine implements AsyncDisposable {
       sequence: job.sequence.id,
       rows,
       backend,
-      // what taps attention weights, by other arithmetic, runs alone
-      structure: [kind, request.skipped, request.taps, request.exits, injections, request.taps.some(isPattern) ? job.id : ""].join("|"),
+      structure: [kind, request.skipped, request.taps, request.exits, injections, runsAlone(request) ? job.id : ""].join("|"),
     };
   }
 
@@ -341,14 +346,16 @@ export class Engine implements AsyncDisposable {
 
   /**
    * Rows of the next pass and where it runs. Prompts are divided at multiples of the chunk size, counted from the start of the
-   * sequence, so that where they are divided depends on nothing but their own length.
+   * sequence, so that where they are divided depends on nothing but their own length. Sequences that share a stream keep to the
+   * invariant backend: the other one works by tiles of cells, so its bits may depend on where cells lie. Exits need the head's rows in the pass itself.
    */
   #nextPart(job: Job): { rows: number; backend: BackendName } {
     const done = job.rows.length;
     const left = job.request.rows - done;
     const at = job.base + done;
-    const rows = Math.min(left, this.chunkRows - (at % this.chunkRows));
-    const isPlain = job.request.isChain && !job.request.taps.some(isPattern);
+    const most = job.request.exits.length > 0 ? headSlice - 1 : this.chunkRows;
+    const rows = Math.min(left, most, this.chunkRows - (at % this.chunkRows));
+    const isPlain = job.request.isChain && !job.request.taps.some(isPattern) && !job.sequence.family.isShared;
     return { rows, backend: !this.strict && isPlain && rows >= 64 ? "fast" : "invariant" };
   }
 
@@ -359,6 +366,7 @@ export class Engine implements AsyncDisposable {
     isQueued: (family: Family) => boolean,
   ): Promise<Job[] | undefined> {
     const jobs = wanted.flat();
+    let taken: readonly Part[] = []; // rows that have cells and are not yet among their job's
     try {
       const resident = new Set(this.#streams.admit(wanted.map(familyOfList), isQueued));
       const admitted = wanted.filter((list) => resident.has(familyOfList(list)));
@@ -373,6 +381,7 @@ export class Engine implements AsyncDisposable {
       const width = streamStep(streams.length);
       const first = this.#streams.arrange(families, width);
       const parts = this.#takeCells(streams);
+      taken = parts.flat();
       const structure = this.#structureOf(planned, parts, width);
       const program = this.programs.pass(structure);
       const outputs = fillInputs(program, structure, parts, first, this.model, this.cache);
@@ -384,30 +393,28 @@ export class Engine implements AsyncDisposable {
       const computeMs = performance.now() - start;
       this.passCount += 1;
       for (const family of families) family.lastUsed = this.#step;
-      for (const { job, entries } of parts.flat()) {
-        if (job.isCancelled) {
-          for (const { cell } of entries) job.sequence.family.release(cell);
-          this.#abandon(job);
-          continue;
-        }
+      for (const { job, entries } of taken) {
         job.rows.push(...entries);
         job.passes += 1;
         job.computedRows += entries.length;
         job.computeMs += computeMs;
       }
+      taken = [];
       if (outcome === "cancelled") return []; // everybody in it had left
       await readResults(program, structure, outputs, parts, first, this.model, this.programs);
       return running.filter((job) => !job.isCancelled && job.rows.length === job.request.rows);
     } catch (error) {
+      for (const { job, entries } of taken) for (const { cell } of entries) job.sequence.family.release(cell);
       for (const job of jobs) this.#fail(job, error);
       return [];
     } finally {
+      for (const job of this.#inPass) if (job.isCancelled) this.#abandon(job); // those who left while it ran
       this.#inPass = new Set();
     }
   }
 
   #fail(job: Job, error: unknown): void {
-    this.#queue.delete(job);
+    if (!this.#queue.delete(job)) return; // it left before
     this.#abandon(job);
     this.#settle(job);
     job.isCancelled = true;
@@ -447,11 +454,14 @@ export class Engine implements AsyncDisposable {
     const copies = own.map((entry, index) => ({ ...entry, cell: cells[index]! }));
     for (const { cell } of own) old.release(cell);
     old.leave(sequence.entries);
+    old.leave(job.rows);
+    family.isShared = true; // it was, and must not be treated otherwise for having moved
     family.saved = { cells, bytes };
     sequence.entries.splice(0, sequence.entries.length, ...copies.slice(0, sequence.entries.length));
     job.rows.splice(0, job.rows.length, ...copies.slice(sequence.entries.length));
     sequence.family = family;
     family.join(sequence.entries);
+    family.join(job.rows);
     this.#streams.adoptSaved(family);
     this.release(old);
   }
@@ -514,6 +524,7 @@ export class Engine implements AsyncDisposable {
     this.#queue.delete(job);
     this.#settle(job);
     job.sequence.entries.push(...job.rows);
+    job.sequence.family.leave(job.rows);
     job.resolve({
       rows: [...job.results.values()].sort((a, b) => a.row - b.row),
       taps: job.taps,
@@ -523,6 +534,9 @@ export class Engine implements AsyncDisposable {
 }
 
 const mostStreams = 64;
+
+/** Attention weights come by other arithmetic, and exits of many rows need much memory: such requests share no pass. */
+const runsAlone = ({ taps, exits }: CheckedRequest): boolean => exits.length > 0 || taps.some(isPattern);
 
 function missingOf(skipped: readonly string[]): ReadonlySet<string> | undefined {
   const attention = skipped.filter((half) => half.endsWith(".attn"));

@@ -20,6 +20,8 @@ export class Family {
   slot: number | undefined;
   /** Keys and values of a stream that had to make room. */
   saved: { readonly cells: readonly number[]; readonly bytes: Uint8Array } | undefined;
+  /** Whether more than one sequence ever held its cells: where they lie then depends on what the others did meanwhile. */
+  isShared = false;
   /** Step at which it last took part in a pass. */
   lastUsed = 0;
   /** Root of its lineage: arrival order among groups; younger groups make room for older ones. */
@@ -46,6 +48,7 @@ export class Family {
     return this.#members.size;
   }
 
+  /** Counts a list of entries whose cells move with the family's: a sequence's, or the rows of a request under way. */
   join(member: Iterable<Entry>): void {
     this.#members.add(member);
   }

@@ -1,5 +1,5 @@
 import { MemoryError } from "../errors.ts";
-import { alignUp, type Device, type DeviceBuffer, Owner, TensorContext } from "../ggml/index.ts";
+import { alignUp, type Device, type DeviceBuffer, Owner, TensorContext, type TensorPointer } from "../ggml/index.ts";
 import type { ModelConfig } from "../models/index.ts";
 import { leaf, type Tensor } from "../tensor/index.ts";
 
@@ -14,8 +14,12 @@ export interface CacheShape {
 interface BlockCache {
   readonly keys: Tensor;
   readonly values: Tensor;
-  /** Byte views of all cells, row after row; host memory. */
-  readonly rows: readonly { readonly bytes: Uint8Array; readonly rowBytes: number }[];
+}
+
+/** One tensor of the cache, row after row. */
+interface Rows {
+  readonly pointer: TensorPointer;
+  readonly rowBytes: number;
 }
 
 /**
@@ -26,6 +30,7 @@ export class KvCache extends Owner {
   readonly shape: CacheShape;
   readonly sizeBytes: number;
   readonly #blocks: readonly BlockCache[];
+  readonly #tensors: readonly Rows[];
   readonly #context: TensorContext;
   readonly #buffer: DeviceBuffer;
 
@@ -45,7 +50,11 @@ export class KvCache extends Owner {
       const total = sizes.reduce((sum, rowBytes) => sum + 2 * alignUp(rows * rowBytes, 128), 0);
       const owned = device.allocate(total);
       buffer = owned;
+      // masked cells are read by the prompt kernel, so none may hold what is no number. Linux hands out large regions zeroed (and touched
+      // only when written); smaller ones may have been used before, and other systems promise nothing
+      if (process.platform !== "linux" || total < 2 ** 26) device.native.ggml_backend_buffer_clear(owned.pointer, 0);
       let offset = 0;
+      const tensors: Rows[] = [];
       const blocks = config.blocks.map(({ numKvHeads, headDim }, index) => {
         const width = numKvHeads * headDim;
         const rowBytes = sizes[index]!;
@@ -53,16 +62,13 @@ export class KvCache extends Owner {
         const place = (name: string) => {
           const pointer = context.tensor(shape.dtype, [width, rows]);
           owned.place(pointer, offset, bytes);
-          const tensor = leaf({ name, dtype: shape.dtype, shape: [rows, width], pointer, repacked: false });
-          const view = { bytes: owned.view(offset, bytes), rowBytes };
           offset += alignUp(bytes, 128);
-          return { tensor, view };
+          tensors.push({ pointer, rowBytes });
+          return leaf({ name, dtype: shape.dtype, shape: [rows, width], pointer, repacked: false });
         };
-        const keys = place(`cache.${index}.keys`);
-        const values = place(`cache.${index}.values`);
-        return { keys: keys.tensor, values: values.tensor, rows: [keys.view, values.view] };
+        return { keys: place(`cache.${index}.keys`), values: place(`cache.${index}.values`) };
       });
-      return new KvCache(shape, total, blocks, context, owned);
+      return new KvCache(shape, total, blocks, tensors, context, owned);
     } catch (error) {
       buffer?.[Symbol.dispose]();
       context[Symbol.dispose]();
@@ -73,11 +79,19 @@ export class KvCache extends Owner {
     }
   }
 
-  private constructor(shape: CacheShape, sizeBytes: number, blocks: readonly BlockCache[], context: TensorContext, buffer: DeviceBuffer) {
+  private constructor(
+    shape: CacheShape,
+    sizeBytes: number,
+    blocks: readonly BlockCache[],
+    tensors: readonly Rows[],
+    context: TensorContext,
+    buffer: DeviceBuffer,
+  ) {
     super("the key-value cache");
     this.shape = shape;
     this.sizeBytes = sizeBytes;
     this.#blocks = blocks;
+    this.#tensors = tensors;
     this.#context = context;
     this.#buffer = buffer;
   }
@@ -92,43 +106,35 @@ export class KvCache extends Owner {
     return this.#blocks[index]!;
   }
 
-  /** Copies cells within one stream or between two, in the order given; `from[i]` -> `to[i]`. Rows, not cells: stream · cells + cell. */
+  /** Copies cells within one stream or between two; `from[i]` -> `to[i]`. Rows, not cells: stream · cells + cell. */
   copyRows(from: readonly number[], to: readonly number[]): void {
-    this.assertAlive();
-    for (const { rows } of this.#blocks) {
-      for (const { bytes, rowBytes } of rows) {
-        eachRun(from, to, (source, target, count) => bytes.copyWithin(target * rowBytes, source * rowBytes, (source + count) * rowBytes));
-      }
-    }
+    this.restore(this.save(from), to);
   }
 
   /** The content of rows, for keeping a preempted stream in host memory. */
   save(rowIndices: readonly number[]): Uint8Array {
-    this.assertAlive();
-    const perRow = this.#blocks.reduce((sum, { rows }) => sum + rows.reduce((bytes, row) => bytes + row.rowBytes, 0), 0);
-    const saved = new Uint8Array(perRow * rowIndices.length);
-    let offset = 0;
-    for (const { rows } of this.#blocks) {
-      for (const { bytes, rowBytes } of rows) {
-        eachRun(rowIndices, rowIndices, (source, _target, count) => {
-          saved.set(bytes.subarray(source * rowBytes, (source + count) * rowBytes), offset);
-          offset += count * rowBytes;
-        });
-      }
-    }
+    const saved = new Uint8Array(rowIndices.length * this.#tensors.reduce((sum, { rowBytes }) => sum + rowBytes, 0));
+    this.#transfer("ggml_backend_tensor_get", saved, rowIndices);
     return saved;
   }
 
   /** Puts back what {@link save} returned, into rows that may be others. */
   restore(saved: Uint8Array, rowIndices: readonly number[]): void {
+    this.#transfer("ggml_backend_tensor_set", saved, rowIndices);
+  }
+
+  #transfer(direction: "ggml_backend_tensor_get" | "ggml_backend_tensor_set", saved: Uint8Array, rowIndices: readonly number[]): void {
     this.assertAlive();
-    let offset = 0;
-    for (const { rows } of this.#blocks) {
-      for (const { bytes, rowBytes } of rows) {
-        eachRun(rowIndices, rowIndices, (target, _same, count) => {
-          bytes.set(saved.subarray(offset, offset + count * rowBytes), target * rowBytes);
-          offset += count * rowBytes;
-        });
+    const last = this.shape.streams * this.shape.cells;
+    for (const row of rowIndices)
+      if (!Number.isInteger(row) || row < 0 || row >= last) throw new RangeError(`internal: the cache has no row ${row}`);
+    const transfer = this.#buffer.native[direction];
+    let at = 0;
+    for (const { pointer, rowBytes } of this.#tensors) {
+      for (const { start, count } of runsOf(rowIndices)) {
+        const bytes = count * rowBytes;
+        transfer(pointer, saved.subarray(at, at + bytes), start * rowBytes, bytes);
+        at += bytes;
       }
     }
   }
@@ -139,12 +145,13 @@ export class KvCache extends Owner {
   }
 }
 
-/** Calls `run` for stretches in which both lists count up by one. */
-function eachRun(from: readonly number[], to: readonly number[], run: (from: number, to: number, count: number) => void): void {
-  let start = 0;
-  for (let i = 1; i <= from.length; i += 1) {
-    if (i < from.length && from[i] === from[i - 1]! + 1 && to[i] === to[i - 1]! + 1) continue;
-    run(from[start]!, to[start]!, i - start);
-    start = i;
+/** Stretches of rows that follow one another. */
+function runsOf(rows: readonly number[]): { start: number; count: number }[] {
+  const runs: { start: number; count: number }[] = [];
+  for (const row of rows) {
+    const run = runs.at(-1);
+    if (run !== undefined && row === run.start + run.count) run.count += 1;
+    else runs.push({ start: row, count: 1 });
   }
+  return runs;
 }

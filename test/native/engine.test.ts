@@ -195,7 +195,97 @@ describe("the scheduler", () => {
   });
 });
 
+describe("whatever happens to a request, nothing is lost", () => {
+  test("a long prompt under way keeps its cells while its stream is compacted for a sibling", async () => {
+    await using opened = await setting({ ...streamsOf256(2), strict: true, chunkRows: 64 });
+    const { engine } = opened;
+    using root = engine.sequence();
+    await root.forward({ input: tokens(10, 1) });
+    const hole = root.fork();
+    await hole.forward({ input: tokens(40, 2) }); // cells 10 to 49
+    using sibling = root.fork();
+    await sibling.forward({ input: tokens(20, 3) }); // cells 50 to 69
+    using long = root.fork();
+    const text = tokens(182, 4); // in three passes; with the sibling's 30 the last one's cells are had by closing the hole only
+    const running = long.forward({ input: text, want });
+    while (engine.passCount < 5) await new Promise((resolve) => setImmediate(resolve)); // two of its passes are done
+    hole[Symbol.dispose]();
+    const [a, b] = await Promise.all([running, sibling.forward({ input: tokens(30, 5), want })]);
+    using fresh = engine.sequence();
+    expect(logitsOf(a)).toEqual(logitsOf(await fresh.forward({ input: [...tokens(10, 1), ...text], want })));
+    fresh.rewind(0);
+    expect(logitsOf(b)).toEqual(logitsOf(await fresh.forward({ input: [...tokens(10, 1), ...tokens(20, 3), ...tokens(30, 5)], want })));
+    using after = long.fork();
+    fresh.rewind(0);
+    const next = tokens(1, 6);
+    const expected = logitsOf(await fresh.forward({ input: [...tokens(10, 1), ...text, ...next], want }));
+    expect(logitsOf(await after.forward({ input: next, want }))).toEqual(expected);
+  });
+
+  test("a pass that can't be compiled fails its requests, gives back their cells, and the next one works", async () => {
+    await using opened = await setting();
+    const { engine } = opened;
+    engine.registerMap("broken", () => {
+      throw new Error("no such map after all");
+    });
+    const sequence = engine.sequence();
+    const inject = [{ tap: "blocks.0.resid_post", rows: [0], map: "broken" }];
+    await expect(sequence.forward({ input: tokens(5, 1), inject })).rejects.toThrow("no such map after all");
+    expect(sequence.length).toBe(0);
+    using fresh = engine.sequence();
+    const expected = logitsOf(await fresh.forward({ input: tokens(5, 1), want }));
+    expect(logitsOf(await sequence.forward({ input: tokens(5, 1), want }))).toEqual(expected);
+    sequence.rewind(0);
+    expect((sequence as unknown as { family: { end: number } }).family.end).toBe(0);
+    sequence[Symbol.dispose]();
+  });
+
+  test("requests cancelled at any moment, also while results are read, leave no cell behind", async () => {
+    await using opened = await setting({ chunkRows: 256, ...streamsOf256(4) });
+    const { engine } = opened;
+    for (let turns = 0; turns < 40; turns += 1) {
+      const sequence = engine.sequence();
+      const controller = new AbortController();
+      const running = sequence
+        .forward({ input: tokens(200, turns), want: { logits: "all", top: 1 }, signal: controller.signal })
+        .catch(() => undefined);
+      for (let i = 0; i < turns; i += 1) await new Promise((resolve) => setImmediate(resolve));
+      controller.abort(new Error("enough"));
+      await running;
+      sequence.rewind(0);
+      const { family } = sequence as unknown as { family: { end: number } };
+      await expect.poll(() => family.end, { timeout: 10_000, interval: 2 }).toBe(0); // at the end of the pass it took part in
+      sequence[Symbol.dispose]();
+    }
+    expect(engine.statistics()).toMatchObject({ streamsUsed: 0, savedBytes: 0, queued: 0 });
+  });
+
+  test("in default mode a fork's long continuation does not depend on what its siblings hold", async () => {
+    await using opened = await setting({ ...streamsOf256(2) });
+    const { engine } = opened;
+    const run = async (siblingRows: number) => {
+      using root = engine.sequence();
+      await root.forward({ input: tokens(10, 1) });
+      using sibling = root.fork();
+      if (siblingRows > 0) await sibling.forward({ input: tokens(siblingRows, 2) });
+      using own = root.fork();
+      const { rows } = await own.forward({ input: tokens(200, 3), want: { logits: "all", fullLogits: true } });
+      return rows.map(({ logits }) => logits!);
+    };
+    const alone = await run(0);
+    for (const rows of [1, 33, 45]) expect(await run(rows)).toEqual(alone);
+  });
+});
+
 describe("what a request may ask for", () => {
+  test("exits of more rows than the head takes at once", async () => {
+    await using opened = await setting();
+    using sequence = opened.engine.sequence();
+    const { rows } = await sequence.forward({ input: tokens(150, 5), exits: [1], want: { logits: "all", top: 4 } });
+    expect(rows.length).toBe(150);
+    for (const { candidates, exits } of rows) expect(exits!.get(1)).toEqual(candidates);
+  });
+
   test("embeddings of tokens are those tokens", async () => {
     await using opened = await setting({ strict: true });
     using a = opened.engine.sequence();
