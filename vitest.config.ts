@@ -6,6 +6,7 @@ export default defineConfig({
     pool: "forks", // a failed native check aborts its process: it must not take the others along
     maxWorkers: 2,
     reporters: ["default"],
+    setupFiles: ["test/support/property-seed.ts"],
     projects: [
       { extends: true, test: { name: "unit", include: ["src/**/*.test.ts"], testTimeout: 60_000 } },
       { extends: true, test: { name: "native", include: ["test/native/**/*.test.ts"], testTimeout: 120_000 } },

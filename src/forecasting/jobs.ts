@@ -2,7 +2,7 @@ import { type BacktestPlan, type BacktestSeries, forecastErrors, rollingForecast
 import { type ModelScores, scoreCombination } from "./choose.ts";
 import { type Combination, fitCombination } from "./combination.ts";
 import { type Calibration, calibrate, halfWidths, minimumWindows } from "./conformal.ts";
-import { seasonalScale } from "./metrics.ts";
+import { bounded, seasonalScale } from "./metrics.ts";
 import type { Regressors } from "./regression.ts";
 import type { History, SavedForecaster } from "./types.ts";
 
@@ -68,7 +68,7 @@ function calibrateSeries(
     const calibration = errors.length >= minimumWindows ? calibrate(errors) : undefined;
     const scale =
       origins.length === 0 ? Number.NaN : seasonalScale(series[index]!.values.subarray(0, origins[0]), series[index]!.seasonalPeriod);
-    const scaled = scale > 0 ? errors.slice(-2).map((window) => window.map((error) => error / scale)) : [];
+    const scaled = scale > 0 ? errors.slice(-2).map((window) => window.map((error) => bounded(error / scale))) : [];
     return { ...(calibration && { calibration }), scaled, ...laterCoverage(errors, origins, plan.horizon, levels) };
   });
 }
