@@ -177,6 +177,7 @@ async function overhead(of: Model): Promise<number> {
     head: true,
     input: "tokens",
     skipped: [],
+    decides: [],
     taps: [],
     exits: [],
     injections: [],

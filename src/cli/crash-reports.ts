@@ -23,7 +23,6 @@ const unannounced = ".new.json";
 
 /**
  * From now on a failed native check of this process says so on standard error and leaves a report in the home folder.
- * Every pass of the command line is computed off the main thread, as {@link onNativeAbort} wants.
  */
 export function keepCrashReports(home: string, run: { command: readonly string[]; model: string }, device: DeviceKind = "cpu"): void {
   onNativeAbort(loadNative(device), (full) => {

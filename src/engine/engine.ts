@@ -1,14 +1,15 @@
-import { ContextOverflowError, DisposedError, MemoryError, NativeError, OptionError, UnsupportedError } from "../errors.ts";
+import { ContextOverflowError, DisposedError, MemoryError, NativeError, OptionError } from "../errors.ts";
 import type { BackendName, Device } from "../ggml/index.ts";
 import type { Transformer } from "../models/index.ts";
 import type { Storage, Tensor } from "../tensor/index.ts";
 import { type Entry, Family } from "./family.ts";
 import { KvCache } from "./kv-cache.ts";
 import { ModelSequence } from "./model-sequence.ts";
-import { fillInputs, headSlice, isPattern, type Job, type Part, readResults } from "./pass-io.ts";
+import { fillInputs, headSlice, isPattern, type Job, type Part, type PassParts, readResults } from "./pass-io.ts";
 import { type PlannedPass, plan, type QueueItem } from "./plan.ts";
 import { ProgramCache } from "./programs.ts";
 import { type CheckedRequest, checkRequest } from "./request.ts";
+import { RuleRow, SegmentedPass } from "./segmented-pass.ts";
 import type { ForwardRequest, ForwardResult } from "./sequence.ts";
 import { Streams } from "./streams.ts";
 import { cellStep, outputStep, type Structure, streamStep } from "./structure.ts";
@@ -164,8 +165,6 @@ export class Engine implements AsyncDisposable {
     this.#assertAlive();
     original.signal?.throwIfAborted();
     const request = checkRequest(original, sequence.entries, this.model, this.contextLength, this.#maps);
-    if (typeof (original.blocks as { next?: unknown } | undefined)?.next === "function")
-      throw new UnsupportedError("blocks: rules that decide inside a pass are not supported yet; a block plan is");
     const hole = sequence.entries.find(
       ({ missing }) => missing !== undefined && [...missing].some((half) => !request.skipped.includes(half)),
     );
@@ -330,7 +329,9 @@ export class Engine implements AsyncDisposable {
       sequence: job.sequence.id,
       rows,
       backend,
-      structure: [kind, request.skipped, request.taps, request.exits, injections, runsAlone(request) ? job.id : ""].join("|"),
+      structure: [kind, request.skipped, request.decides, request.taps, request.exits, injections, runsAlone(request) ? job.id : ""].join(
+        "|",
+      ),
     };
   }
 
@@ -383,7 +384,18 @@ export class Engine implements AsyncDisposable {
       const parts = this.#takeCells(streams);
       taken = parts.flat();
       const structure = this.#structureOf(planned, parts, width);
-      const program = this.programs.pass(structure);
+      const ruled = ruleRowsOf(parts, first, structure);
+      const program =
+        ruled.length === 0
+          ? this.programs.pass(structure)
+          : new SegmentedPass(
+              this.#device,
+              this.programs,
+              structure,
+              this.model,
+              this.cache,
+              ruled.map(({ decided }) => decided),
+            );
       const outputs = fillInputs(program, structure, parts, first, this.model, this.cache);
       const running = parts.flat().map(({ job }) => job);
       this.#inPass = new Set(running);
@@ -402,6 +414,12 @@ export class Engine implements AsyncDisposable {
       taken = [];
       if (outcome === "cancelled") return []; // everybody in it had left
       await readResults(program, structure, outputs, parts, first, this.model, this.programs);
+      for (const { decided, job, entry, requestRow } of ruled) {
+        entry.missing = missingOf(decided.skipped);
+        const result = job.results.get(requestRow);
+        if (result !== undefined) result.skipped = decided.skipped;
+        if (decided.error !== undefined) this.#fail(job, decided.error);
+      }
       return running.filter((job) => !job.isCancelled && job.rows.length === job.request.rows);
     } catch (error) {
       for (const { job, entries } of taken) for (const { cell } of entries) job.sequence.family.release(cell);
@@ -511,6 +529,7 @@ export class Engine implements AsyncDisposable {
       head: logits > 0 && outputs <= headSlice,
       input: typeof request.contents[0] === "number" ? "tokens" : "embeddings",
       skipped: request.skipped,
+      decides: request.decides,
       taps: request.taps,
       exits: request.exits,
       injections: [...new Map((request.original.inject ?? []).map(({ tap, map }) => [tap, { tap, map }])).values()].sort((a, b) =>
@@ -541,6 +560,22 @@ const runsAlone = ({ taps, exits }: CheckedRequest): boolean => exits.length > 0
 function missingOf(skipped: readonly string[]): ReadonlySet<string> | undefined {
   const attention = skipped.filter((half) => half.endsWith(".attn"));
   return attention.length === 0 ? undefined : new Set(attention);
+}
+
+/** The rows of a pass on which a rule decides; none where the pass is not cut. */
+function ruleRowsOf(parts: PassParts, first: number, { rows, decides }: Structure) {
+  const ruled: { readonly decided: RuleRow; readonly job: Job; readonly entry: Entry; readonly requestRow: number }[] = [];
+  if (decides.length === 0) return ruled;
+  for (const list of parts) {
+    let row = (list[0]!.job.sequence.family.slot! - first) * rows;
+    for (const { job, from, entries } of list) {
+      for (const [index, entry] of entries.entries()) {
+        ruled.push({ decided: new RuleRow(row, job.request.rule!, entry.position), job, entry, requestRow: from + index });
+        row += 1;
+      }
+    }
+  }
+  return ruled;
 }
 
 function countWithin(rows: readonly number[], from: number, count: number): number {

@@ -57,9 +57,12 @@ export type PassParts = readonly (readonly Part[])[];
 
 export const isPattern = (tap: string): boolean => tap.endsWith(".attn.pattern");
 
+/** What a pass's inputs are written to and its outputs read from. */
+export type PassProgram = Pick<Program, "input" | "hasInput" | "setWindow" | "peek">;
+
 /** Writes a pass's inputs; returns which rows of which jobs its outputs are. */
 export function fillInputs(
-  program: Program,
+  program: PassProgram,
   structure: Structure,
   parts: PassParts,
   first: number,
@@ -119,7 +122,7 @@ export function fillInputs(
 
 /** Turns a pass's outputs into the results of its jobs; heads of many rows run slice by slice. */
 export async function readResults(
-  program: Program,
+  program: PassProgram,
   structure: Structure,
   wanted: readonly Output[],
   parts: PassParts,
@@ -180,7 +183,7 @@ function rowOf({ job, requestRow }: Output) {
 
 /** Candidates, scores and rows of logits, from the head that has this prefix. */
 function readHead(
-  program: Program,
+  program: PassProgram,
   prefix: string,
   rows: readonly Selected[],
   vocabSize: number,
@@ -213,7 +216,7 @@ interface Selected {
   readonly index: number;
 }
 
-function readTap(program: Program, tap: string, structure: Structure, parts: PassParts, first: number, model: Transformer): void {
+function readTap(program: PassProgram, tap: string, structure: Structure, parts: PassParts, first: number, model: Transformer): void {
   const values = program.peek(tap);
   const { hiddenSize } = model.config;
   for (const list of parts) {

@@ -40,7 +40,24 @@ export function checkTaps(model: Transformer, taps: readonly string[]): void {
 }
 
 /**
- * The graph of a pass. Inputs: `ids` [N] or `embeddings` [N, E], `positions` [N], `cells` [N], masks [S, 1, R, C], `outputs` [O] and per injection
+ * A part of a pass: half-blocks [from, to), counted as {@link halfIndex} does; the index after the last one stands for the final norm and the
+ * head. A part that does not begin with the embedding reads the residual stream from the input `x` [N, E]; one that does not end with the
+ * head gives it as the output `x`.
+ */
+export interface Span {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Place of a half-block in the order of the pass: 2 i for `blocks.<i>.attn`, 2 i + 1 for `blocks.<i>.ffn`. */
+export function halfIndex(half: string): number {
+  const [, block, kind] = half.split(".");
+  return 2 * Number(block) + (kind === "ffn" ? 1 : 0);
+}
+
+/**
+ * The graph of a pass, or of a part of one, which also gives the residual stream around each feed-forward half: `ffn.<i>.before` (unless that
+ * is its input) and `ffn.<i>.after` [N, E]. Inputs: `ids` [N] or `embeddings` [N, E], `positions` [N], `cells` [N], masks [S, 1, R, C], `outputs` [O] and per injection
  * `inject.<tap>` [N, E] or [N, 1]. Outputs: `logits`, `shares`, `state`, taps and exits by name.
  */
 export function buildPass(
@@ -48,6 +65,7 @@ export function buildPass(
   cache: KvCache,
   structure: Structure,
   maps: StateMaps,
+  span?: Span,
 ): { outputs: Record<string, Tensor>; effects: readonly Tensor[] } {
   const { streams, rows, cells } = structure;
   const { hiddenSize } = model.config;
@@ -61,7 +79,7 @@ export function buildPass(
   const skipped = new Set(structure.skipped);
 
   const last = model.config.blocks.length - 1;
-  const lastWrites: Tensor[] = [];
+  const writes: Tensor[] = []; // computed whatever is asked for: later passes read them
   const pass: Pass = {
     positions,
     attend(block, q, k, v, { scale, softcap = 0 }) {
@@ -74,7 +92,7 @@ export function buildPass(
       const heads = (x: Tensor) => permute(x, [0, 2, 1, 3]); // [S, rows or cells, heads, D] -> [S, heads, rows or cells, D]
       const remember = (all: Tensor, rowsOf: Tensor) => {
         const written = setRows(all, reshape(rowsOf, [N, numKvHeads * headDim]), cellRows);
-        if (block === last) lastWrites.push(written);
+        writes.push(written);
         return heads(window(written, view));
       };
       const keys = remember(stored.keys, k); // [S, K, C, D]
@@ -114,16 +132,22 @@ export function buildPass(
     outputs[`${prefix}shares`] = sharesOf(logits);
   };
 
-  const start = structure.input === "tokens" ? model.embed(input("ids", "i32", [N])) : input("embeddings", "f32", [N, hiddenSize]);
-  let x = model.position?.(start, pass) ?? start; // [N, E]
+  const end = 2 * model.config.blocks.length;
+  const { from, to } = span ?? { from: 0, to: end + 1 };
+  const runs = (half: number) => half >= from && half < to;
+  const embedded = () => {
+    const start = structure.input === "tokens" ? model.embed(input("ids", "i32", [N])) : input("embeddings", "f32", [N, hiddenSize]);
+    return model.position?.(start, pass) ?? start;
+  };
+  let x = from === 0 ? embedded() : input("x", "f32", [N, hiddenSize]); // [N, E]
   let selected = false;
   model.blocks.forEach(({ attention: attend, feedForward }, block) => {
     const at = `blocks.${block}`;
     x = point(`${at}.resid_pre`, x);
-    if (!skipped.has(`${at}.attn`)) {
+    if (runs(2 * block) && !skipped.has(`${at}.attn`)) {
       let delta = point(`${at}.attn_out`, attend(x, pass));
       // the last block's feed-forward half is computed for the rows that are asked for only
-      const early = block === last && outputRows !== undefined && structure.outputs < N && !wantsAllRows(structure, at);
+      const early = block === last && outputRows !== undefined && structure.outputs < N && to > end && !wantsAllRows(structure, at);
       if (early) {
         delta = select(delta);
         x = select(x);
@@ -132,14 +156,22 @@ export function buildPass(
       x = add(delta, x);
     }
     x = point(`${at}.resid_mid`, x);
-    if (!skipped.has(`${at}.ffn`)) x = add(point(`${at}.mlp_out`, feedForward(x, pass)), x);
+    if (runs(2 * block + 1) && !skipped.has(`${at}.ffn`)) {
+      const before = x;
+      x = add(point(`${at}.mlp_out`, feedForward(x, pass)), x);
+      if (span !== undefined && !selected) {
+        if (from < 2 * block + 1) outputs[`ffn.${block}.before`] = before;
+        outputs[`ffn.${block}.after`] = x;
+      }
+    }
     x = point(`${at}.resid_post`, x);
     if (structure.exits.includes(block)) finish(`exit.${block}.`, select(x));
   });
-  if (structure.outputs > 0) finish("", selected ? x : select(x));
-  if (Object.keys(outputs).length > 0) return { outputs, effects: [] };
+  if (to <= end) outputs.x = x;
+  else if (structure.outputs > 0) finish("", selected ? x : select(x));
   // nothing is asked for: the last block need not be computed beyond what it writes to the cache
-  return lastWrites.length > 0 ? { outputs, effects: lastWrites } : { outputs: { end: x }, effects: [] };
+  if (Object.keys(outputs).length === 0 && writes.length === 0) outputs.end = x;
+  return { outputs, effects: writes };
 }
 
 /** Whether something after the last block's attention needs every row. */

@@ -2,7 +2,7 @@ import type { Device } from "../ggml/index.ts";
 import type { Transformer } from "../models/index.ts";
 import { input, Program, type Storage } from "../tensor/index.ts";
 import type { KvCache } from "./kv-cache.ts";
-import { buildPass, type StateMaps, sharesOf } from "./pass.ts";
+import { buildPass, type Span, type StateMaps, sharesOf } from "./pass.ts";
 import { type Structure, structureKey } from "./structure.ts";
 
 /** Compiled programs by structure, the least recently used going first when their bytes exceed the bound. */
@@ -41,9 +41,10 @@ export class ProgramCache implements Disposable {
     return this.#programs.size;
   }
 
-  pass(structure: Structure): Program {
-    return this.#get(structureKey(structure), () => {
-      const { outputs, effects } = buildPass(this.#model, this.#cache, structure, this.#maps);
+  /** A whole pass, or a part of one. It may be disposed when the next one is asked for. */
+  pass(structure: Structure, span?: Span): Program {
+    return this.#get(`${structureKey(structure)}|${span?.from}|${span?.to}`, () => {
+      const { outputs, effects } = buildPass(this.#model, this.#cache, structure, this.#maps, span);
       return Program.compile(this.#device, outputs, { backend: structure.backend, rowWise: this.#rowWise, effects });
     });
   }

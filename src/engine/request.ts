@@ -1,8 +1,8 @@
 import { ContextOverflowError, OptionError, UnsupportedError } from "../errors.ts";
 import type { Transformer } from "../models/index.ts";
 import type { Entry } from "./family.ts";
-import { checkTaps, type StateMaps } from "./pass.ts";
-import type { Embeddings, ForwardRequest, Want } from "./sequence.ts";
+import { checkTaps, halfIndex, type StateMaps } from "./pass.ts";
+import type { Embeddings, ForwardRequest, SkipRule, Want } from "./sequence.ts";
 
 /** A request after validation, with every default filled in. Rows count from 0. */
 export interface CheckedRequest {
@@ -21,6 +21,9 @@ export interface CheckedRequest {
   readonly taps: readonly string[];
   readonly exits: readonly number[];
   readonly skipped: readonly string[];
+  readonly rule: SkipRule | undefined;
+  /** Half-blocks that the rule is asked about, in the order of the pass. */
+  readonly decides: readonly string[];
   readonly original: ForwardRequest;
 }
 
@@ -107,7 +110,7 @@ export function checkRequest(
     scores: want.scores,
     taps,
     exits,
-    skipped: checkBlocks(request.blocks, config.blocks.length),
+    ...checkBlocks(request, rows, config.blocks.length),
     original: request,
   };
 }
@@ -167,16 +170,32 @@ function checkVisible(visible: ForwardRequest["visible"], rows: number, base: nu
   return sees;
 }
 
-function checkBlocks(blocks: ForwardRequest["blocks"], numBlocks: number): string[] {
-  if (blocks === undefined || typeof (blocks as { next?: unknown }).next === "function") return [];
-  return Object.keys(blocks)
-    .map((name) => {
-      const match = /^blocks\.(\d+)\.(attn|ffn)$/.exec(name);
-      if (match === null || Number(match[1]) >= numBlocks)
-        throw new OptionError("blocks", `no half-block "${name}"; they are blocks.<0..${numBlocks - 1}>.attn and .ffn`);
-      return name;
-    })
-    .sort();
+function checkBlocks(request: ForwardRequest, rows: number, numBlocks: number): Pick<CheckedRequest, "skipped" | "rule" | "decides"> {
+  const { blocks = {} } = request;
+  if (!isRule(blocks)) return { skipped: checkHalves("blocks", Object.keys(blocks), numBlocks).sort(), rule: undefined, decides: [] };
+  const { name, start, decides } = blocks;
+  if (typeof name !== "string" || typeof start !== "function" || !Array.isArray(decides))
+    throw new OptionError(
+      "blocks",
+      "a rule has a name, the half-blocks it decides, start(position) and next(state, block, half, statistics)",
+    );
+  for (const field of ["exits", "inject"] as const)
+    if ((request[field]?.length ?? 0) > 0) throw new UnsupportedError(`blocks: the rule "${name}" and ${field} can't share a request`);
+  if ((request.want?.taps?.length ?? 0) > 0) throw new UnsupportedError(`blocks: the rule "${name}" and want.taps can't share a request`);
+  const asked = checkHalves(`blocks: the rule "${name}"`, decides, numBlocks).filter((half) => rows === 1 || half.endsWith(".ffn"));
+  return { skipped: [], rule: blocks, decides: [...new Set(asked)].sort((a, b) => halfIndex(a) - halfIndex(b)) };
+}
+
+const isRule = (blocks: NonNullable<ForwardRequest["blocks"]>): blocks is SkipRule =>
+  typeof (blocks as { next?: unknown }).next === "function";
+
+function checkHalves(name: string, halves: readonly string[], numBlocks: number): string[] {
+  for (const half of halves) {
+    const match = /^blocks\.(\d+)\.(attn|ffn)$/.exec(half);
+    if (match === null || Number(match[1]) >= numBlocks)
+      throw new OptionError(name, `no half-block "${half}"; they are blocks.<0..${numBlocks - 1}>.attn and .ffn`);
+  }
+  return [...halves];
 }
 
 function checkInjection(injection: NonNullable<ForwardRequest["inject"]>[number], model: Transformer, rows: number, maps: StateMaps): void {

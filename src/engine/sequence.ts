@@ -94,12 +94,21 @@ export interface Want {
 /** `false` for a half-block that does not run, keyed `blocks.<i>.attn` or `blocks.<i>.ffn`; everything else runs. */
 export type BlockPlan = Readonly<Record<string, false>>;
 
-/** Decides inside the pass; a pure object without access to the model. The engine executes. */
+/**
+ * Decides inside the pass, row by row; a pure object without access to the model. The engine executes: it runs the half-blocks between two
+ * decisions at once, on the calling thread, and each half-block that rows disagree on for those rows only.
+ */
 export interface SkipRule {
   readonly name: string;
+  /** Half-blocks it may skip, as `blocks.<i>.attn` or `blocks.<i>.ffn`: each costs a cut of the pass. The others always run. */
+  readonly decides: readonly string[];
   /** State for one row. */
   start(position: number): unknown;
-  /** Asked before half-block `half` of block `block` of that row. */
+  /**
+   * Asked before half-block `half` of block `block` of that row, if it is among `decides`. An attention half is asked about in requests of
+   * one row only: the rows of one request read each other's keys and values. What a skipped one did not write is computed before a later
+   * request reads it (see {@link Sequence.fill}).
+   */
   next(state: unknown, block: number, half: "attn" | "ffn", statistics: RowStatistics): "run" | "skip";
 }
 
@@ -138,7 +147,7 @@ export interface RowResult {
   readonly hidden?: Float32Array;
   /** Candidates at each exit asked for, by block index. */
   readonly exits?: ReadonlyMap<number, Candidates>;
-  /** Half-blocks a skip rule left out for this row. */
+  /** With a skip rule: the half-blocks it left out for this row. */
   readonly skipped?: readonly string[];
 }
 

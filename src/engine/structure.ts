@@ -19,6 +19,8 @@ export interface Structure {
   readonly input: "tokens" | "embeddings";
   /** Half-blocks that do not run, in order. */
   readonly skipped: readonly string[];
+  /** Half-blocks before which a rule is asked, in the order of the pass: it is cut there. */
+  readonly decides: readonly string[];
   readonly taps: readonly string[];
   readonly exits: readonly number[];
   readonly injections: readonly { readonly tap: string; readonly map: string }[];
@@ -59,6 +61,7 @@ export function structureKey(s: Structure): string {
     s.head ? "head" : "state",
     s.input,
     s.skipped,
+    s.decides,
     s.taps,
     s.exits,
     injections,

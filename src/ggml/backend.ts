@@ -1,4 +1,5 @@
 import { NativeError, UnsupportedError } from "../errors.ts";
+import { withoutAbortReport } from "./abort.ts";
 import { DeviceBuffer } from "./buffer.ts";
 import type { DeviceKind } from "./library.ts";
 import { allocateFixed, loadNative, type Native, viewMemory } from "./native.ts";
@@ -150,12 +151,20 @@ export class Device extends Owner {
     }
   }
 
+  /** Does synchronous work on the device when no pass is running. */
+  async exclusively<T>(work: () => T): Promise<T> {
+    while (this.#computing !== undefined) await this.#computing;
+    this.assertAlive();
+    return work();
+  }
+
   /** Runs a graph on the calling thread: for passes with a rule that decides between segments. */
   computeSync(backend: BackendName, graph: Graph): "done" | "cancelled" {
     this.assertAlive();
     if (this.#computing !== undefined) throw new NativeError("internal: a synchronous pass was started while another pass runs");
     this.#abortFlag.bytes[0] = 0;
-    return this.#outcome(this.native.ggml_backend_graph_compute(this.#backends[backend], graph));
+    const status = withoutAbortReport(this.native, () => this.native.ggml_backend_graph_compute(this.#backends[backend], graph));
+    return this.#outcome(status);
   }
 
   /** Stops the pass that is running, at its next node. */

@@ -208,6 +208,10 @@ export class Program extends Owner {
     return this.#inputs.has(name);
   }
 
+  hasOutput(name: string): boolean {
+    return this.#outputs.has(name);
+  }
+
   /**
    * The memory of an input, to be filled before each run (its old content is still there; f16 as bit patterns). Asking for it counts as setting it.
    * @throws OptionError for an unknown name

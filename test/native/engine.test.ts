@@ -60,6 +60,7 @@ describe("programs", () => {
         head: kind === "draft" || next() < 0.7,
         input: "tokens",
         skipped: [],
+        decides: [],
         taps: [],
         exits: [],
         injections: [],
@@ -119,7 +120,7 @@ describe("the scheduler", () => {
     for (const fork of forks) fork[Symbol.dispose]();
   });
 
-  test("a request cancelled while queued or computed changes no neighbour, and the sequence goes on", async () => {
+  test.each(["queued", "computed"])("a request cancelled while %s changes no neighbour, and the sequence goes on", async (when) => {
     await using opened = await setting();
     const { engine } = opened;
     const texts = [0, 1, 2, 3].map((seed) => tokens(30, seed));
@@ -130,7 +131,9 @@ describe("the scheduler", () => {
         sequence.forward({ input: texts[index]!, want, ...(index === 2 ? { signal: controller.signal } : {}) }),
       ),
     );
-    setImmediate(() => setImmediate(() => controller.abort(new Error("enough"))));
+    const abort = () => controller.abort(new Error("enough"));
+    if (when === "queued") abort();
+    else setImmediate(abort); // after the engine's own turn, which began the pass, and before anything can tell that it ended
     const settled = await results;
     expect(settled[2]).toMatchObject({ status: "rejected", reason: { message: "enough" } });
     expect(sequences[2]!.length).toBe(0);
