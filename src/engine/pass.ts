@@ -1,5 +1,6 @@
 import { UnsupportedError } from "../errors.ts";
 import type { Pass, Transformer } from "../models/index.ts";
+import { project } from "../nn/index.ts";
 import {
   add,
   attention,
@@ -82,6 +83,7 @@ export function buildPass(
   const writes: Tensor[] = []; // computed whatever is asked for: later passes read them
   const pass: Pass = {
     positions,
+    linear: project,
     attend(block, q, k, v, { scale, softcap = 0 }) {
       const { numHeads, numKvHeads, headDim, slidingWindow } = model.config.blocks[block]!;
       const name = maskName(slidingWindow);

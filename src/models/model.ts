@@ -1,4 +1,5 @@
 import { FormatError } from "../errors.ts";
+import type { Projection } from "../nn/index.ts";
 import type { RopeAttributes, RopePairs, Shape, Tensor } from "../tensor/index.ts";
 import type { Metadata } from "../weights/index.ts";
 
@@ -35,6 +36,11 @@ export interface ModelConfig {
 export interface Pass {
   /** [T] i32 */
   readonly positions: Tensor;
+  /**
+   * A linear layer of a block, with whatever the pass adds to it (adapters).
+   * @param x [T, C] -> [T, N]
+   */
+  linear(x: Tensor, layer: Projection): Tensor;
   /**
    * Writes keys and values to the cache and attends to what each row sees.
    * @param q [T, H, D]; k, v [T, K, D]

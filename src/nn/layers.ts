@@ -2,6 +2,8 @@ import { add, layerNorm, linear, mul, rmsNorm, type Tensor } from "../tensor/ind
 
 /** A linear layer: weight [N, C] of any type, bias [N] f32 where the checkpoint has one. */
 export interface Projection {
+  /** As checkpoints name it, without the ending: `blk.3.attn_q`. */
+  readonly name: string;
   readonly weight: Tensor;
   readonly bias?: Tensor | undefined;
 }

@@ -40,6 +40,7 @@ export const gemma3: Family = {
     const blocks = Array.from({ length: numBlocks }, (_, index) => {
       const at = `blk.${index}`;
       const projection = (name: string, rows: number, columns: number) => ({
+        name: `${at}.${name}`,
         weight: weights.get(`${at}.${name}.weight`, [rows, columns]),
       });
       const rotary = config.blocks[index]!.slidingWindow === undefined ? globalRope : localRope;
@@ -60,15 +61,15 @@ export const gemma3: Family = {
         attention(x: Tensor, pass: Pass) {
           const T = x.shape[0]!;
           const h = norm(x, attentionNorm);
-          const queries = rope(norm(reshape(project(h, q), [T, numHeads, headDim]), qNorm), pass.positions, rotary); // [T, H, D]
-          const keys = rope(norm(reshape(project(h, k), [T, numKvHeads, headDim]), kNorm), pass.positions, rotary); // [T, K, D]
-          const values = reshape(project(h, v), [T, numKvHeads, headDim]);
+          const queries = rope(norm(reshape(pass.linear(h, q), [T, numHeads, headDim]), qNorm), pass.positions, rotary); // [T, H, D]
+          const keys = rope(norm(reshape(pass.linear(h, k), [T, numKvHeads, headDim]), kNorm), pass.positions, rotary); // [T, K, D]
+          const values = reshape(pass.linear(h, v), [T, numKvHeads, headDim]);
           const attended = pass.attend(index, affine(queries, scale), keys, values, { scale: 1 });
-          return norm(project(attended, o), postAttention);
+          return norm(pass.linear(attended, o), postAttention);
         },
-        feedForward(x: Tensor) {
+        feedForward(x: Tensor, pass: Pass) {
           const h = norm(x, ffnNorm);
-          return norm(project(glu("gelu", project(h, gate), project(h, up)), down), postFeedForward);
+          return norm(pass.linear(glu("gelu", pass.linear(h, gate), pass.linear(h, up)), down), postFeedForward);
         },
       };
     });
@@ -79,7 +80,7 @@ export const gemma3: Family = {
       blocks,
       norm: (x) => norm(x, outputNorm),
       head(x) {
-        const logits = project(x, { weight: output });
+        const logits = project(x, { name: "output", weight: output });
         return softcap > 0 ? affine(unary("tanh", affine(logits, 1 / softcap)), softcap) : logits;
       },
     };

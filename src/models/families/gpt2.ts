@@ -25,6 +25,7 @@ export const gpt2: Family = {
       eps,
     });
     const projection = (name: string, rows: number, columns: number) => ({
+      name,
       weight: weights.get(`${name}.weight`, [rows, columns]),
       bias: weights.get(`${name}.bias`, [rows]),
     });
@@ -41,13 +42,13 @@ export const gpt2: Family = {
       return {
         attention(x: Tensor, pass: Pass) {
           const T = x.shape[0]!;
-          const joined = reshape(project(norm(x, attentionNorm), qkv), [T, numHeads + 2 * numKvHeads, headDim]);
+          const joined = reshape(pass.linear(norm(x, attentionNorm), qkv), [T, numHeads + 2 * numKvHeads, headDim]);
           const q = narrow(joined, 1, 0, numHeads); // [T, H, D]
           const k = narrow(joined, 1, numHeads, numKvHeads); // [T, K, D]
           const v = narrow(joined, 1, numHeads + numKvHeads, numKvHeads);
-          return project(pass.attend(index, q, k, v, { scale }), o);
+          return pass.linear(pass.attend(index, q, k, v, { scale }), o);
         },
-        feedForward: (x: Tensor) => project(unary("gelu", project(norm(x, ffnNorm), up)), down),
+        feedForward: (x: Tensor, pass: Pass) => pass.linear(unary("gelu", pass.linear(norm(x, ffnNorm), up)), down),
       };
     });
 
@@ -57,7 +58,7 @@ export const gpt2: Family = {
       position: (x, pass) => add(x, gather(positions, pass.positions)),
       blocks,
       norm: (x) => norm(x, outputNorm),
-      head: (x) => project(x, { weight: output }),
+      head: (x) => project(x, { name: "output", weight: output }),
     };
   },
 };

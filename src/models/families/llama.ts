@@ -33,6 +33,7 @@ export const llama: Family = {
       weights.find("output.weight", [config.vocabSize, hiddenSize]) ?? weights.get("token_embd.weight", [config.vocabSize, hiddenSize]);
     const outputNorm = { weight: weights.get("output_norm.weight", [hiddenSize]), eps };
     const projection = (name: string, rows: number, columns: number): Projection => ({
+      name,
       weight: weights.get(`${name}.weight`, [rows, columns]),
       bias: weights.find(`${name}.bias`, [rows]),
     });
@@ -55,16 +56,16 @@ export const llama: Family = {
           const turn = (y: Tensor, heads: number) => rope(reshape(y, [T, heads, headDim]), pass.positions, rotary, factors); // [T, heads, D]
           const attended = pass.attend(
             index,
-            turn(project(h, q), numHeads),
-            turn(project(h, k), numKvHeads),
-            reshape(project(h, v), [T, numKvHeads, headDim]),
+            turn(pass.linear(h, q), numHeads),
+            turn(pass.linear(h, k), numKvHeads),
+            reshape(pass.linear(h, v), [T, numKvHeads, headDim]),
             { scale },
           );
-          return project(attended, o);
+          return pass.linear(attended, o);
         },
-        feedForward(x: Tensor) {
+        feedForward(x: Tensor, pass: Pass) {
           const h = norm(x, ffnNorm);
-          return project(glu("silu", project(h, gate), project(h, up)), down);
+          return pass.linear(glu("silu", pass.linear(h, gate), pass.linear(h, up)), down);
         },
       };
     });
@@ -74,7 +75,7 @@ export const llama: Family = {
       embed: (ids) => gather(table, ids),
       blocks,
       norm: (x) => norm(x, outputNorm),
-      head: (x) => project(x, { weight: output }),
+      head: (x) => project(x, { name: "output", weight: output }),
     };
   },
 };

@@ -33,6 +33,7 @@ function qwen(architecture: "qwen2" | "qwen3"): Family {
       const outputBias = weights.find("output.bias", [config.vocabSize]);
       const outputNorm = { weight: weights.get("output_norm.weight", [hiddenSize]), eps };
       const projection = (name: string, rows: number, columns: number): Projection => ({
+        name,
         weight: weights.get(`${name}.weight`, [rows, columns]),
         bias: weights.find(`${name}.bias`, [rows]),
       });
@@ -62,16 +63,16 @@ function qwen(architecture: "qwen2" | "qwen3"): Family {
             };
             const attended = pass.attend(
               index,
-              turn(project(h, q), numHeads, qNorm),
-              turn(project(h, k), numKvHeads, kNorm),
-              reshape(project(h, v), [T, numKvHeads, headDim]),
+              turn(pass.linear(h, q), numHeads, qNorm),
+              turn(pass.linear(h, k), numKvHeads, kNorm),
+              reshape(pass.linear(h, v), [T, numKvHeads, headDim]),
               { scale },
             );
-            return project(attended, o);
+            return pass.linear(attended, o);
           },
-          feedForward(x: Tensor) {
+          feedForward(x: Tensor, pass: Pass) {
             const h = norm(x, ffnNorm);
-            return project(glu("silu", project(h, gate), project(h, up)), down);
+            return pass.linear(glu("silu", pass.linear(h, gate), pass.linear(h, up)), down);
           },
         };
       });
@@ -81,7 +82,7 @@ function qwen(architecture: "qwen2" | "qwen3"): Family {
         embed: (ids) => gather(table, ids),
         blocks,
         norm: (x) => norm(x, outputNorm),
-        head: (x) => project(x, { weight: output, bias: outputBias }),
+        head: (x) => project(x, { name: "output", weight: output, bias: outputBias }),
       };
     },
   };
