@@ -46,7 +46,10 @@ export interface LoadOptions {
   readonly offline?: boolean;
   /** Default "cpu". */
   readonly device?: DeviceKind;
-  /** Threads of a pass, [1, 512]; "auto" (the default) chooses by the machine. */
+  /**
+   * Threads of a pass, [1, 512]. "auto" (the default) begins with one per processor, at most 8, and follows what passes cost: fewer while
+   * other processes are busy. A number is kept.
+   */
   readonly threads?: number | "auto";
   /** Most tokens of one sequence. Default: what the model was trained on, at most 4,096. */
   readonly context?: number;
@@ -121,6 +124,7 @@ export async function load(name = "smollm2", options: LoadOptions = {}): Promise
     const tokenizer = await vocabulary;
     const engine = Engine.create(device, transformer, {
       contextLength,
+      tuneThreads: (options.threads ?? "auto") === "auto",
       rowWise: rowWiseKinds(await probeInvariance(device, weights.storages)),
       ...(options.cacheBytes === undefined ? {} : { cacheBytes: options.cacheBytes }),
       ...(options.cacheType === undefined ? {} : { cacheType: options.cacheType }),
@@ -272,6 +276,7 @@ export class Model implements AsyncDisposable {
     return this.#parts.tokenizer;
   }
 
+  /** Threads of the latest pass. */
   get threads(): number {
     return this.#parts.device.threads;
   }

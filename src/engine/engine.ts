@@ -12,7 +12,8 @@ import { type CheckedRequest, checkRequest } from "./request.ts";
 import { RuleRow, SegmentedPass } from "./segmented-pass.ts";
 import type { ForwardRequest, ForwardResult } from "./sequence.ts";
 import { Streams } from "./streams.ts";
-import { cellStep, outputStep, type Structure, streamStep } from "./structure.ts";
+import { cellStep, outputStep, type Structure, streamStep, structureKey } from "./structure.ts";
+import { ThreadTuner } from "./thread-tuner.ts";
 
 export interface EngineOptions {
   /** Most entries of one sequence. Default: the model's, at most 4,096. */
@@ -26,6 +27,8 @@ export interface EngineOptions {
   readonly chunkRows?: number;
   /** Bytes of compiled programs kept. */
   readonly programBytes?: number;
+  /** Let the number of threads follow what passes cost, from the device's own number downwards. Default false. */
+  readonly tuneThreads?: boolean;
   /** Weights that the invariant backend multiplies one row per plane. */
   readonly rowWise?: (storage: Storage) => boolean;
 }
@@ -49,6 +52,7 @@ export class Engine implements AsyncDisposable {
   readonly #device: Device;
   readonly #streams: Streams;
   readonly #maxStreams: number;
+  readonly #tuner: ThreadTuner | undefined;
   readonly #maps = new Map<string, (state: Tensor) => Tensor>();
   readonly #queue = new Set<Job>();
   #stepping: Promise<void> | undefined;
@@ -107,6 +111,7 @@ export class Engine implements AsyncDisposable {
     this.contextLength = options.contextLength;
     this.strict = options.strict ?? false;
     this.chunkRows = options.chunkRows;
+    this.#tuner = options.tuneThreads ? new ThreadTuner(device.threads) : undefined;
     this.#streams = new Streams(cache);
     this.#maxStreams = 2 ** Math.floor(Math.log2(cache.shape.streams));
     this.programs = new ProgramCache(device, model, cache, {
@@ -400,9 +405,11 @@ export class Engine implements AsyncDisposable {
       const running = parts.flat().map(({ job }) => job);
       this.#inPass = new Set(running);
       for (const job of running) job.startedAt ||= performance.now();
+      if (this.#tuner !== undefined) this.#device.setThreads(this.#tuner.threads);
       const start = performance.now();
       const outcome = await program.run();
       const computeMs = performance.now() - start;
+      if (outcome === "done") this.#tuner?.observe(structureKey(structure), computeMs);
       this.passCount += 1;
       for (const family of families) family.lastUsed = this.#step;
       for (const { job, entries } of taken) {

@@ -24,7 +24,7 @@ export class Device extends Owner {
   readonly #device: Pointer<"ggml_backend_device">;
   readonly #backends: Record<BackendName, Pointer<"ggml_backend">>;
   readonly #abortFlag = allocateFixed(8); // read by native code as a C string: empty = go on
-  #pool: Pointer<"ggml_threadpool"> | null = null;
+  readonly #pools = new Map<number, Pointer<"ggml_threadpool">>();
   #threads = 0;
   #computing: Promise<unknown> | undefined;
   #releasePending = false;
@@ -65,30 +65,31 @@ export class Device extends Owner {
     return this.#threads;
   }
 
-  /** Number of threads of a pass, from the next pass on. The pool does not spin while it waits. */
+  /** Number of threads of a pass, from the next pass on. Pools sleep while they wait, and are kept: changing back costs nothing. */
   setThreads(threads: number): void {
     this.assertAlive();
     if (!Number.isInteger(threads) || threads < 1 || threads > 512)
       throw new RangeError(`threads must be an integer in [1, 512], got ${threads}`);
-    if (this.kind !== "cpu" || threads === this.#threads) {
-      this.#threads = threads;
-      return;
+    if (threads === this.#threads) return;
+    this.#threads = threads;
+    if (this.kind !== "cpu") return;
+    const pool = this.#pools.get(threads) ?? this.#openPool(threads);
+    for (const backend of Object.values(this.#backends)) {
+      this.native.ggml_backend_cpu_set_n_threads(backend, threads);
+      this.native.ggml_backend_cpu_set_threadpool(backend, pool);
     }
-    const { native } = this;
+  }
+
+  #openPool(threads: number): Pointer<"ggml_threadpool"> {
     const params = new Uint8Array(528); // ggml_threadpool_params
     const view = new DataView(params.buffer);
     view.setInt32(512, threads, true);
     view.setInt32(516, 0, true); // prio: normal
     view.setUint32(520, 0, true); // poll: sleep at once
-    const pool = native.ggml_threadpool_new(params as unknown as Pointer<"ggml_threadpool_params">);
+    const pool = this.native.ggml_threadpool_new(params as unknown as Pointer<"ggml_threadpool_params">);
     if (pool === null) throw new NativeError(`a pool of ${threads} threads could not be made`);
-    for (const backend of Object.values(this.#backends)) {
-      native.ggml_backend_cpu_set_n_threads(backend, threads);
-      native.ggml_backend_cpu_set_threadpool(backend, pool);
-    }
-    if (this.#pool !== null) native.ggml_threadpool_free(this.#pool);
-    this.#pool = pool;
-    this.#threads = threads;
+    this.#pools.set(threads, pool);
+    return pool;
   }
 
   /** The ordinary buffer type, and on the CPU the one whose matrices are repacked for faster products. */
@@ -193,8 +194,8 @@ export class Device extends Owner {
     const { fast, invariant } = this.#backends;
     this.native.ggml_backend_free(fast);
     if (invariant !== fast) this.native.ggml_backend_free(invariant);
-    if (this.#pool !== null) this.native.ggml_threadpool_free(this.#pool);
-    this.#pool = null;
+    for (const pool of this.#pools.values()) this.native.ggml_threadpool_free(pool);
+    this.#pools.clear();
     this.#abortFlag.free();
   }
 }

@@ -1,7 +1,9 @@
 import { FormatError } from "../errors.ts";
 import { alignUp, type BufferType, type Device, Owner, TensorContext } from "../ggml/index.ts";
 import { leaf, type Shape, type Storage, sameShape, type Tensor, toNe } from "../tensor/index.ts";
+import { readRows } from "./dequantize.ts";
 import type { GgufFile, TensorInfo } from "./gguf-reader.ts";
+import { toFloat } from "./quantize.ts";
 
 const yieldMs = 8; // reading goes on this long before the event loop gets a turn
 
@@ -68,6 +70,16 @@ export class Weights extends Owner {
   table(name: string, shape: Shape): Tensor {
     const info = this.#info(name, shape) ?? this.#missing(name);
     return this.#want(info, this.#device.bufferType());
+  }
+
+  /**
+   * Rows [from, to) of any tensor of the file as float32, row-major: from the file, whatever buffers the engine keeps it in.
+   * @throws FormatError where it is missing, RangeError for rows it has not
+   */
+  read(name: string, rows?: readonly [from: number, to: number]): Float32Array {
+    this.assertAlive();
+    if (!this.#file.tensors.has(name)) this.#missing(name);
+    return readRows(this.#file, name, rows, toFloat);
   }
 
   /**
