@@ -1,17 +1,20 @@
-// npm run bench -- [--model NAME] [--pairs 15] [--threads 2] [--json] [--no-peer]
+// npm run bench -- [--model NAME] [--pairs 15] [--threads 2] [--json] [--no-peer] [--only decode,prefill,overhead,curves,prices,start,busy]
 // Decode and prefill beside bare libllama (same build, same file, threads, prompt, flash attention) and node-llama-cpp, in alternating
-// pairs, results checked equal first; then the TypeScript share of a step, the cost curves, and the prices of invariance and strict.
+// pairs, results checked equal first; then the TypeScript share of a step, the cost curves, the prices of invariance and strict, the time
+// to the first token and the peak memory of the command line, and the speed beside a busy process.
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { cpus, homedir, loadavg } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
+import type { BlockPlan } from "../src/engine/index.ts";
+import { OptionError } from "../src/errors.ts";
 import { pin } from "../src/ggml/index.ts";
 import { load, type Model } from "../src/index.ts";
 import { defaultHome } from "../src/models/index.ts";
+import { Program } from "../src/tensor/index.ts";
 import type { TokenId } from "../src/token.ts";
-import { openEngine } from "../test/support/engine.ts";
 import { argmax, Llama } from "../test/support/llama.ts";
 import { median, summarize } from "./statistics.ts";
 
@@ -22,11 +25,19 @@ const { values: options } = parseArgs({
     threads: { type: "string", default: "2" },
     json: { type: "boolean", default: false },
     peer: { type: "boolean", default: true },
+    only: { type: "string", default: "decode,prefill,overhead,curves,prices,start,busy" },
   },
   allowNegative: true,
 });
 const pairs = Number(options.pairs);
 const threads = Number(options.threads);
+const parts = options.only.split(",");
+const allParts = ["decode", "prefill", "overhead", "curves", "prices", "start", "busy"];
+for (const part of parts)
+  if (!allParts.includes(part)) throw new OptionError("only", `no part "${part}"; parts are ${allParts.join(", ")}`);
+/** A part of the bench, unless it is left out. */
+const part = <T>(name: string, run: () => Promise<T>): Promise<T | undefined> =>
+  parts.includes(name) ? run() : Promise.resolve(undefined);
 const decodeTokens = 128;
 const prefillTokens = 512;
 const say = (line: string) => options.json || process.stdout.write(`${line}\n`);
@@ -151,65 +162,67 @@ async function compare(kind: "decode" | "prefill", count: number) {
 
 const show = (r: { median: number; low: number; high: number } | undefined) =>
   r ? `${r.median.toFixed(3)} [${r.low.toFixed(3)}, ${r.high.toFixed(3)}]` : "-";
-const decode = await compare("decode", decodeTokens);
-say(
-  `decode ${decodeTokens}: ours ${decode.ours.toFixed(1)} tok/s, libllama ${decode.libllama.toFixed(1)} (ratio ${show(decode.ratioLibllama)}), node-llama-cpp ${decode.nodeLlamaCpp?.toFixed(1)} (ratio ${show(decode.ratio)})`,
-);
-const prefill = await compare("prefill", prefillTokens);
-say(
-  `prefill ${prefillTokens}: ours ${prefill.ours.toFixed(1)} tok/s, libllama ${prefill.libllama.toFixed(1)} (ratio ${show(prefill.ratioLibllama)}), node-llama-cpp ${prefill.nodeLlamaCpp?.toFixed(1)} (ratio ${show(prefill.ratio)})`,
-);
+type Compared = Awaited<ReturnType<typeof compare>>;
+const sayCompared = (name: string, r: Compared) =>
+  say(
+    `${name}: ours ${r.ours.toFixed(1)} tok/s, libllama ${r.libllama.toFixed(1)} (ratio ${show(r.ratioLibllama)}), node-llama-cpp ${r.nodeLlamaCpp?.toFixed(1) ?? "-"} (ratio ${show(r.ratio)})`,
+  );
+const decode = await part("decode", () => compare("decode", decodeTokens));
+if (decode !== undefined) sayCompared(`decode ${decodeTokens}`, decode);
+const prefill = await part("prefill", () => compare("prefill", prefillTokens));
+if (prefill !== undefined) sayCompared(`prefill ${prefillTokens}`, prefill);
 peer?.process.kill();
 
-/** Share of a decode step that is not the native pass: wall time of generate() per token against the same pass run in a row. */
-async function overhead(of: Model): Promise<number> {
-  await using opened = await openEngine(of.path, { threads, contextLength: 1024 });
-  const { engine } = opened;
-  using sequence = engine.sequence();
-  await sequence.forward({ input: prompt });
-  await sequence.forward({ input: [prompt[0]!], want: { top: 1 } });
-  const program = engine.programs.pass({
-    backend: "invariant",
-    streams: 1,
-    rows: 1,
-    cells: 256,
-    outputs: 1,
-    head: true,
-    input: "tokens",
-    skipped: [],
-    decides: [],
-    taps: [],
-    exits: [],
-    injections: [],
-  });
-  const native: number[] = [];
+/**
+ * Where a decode step's wall time goes, as shares: `typescript`, everything outside the native pass; `hop`, what a pass costs beyond the
+ * same pass called synchronously (waking a thread and coming back). Sync and async runs alternate in one process.
+ */
+async function overhead(): Promise<{ typescript: number; hop: number }> {
+  const run = Program.prototype.run;
+  let nativeMs = 0;
+  let isSync = false;
+  Program.prototype.run = async function (this: Program) {
+    const start = performance.now();
+    const outcome = isSync ? this.runSync() : await run.call(this);
+    nativeMs += performance.now() - start;
+    return outcome;
+  };
+  const walls: number[] = [];
+  const natives: [sync: number[], async: number[]] = [[], []];
   const shares: number[] = [];
-  for (let round = 0; round < 10; round += 1) {
-    for (let i = 0; i < 20; i += 1) {
-      program.input<"i32">("ids")[0] = 1;
-      program.input<"i32">("positions")[0] = 64;
-      program.input<"i64">("cells")[0] = BigInt(engine.cache.scratchRow);
-      program.input<"f16">("mask").fill(0xfc00).fill(0, 0, 128);
-      if (program.hasInput("outputs")) program.input<"i32">("outputs")[0] = 0;
-      const start = performance.now();
-      program.runSync();
-      native.push(performance.now() - start);
+  try {
+    for (let round = 0; round < 16; round += 1) {
+      isSync = round % 2 === 0;
+      let before = 0;
+      let start = 0;
+      let count = 0;
+      for await (const event of model.stream(prompt, { maxTokens: decodeTokens + 1, ignoreEndTokens: true })) {
+        if (event.kind !== "token") continue;
+        if (count === 0) [start, before] = [performance.now(), nativeMs];
+        count += 1;
+      }
+      const wall = performance.now() - start;
+      natives[isSync ? 0 : 1].push(nativeMs - before);
+      if (isSync) continue;
+      walls.push(wall);
+      shares.push(1 - (nativeMs - before) / wall);
     }
-    const { ms } = await ours.decode();
-    shares.push(1 - median(native.splice(0)) / (ms / decodeTokens));
+  } finally {
+    Program.prototype.run = run;
   }
-  return median(shares);
+  return { typescript: median(shares), hop: median(natives[1].map((ms, pair) => (ms - natives[0][pair]!) / walls[pair]!)) };
 }
-const overheadShare = await overhead(model);
-say(`TypeScript's share of a decode step: ${(100 * overheadShare).toFixed(1)} %`);
-
-const costCurve = (await model.costCurve({ remeasure: true })).points;
-say(`cost curve (rows of one sequence): ${costCurve.map(({ rows, ratio }) => `${rows}: ${ratio.toFixed(2)}`).join("  ")}`);
+const steps = await part("overhead", overhead);
+const overheadShare = steps?.typescript;
+if (steps !== undefined)
+  say(
+    `of a decode step outside the native pass: ${(100 * steps.typescript).toFixed(1)} %; hop to another thread: ${(100 * steps.hop).toFixed(1)} %`,
+  );
 
 /** T(n) of n separate sequences, one row each, against one. */
 async function separateCurve() {
   const counts = [1, 2, 4, 8, 16];
-  const sequences = counts.length > 0 ? Array.from({ length: 16 }, () => model.sequence()) : [];
+  const sequences = Array.from({ length: 16 }, () => model.sequence());
   for (const [index, sequence] of sequences.entries()) await sequence.forward({ input: long.slice(0, 40 + index * 10) });
   const times = new Map<number, number[]>(counts.map((count) => [count, []]));
   for (let round = 0; round < 8; round += 1) {
@@ -224,8 +237,40 @@ async function separateCurve() {
   for (const sequence of sequences) sequence[Symbol.dispose]();
   return counts.map((rows) => ({ rows, ratio: median(times.get(rows)!.map((ms, round) => ms / times.get(1)![round]!)) }));
 }
-const separate = await separateCurve();
-say(`cost curve (separate sequences): ${separate.map(({ rows, ratio }) => `${rows}: ${ratio.toFixed(2)}`).join("  ")}`);
+
+/** T(n) of one sequence with n rows, against one row, behind caches of several lengths. */
+async function cachedCurve() {
+  const counts = [1, 2, 4, 8, 16, 32];
+  const curve: { cached: number; points: { rows: number; ratio: number }[] }[] = [];
+  for (const cached of [64, 448, 900]) {
+    using sequence = model.sequence();
+    await sequence.forward({ input: [...long, ...long].slice(0, cached) });
+    const times = new Map<number, number[]>(counts.map((count) => [count, []]));
+    for (let round = 0; round < 8; round += 1) {
+      for (const count of counts) {
+        const start = performance.now();
+        await sequence.forward({ input: long.slice(0, count), want: { logits: "all", top: 1 } });
+        if (round > 0) times.get(count)!.push(performance.now() - start);
+        sequence.rewind(cached);
+      }
+    }
+    const ratio = (rows: number) => median(times.get(rows)!.map((ms, round) => ms / times.get(1)![round]!));
+    curve.push({ cached, points: counts.map((rows) => ({ rows, ratio: ratio(rows) })) });
+  }
+  return curve;
+}
+const sayCurve = (name: string, points: readonly { rows: number; ratio: number }[]) =>
+  say(`cost curve (${name}): ${points.map(({ rows, ratio }) => `${rows}: ${ratio.toFixed(2)}`).join("  ")}`);
+const curves = await part("curves", async () => ({
+  tree: (await model.costCurve({ remeasure: true })).points,
+  cached: await cachedCurve(),
+  separate: await separateCurve(),
+}));
+if (curves !== undefined) {
+  sayCurve("rows of one sequence", curves.tree);
+  for (const { cached, points } of curves.cached) sayCurve(`behind ${cached} cells`, points);
+  sayCurve("separate sequences", curves.separate);
+}
 
 /** What strict costs a prompt, and what fifty idle sequences cost a running one. */
 async function prices() {
@@ -238,19 +283,87 @@ async function prices() {
   };
   const prompts: number[] = [];
   for (let pair = 0; pair < 7; pair += 1) prompts.push((await run(strict, long)) / (await run(model, long)));
-  const idle = Array.from({ length: 50 }, () => model.sequence());
-  const alone: number[] = [];
-  const beside: number[] = [];
-  for (let pair = 0; pair < 5; pair += 1) alone.push((await ours.decode()).ms);
-  for (const sequence of idle) await sequence.forward({ input: [...long, ...long].slice(0, 1000) });
-  for (let pair = 0; pair < 5; pair += 1) beside.push((await ours.decode()).ms);
-  for (const sequence of idle) sequence[Symbol.dispose]();
-  return { strictPrompt: summarize(prompts), fiftyIdle: median(beside) / median(alone) };
+  // idle sequences hold their cells; that these were never computed changes nothing for those who don't read them
+  const nothing = Object.fromEntries(model.config.blocks.flatMap((_, i) => ["attn", "ffn"].map((half) => [`blocks.${i}.${half}`, false])));
+  const ratios: number[] = [];
+  for (let pair = 0; pair < 9; pair += 1) {
+    const alone = (await ours.decode()).ms;
+    const idle = Array.from({ length: 50 }, () => model.sequence());
+    for (const sequence of idle) await sequence.forward({ input: [...long, ...long].slice(0, 1000), blocks: nothing as BlockPlan });
+    ratios.push((await ours.decode()).ms / alone);
+    for (const sequence of idle) sequence[Symbol.dispose]();
+  }
+  return { strictPrompt: summarize(prompts), fiftyIdle: summarize(ratios) };
 }
-const price = await prices();
-say(
-  `strict: a prompt of ${prefillTokens} takes ${show(price.strictPrompt)} times as long; fifty idle sequences of 1,000 tokens: ${price.fiftyIdle.toFixed(3)} times`,
-);
+const price = await part("prices", prices);
+if (price !== undefined)
+  say(
+    `strict: a prompt of ${prefillTokens} takes ${show(price.strictPrompt)} times as long; fifty idle sequences of 1,000 tokens: ${show(price.fiftyIdle)} times`,
+  );
+
+/** The command line from the start of its process to the first text, files in the page cache, and the most memory it held. */
+async function start() {
+  const seconds: number[] = [];
+  const peaks: number[] = [];
+  const args = [
+    "--import",
+    `data:text/javascript,process.on("exit",()=>process.stderr.write("peak "+process.resourceUsage().maxRSS+"\\n"))`,
+  ];
+  for (let round = 0; round < 6; round += 1) {
+    const began = performance.now();
+    const command = [resolve("dist/cli/main.js"), "generate", "The capital of France is", "--model", options.model, "--max-tokens", "8"];
+    const child = spawn(process.execPath, [...args, ...command, "--threads", String(threads), "--context", "1024"], {
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    let first: number | undefined;
+    let errors = "";
+    child.stdout.on("data", () => {
+      first ??= performance.now() - began;
+    });
+    child.stderr.on("data", (chunk: Buffer) => {
+      errors += chunk;
+    });
+    const code = await new Promise((done) => child.on("close", done));
+    if (code !== 0 || first === undefined) throw new Error(`the command line failed: ${errors}`);
+    if (round === 0) continue; // reads the files
+    seconds.push(first / 1000);
+    peaks.push(Number(/^peak (\d+)$/m.exec(errors)![1]) / 1024);
+  }
+  const { weightsBytes, cacheBytes } = model.memory();
+  return {
+    firstTokenSeconds: summarize(seconds),
+    peakMiB: median(peaks),
+    weightsMiB: weightsBytes / 2 ** 20,
+    cacheMiB: cacheBytes / 2 ** 20,
+  };
+}
+const begun = await part("start", start);
+if (begun !== undefined)
+  say(
+    `process start to first text ${show(begun.firstTokenSeconds)} s; peak memory ${begun.peakMiB.toFixed(0)} MiB, weights ${begun.weightsMiB.toFixed(0)} MiB`,
+  );
+
+/** Decode beside a process that keeps one processor busy: automatic threads against one thread. */
+async function beside() {
+  await using one = await load(options.model, { threads: 1, context: 1024 });
+  await using auto = await load(options.model, { context: 1024 });
+  const rate = async (of: Model) => {
+    let [count, began] = [0, 0];
+    for await (const event of of.stream(prompt, { maxTokens: decodeTokens / 2 + 1, ignoreEndTokens: true }))
+      if (event.kind === "token" && count++ === 0) began = performance.now();
+    return (1000 * (count - 1)) / (performance.now() - began);
+  };
+  const busy = spawn(process.execPath, ["-e", "for(;;);"]);
+  try {
+    const ratios: number[] = [];
+    for (let pair = 0; pair < pairs; pair += 1) ratios.push((await rate(auto)) / (await rate(one)));
+    return summarize(ratios);
+  } finally {
+    busy.kill();
+  }
+}
+const busyRatio = await part("busy", beside);
+if (busyRatio !== undefined) say(`beside one busy process: automatic threads ${show(busyRatio)} of the speed of one thread`);
 
 if (options.json) {
   const machine = {
@@ -261,7 +374,6 @@ if (options.json) {
     ggml: `${pin.ggmlVersion} (${pin.ggmlCommit})`,
     load: loadavg()[0],
   };
-  process.stdout.write(
-    `${JSON.stringify({ model: options.model, decode, prefill, overheadShare, costCurve, separate, price, machine })}\n`,
-  );
+  const results = { decode, prefill, overheadShare, hopShare: steps?.hop, costCurve: curves?.tree, curves, price, start: begun, busyRatio };
+  process.stdout.write(`${JSON.stringify({ model: options.model, ...results, machine })}\n`);
 }

@@ -75,7 +75,7 @@ export function fillInputs(
   program.setWindow(first * cellsPerStream);
   const ids = structure.input === "tokens" ? program.input<"i32">("ids").fill(0) : undefined;
   const embeddings = structure.input === "embeddings" ? program.input("embeddings").fill(0) : undefined;
-  const positions = program.input<"i32">("positions").fill(0);
+  const positions = program.hasInput("positions") ? program.input<"i32">("positions").fill(0) : undefined; // not where no attention runs
   const cellRows = program.hasInput("cells") ? program.input<"i64">("cells").fill(BigInt(cache.scratchRow)) : undefined;
   const masks = [...new Set(model.config.blocks.map(({ slidingWindow }) => slidingWindow))]
     .filter((slidingWindow) => program.hasInput(maskName(slidingWindow)))
@@ -93,7 +93,7 @@ export function fillInputs(
         const requestRow = from + index;
         if (ids !== undefined) ids[row] = entry.content as number;
         embeddings?.set(entry.content as Float32Array, row * hiddenSize);
-        positions[row] = entry.position;
+        if (positions !== undefined) positions[row] = entry.position;
         if (cellRows !== undefined) cellRows[row] = BigInt(base + entry.cell);
         for (const { slidingWindow, values } of masks)
           writeMask(values, row * cells, entry, request, requestRow, sequence.entries, own, slidingWindow);

@@ -202,3 +202,13 @@ test("a tap of an early block alone still writes every block's keys and values",
   const { rows } = await sequence.forward({ input: step, want });
   expect(rows[0]!.logits).toEqual(plain.at(-1));
 });
+
+test("a plan may skip every half-block: the embedding goes straight to the head", async () => {
+  await using opened = await open();
+  const blocks = planOf(halves(["attn", "ffn"]));
+  const [[first], [second]] = [tokens(1), tokens(1)] as [[never], [never]];
+  const rows = await logitsOf(opened, [{ input: [first, second], blocks }]);
+  expect(rows).toEqual(await logitsOf(opened, [{ input: [first], blocks }, { input: [second], blocks }]));
+  const full = await logitsOf(opened, [{ input: [first, second] }]);
+  expect(await logitsOf(opened, [{ input: [first], blocks }, { input: [second] }])).toEqual([rows[0], full[1]]);
+});
