@@ -80,12 +80,37 @@ test("doctor finds nothing wrong here", () => {
   expect(found.cpuVariant).toMatch(/ggml-cpu/);
 });
 
+test("bench prints one object with the rates of prompt and answer", () => {
+  const { status, stdout } = run([
+    "bench",
+    "--threads",
+    "1",
+    "--rounds",
+    "1",
+    "--prompt-tokens",
+    "8",
+    "--new-tokens",
+    "4",
+    "--no-curve",
+    "--json",
+  ]);
+  expect(status).toBe(0);
+  const measured = JSON.parse(stdout);
+  expect(measured).toMatchObject({ threads: 1, prefill: { tokens: 8 }, decode: { tokens: 4 } });
+  for (const { slowest, median, fastest } of [measured.prefill, measured.decode]) {
+    expect(slowest).toBeGreaterThan(0);
+    expect(median).toBeGreaterThanOrEqual(slowest);
+    expect(fastest).toBeGreaterThanOrEqual(median);
+  }
+});
+
 test.each([
   ["an unknown option", ["generate", "x", "--temprature", "1"], /unknown option '--temprature'/],
   ["a method that is none", ["generate", "x", "--sample", "top-kk"], /^error: sample: no method "top-kk"; there are /],
   ["a value out of range", ["generate", "x", "--temperature", "-1"], /^error: temperature: must be a number/],
   ["log-probabilities without --json", ["generate", "x", "--logprobs", "1"], /^error: --logprobs: .*add --json\n$/],
   ["a missing file", ["generate", "x", "-m", "/nowhere.gguf"], /^error: \/nowhere\.gguf: there is no such file\n$/],
+  ["a bench of no rounds", ["bench", "--rounds", "0"], /^error: rounds: must be >= 1, got 0\n$/],
   ["an empty prompt", ["generate", ""], /^error: prompt: is empty/],
   ["a prompt beyond the context", ["generate", prompt, "--context", "4"], /^error: .*context/],
   ["special tokens with --chat", ["tokenize", "x", "--chat", "--special"], /^error: --special: /],

@@ -208,7 +208,12 @@ test("a plan may skip every half-block: the embedding goes straight to the head"
   const blocks = planOf(halves(["attn", "ffn"]));
   const [[first], [second]] = [tokens(1), tokens(1)] as [[never], [never]];
   const rows = await logitsOf(opened, [{ input: [first, second], blocks }]);
-  expect(rows).toEqual(await logitsOf(opened, [{ input: [first], blocks }, { input: [second], blocks }]));
+  expect(rows).toEqual(
+    await logitsOf(opened, [
+      { input: [first], blocks },
+      { input: [second], blocks },
+    ]),
+  );
   const full = await logitsOf(opened, [{ input: [first, second] }]);
   expect(await logitsOf(opened, [{ input: [first], blocks }, { input: [second] }])).toEqual([rows[0], full[1]]);
 });
