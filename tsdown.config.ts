@@ -6,6 +6,7 @@ export default defineConfig({
     "src/cli/main.ts",
     "src/forecasting/index.ts",
     "src/forecasting/worker.ts",
+    "src/training/index.ts",
     "src/decoding/guidance/grammar/compile-worker.ts",
   ],
   format: "esm",

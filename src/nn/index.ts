@@ -1,1 +1,2 @@
 export { type NormWeights, norm, type Projection, project } from "./layers.ts";
+export { crossEntropy, targetIndices } from "./losses.ts";

@@ -8,6 +8,7 @@ import {
   div,
   expand,
   gather,
+  leaf,
   linear,
   mul,
   narrow,
@@ -118,10 +119,16 @@ export const rules: { [N in OperationName]: Rule<N> } = {
   linear: (y, g) => {
     const [x, weight] = y.inputs as [Tensor, Tensor];
     // a product with the transposed weight is faster than the outer one, which alone reads quantized weights as they lie
+    const kept = weight.op === "leaf" ? weight.attributes.storage.transposed : undefined;
     const isQuantized = !["f32", "f16", "bf16"].includes(weight.dtype);
     const rows = matrix(x, weight.shape);
     const gradient = matrix(g, weight.shape);
-    const byX = isQuantized ? outer(weight, transpose(gradient)) : linear(gradient, contiguous(transpose(weight)));
+    const byX =
+      kept !== undefined
+        ? linear(gradient, leaf(kept))
+        : isQuantized
+          ? outer(weight, transpose(gradient))
+          : linear(gradient, contiguous(transpose(weight)));
     return [reshape(byX, x.shape), sumGroups(outer(rows, gradient), weight.shape)];
   },
   outer: (y, g) => {

@@ -1,4 +1,4 @@
-export { grad } from "./grad.ts";
+export { grad, recompute } from "./grad.ts";
 export {
   add,
   affine,

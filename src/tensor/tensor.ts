@@ -9,6 +9,8 @@ export interface Storage {
   readonly pointer: TensorPointer;
   /** Kept in a rearranged form that only products can read. */
   readonly repacked: boolean;
+  /** The same matrix with its axes the other way round, kept beside a frozen weight: the gradient by a layer's input multiplies with it. */
+  readonly transposed?: Storage;
 }
 
 export type UnaryName =
@@ -98,6 +100,8 @@ export interface Operation<N extends OperationName> {
   readonly attributes: OperationAttributes[N];
   readonly shape: Shape;
   readonly dtype: DType;
+  /** The node stands for f(x), which the gradient computes once more instead of keeping what lies between. */
+  readonly again?: { readonly x: Tensor; readonly f: (x: Tensor) => Tensor };
 }
 
 /** A node of the lazy graph: no native memory, nothing to dispose of. */

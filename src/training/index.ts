@@ -1,3 +1,4 @@
+export { type Forward, type ForwardOptions, forward, type Rows, setRows } from "./forward.ts";
 export {
   type AdamWOptions,
   adamW,

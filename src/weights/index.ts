@@ -5,6 +5,7 @@ export { type GgufToWrite, headerOnlyBytes, headerOnlyCopy, type TensorToWrite, 
 export { type InspectedValue, type Inspection, inspectFile, type MemoryPlan, planMemory } from "./inspect.ts";
 export { multipliesIn, Weights } from "./load.ts";
 export { Metadata, type MetadataValue, type NumberArray, StringArray } from "./metadata.ts";
+export { Parameters } from "./parameters.ts";
 export { type QuantizedTensor, type QuantizeOptions, type QuantizeTarget, quantize, quantizeTargets, toFloat } from "./quantize.ts";
 export {
   openSafetensors,
@@ -15,4 +16,5 @@ export {
   safetensorsTypes,
   writeSafetensors,
 } from "./safetensors.ts";
+export { TrainingWeights } from "./training-weights.ts";
 export { checkVocabulary, type VocabularyFacts } from "./vocabulary-check.ts";

@@ -1,0 +1,36 @@
+import { ShapeError } from "../errors.ts";
+import { affine, clamp, gather, mul, reshape, softmax, sumLast, type Tensor, unary } from "../tensor/index.ts";
+
+/** Probabilities below count as this one: its negative logarithm, 83 nats, is the largest loss of a token. */
+const leastProbability = 2 ** -120;
+
+/**
+ * Weighted cross-entropy `Σ_r weights[r] · -log softmax(logits[r])[target[r]]`, as a tensor with one element. Weights that sum to one make it
+ * the mean loss in nats; a weight of 0 masks a row, whose target may then be any token.
+ *
+ * @param logits   [R, V] f32
+ * @param targets  [R] i32, places in the flattened logits: what {@link targetIndices} makes of token ids
+ * @param weights  [R] f32
+ * @throws ShapeError
+ */
+export function crossEntropy(logits: Tensor, targets: Tensor, weights: Tensor): Tensor {
+  const [rows, vocabSize] = logits.shape;
+  if (logits.shape.length !== 2 || rows! * vocabSize! >= 2 ** 31)
+    throw new ShapeError("crossEntropy", { tensor: "the logits", expected: "[R, V], fewer than 2^31 elements", actual: logits.shape });
+  const probabilities = reshape(softmax(logits), [rows! * vocabSize!, 1]);
+  const chosen = clamp(gather(probabilities, targets), leastProbability, Number.POSITIVE_INFINITY); // [R, 1]
+  const weighted = mul(unary("log", chosen), reshape(weights, [rows!, 1]));
+  return affine(sumLast(reshape(weighted, [1, rows!])), -1); // [1, 1]
+}
+
+/**
+ * Where each row's target stands in logits [R, V] laid out row after row.
+ * @throws RangeError for an id outside the vocabulary
+ */
+export function targetIndices(ids: ArrayLike<number>, vocabSize: number): Int32Array {
+  return Int32Array.from(ids, (id, row) => {
+    if (!(Number.isInteger(id) && id >= 0 && id < vocabSize))
+      throw new RangeError(`target ${id} of row ${row} is outside the vocabulary [0, ${vocabSize})`);
+    return row * vocabSize + id;
+  });
+}
