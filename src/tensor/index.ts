@@ -34,6 +34,7 @@ export {
   sumLast,
   topK,
   unary,
+  weightTypes,
   window,
 } from "./operations.ts";
 export { type CompileOptions, Program } from "./program.ts";

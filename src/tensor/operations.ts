@@ -15,7 +15,8 @@ const quantized: readonly DType[] = [
   ...(["iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s", "iq4_nl", "iq4_xs"] as const),
   ...(["tq1_0", "tq2_0", "mxfp4", "nvfp4", "q1_0", "q2_0"] as const),
 ];
-const weightTypes: readonly DType[] = [...floats, ...quantized];
+/** Types of matrices that {@link linear} multiplies with and {@link gather} reads rows of. */
+export const weightTypes: readonly DType[] = [...floats, ...quantized];
 
 function expectType(operation: string, what: string, tensor: Tensor, ...types: DType[]): void {
   if (!types.includes(tensor.dtype)) {

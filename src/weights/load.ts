@@ -1,6 +1,6 @@
 import { FormatError } from "../errors.ts";
 import { alignUp, type BufferType, type Device, Owner, TensorContext } from "../ggml/index.ts";
-import { leaf, type Shape, type Storage, sameShape, type Tensor, toNe } from "../tensor/index.ts";
+import { leaf, type Shape, type Storage, sameShape, type Tensor, toNe, weightTypes } from "../tensor/index.ts";
 import { readRows } from "./dequantize.ts";
 import type { GgufFile, TensorInfo } from "./gguf-reader.ts";
 import { toFloat } from "./quantize.ts";
@@ -141,6 +141,8 @@ export class Weights extends Owner {
     if (info !== undefined && !sameShape(info.shape, shape)) {
       throw new FormatError(this.#file.path, `${name} has shape [${info.shape.join(", ")}], expected [${shape.join(", ")}]`);
     }
+    if (info !== undefined && !weightTypes.includes(info.type))
+      throw new FormatError(this.#file.path, `${name} has type ${info.type}, which no weight may have`);
     return info;
   }
 

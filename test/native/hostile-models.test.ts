@@ -79,3 +79,18 @@ test("a model with a changed header is refused by a typed error, or runs", async
   expect(counts.ran).toBeGreaterThan(10); // the property is about both
   expect(counts.refused).toBeGreaterThan(10);
 }, 3_600_000);
+
+test.each(["blk.0.attn_q.weight", "token_embd.weight", "output_norm.weight"])(
+  "%s of a type that no weight may have is refused",
+  async (name) => {
+    const bytes = Buffer.from(originals[0]!); // llama, f32
+    const end = bytes.indexOf(name) + name.length;
+    const type = end + 4 + 8 * bytes.readUInt32LE(end); // after the number of axes and their sizes
+    expect(bytes.readUInt32LE(type)).toBe(0);
+    bytes.writeUInt32LE(26, type); // i32: as many bytes, and what ggml would call a null pointer for
+    expect(await run(bytes)).toMatchObject({
+      name: "FormatError",
+      message: expect.stringContaining(`${name} has type i32, which no weight may have`),
+    });
+  },
+);

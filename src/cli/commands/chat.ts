@@ -9,14 +9,15 @@ import { addModelOptions, loadModel, type ModelOptions } from "../load-model.ts"
 
 interface Options extends ModelOptions, DecodingOptions {
   readonly system?: string;
-  readonly stats: boolean;
+  readonly stats?: boolean;
 }
 
 export const chat = addDecodingOptions(
   addModelOptions(new Command("chat").description("a conversation with a model; /help lists what can be typed besides messages")),
 )
   .option("--system <text>", "what the conversation begins with")
-  .option("--no-stats", "no line of numbers after an answer")
+  .option("--stats", "a line of numbers after an answer (default)")
+  .option("--no-stats", "no such line")
   .addHelpText(
     "after",
     '\nExample:\n  $ chainrule chat --system "Answer in one sentence."\n  $ echo "Why is the sky blue?" | chainrule chat --no-stats',
@@ -26,7 +27,7 @@ export const chat = addDecodingOptions(
     using session = new ChatSession(model, {
       ...(options.system === undefined ? {} : { system: options.system }),
       generate: decodingOptions(options),
-      stats: options.stats,
+      stats: options.stats ?? true,
       write: (text) => process.stdout.write(text),
       note: (line) => process.stderr.write(`${line}\n`),
     });

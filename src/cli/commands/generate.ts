@@ -11,7 +11,7 @@ interface Options extends ModelOptions, DecodingOptions {
   readonly chat?: boolean;
   readonly logprobs?: number;
   readonly json?: boolean;
-  readonly stats: boolean;
+  readonly stats?: boolean;
 }
 
 export const generate = addDecodingOptions(
@@ -24,7 +24,8 @@ export const generate = addDecodingOptions(
   .option("--chat", "put the prompt to the model as a user's message, through its chat template")
   .option("--logprobs <n>", "report log-probabilities and the n most probable tokens (with --json)", integer)
   .option("--json", "print one object and nothing else: text, tokens, finishReason, usage, timings, logprobs, facts")
-  .option("--no-stats", "no line of numbers on standard error")
+  .option("--stats", "a line of numbers on standard error: the default without --json")
+  .option("--no-stats", "no such line")
   .addHelpText("after", '\nExample:\n  $ chainrule generate "The three laws of robotics are" --max-tokens 64')
   .action(async (argument: string | undefined, options: Options) => {
     if (options.logprobs !== undefined && options.json !== true)
@@ -44,7 +45,7 @@ export const generate = addDecodingOptions(
         options.json !== true,
       );
       if (options.json === true) process.stdout.write(`${JSON.stringify(toJson(result, model))}\n`);
-      else if (options.stats) process.stderr.write(`${statistics(result, model)}\n`);
+      if (options.stats ?? options.json !== true) process.stderr.write(`${statistics(result, model)}\n`);
     });
   });
 
