@@ -24,7 +24,7 @@ import type { Search } from "./search/search.ts";
 import type { StopRules } from "./stop.ts";
 
 /**
- * Options of {@link generate}. Unknown, out-of-range and contradictory ones are refused by an OptionError that names them.
+ * Options of `generate()`. Unknown, out-of-range and contradictory ones are refused by an OptionError that names them.
  *
  * Without a sampling option the answer is greedy, so that it is the same every time. With one (`temperature` > 0, `topK`,
  * `topP`, `minP`, `typical`, `seed`, `sample`) it is drawn at random, at temperature 1 unless said otherwise.
