@@ -15,7 +15,8 @@ export type ErrorCode =
   | "CONTEXT_OVERFLOW"
   | "DOWNLOAD"
   | "TEMPLATE"
-  | "TIMEOUT";
+  | "TIMEOUT"
+  | "TRAINING";
 
 export abstract class ChainruleError extends Error {
   abstract readonly code: ErrorCode;
@@ -123,4 +124,18 @@ export class TemplateError extends ChainruleError {
 /** Work was given a time limit and reached it. */
 export class TimeoutError extends ChainruleError {
   readonly code = "TIMEOUT";
+}
+
+/** Training can't go on: a number is no longer finite. */
+export class TrainingError extends ChainruleError {
+  readonly code = "TRAINING";
+  /** From 1. */
+  readonly step: number;
+  /** The tensor in which it showed first. */
+  readonly tensor: string;
+  constructor(message: string, facts: { step: number; tensor: string }) {
+    super(message);
+    this.step = facts.step;
+    this.tensor = facts.tensor;
+  }
 }

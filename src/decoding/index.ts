@@ -7,5 +7,6 @@ export type { GenerateOptions } from "./options.ts";
 export { encodePrompt, type Prompt, type PromptEncoder } from "./prompt.ts";
 export type { Timings } from "./record.ts";
 export { registry } from "./registry.ts";
+export { philox4x32 } from "./sampling/random.ts";
 export { type ScoreOptions, type ScoreResult, score } from "./score.ts";
 export type { FinishReason, StoppedBy } from "./stop.ts";

@@ -37,6 +37,6 @@ export {
   weightTypes,
   window,
 } from "./operations.ts";
-export { type CompileOptions, Program } from "./program.ts";
+export { type CompileOptions, Program, topologicalOrder } from "./program.ts";
 export { elementCount, type Shape, sameShape, toNe } from "./shape.ts";
 export type { OperationName, RopeAttributes, RopePairs, Storage, Tensor, UnaryName } from "./tensor.ts";

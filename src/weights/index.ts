@@ -1,3 +1,4 @@
+export { AtomicFile } from "./atomic-file.ts";
 export { dequantize, readRows, type ToFloat } from "./dequantize.ts";
 export { GgufFile, openGguf, type TensorInfo } from "./gguf-reader.ts";
 export { type TensorType, type TensorTypeLayout, tensorBytes, tensorTypeById, tensorTypes } from "./gguf-types.ts";

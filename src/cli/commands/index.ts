@@ -14,6 +14,7 @@ export const commands: Readonly<Record<string, () => Promise<Command>>> = {
   inspect: async () => (await import("./inspect.ts")).inspect,
   quantize: async () => (await import("./quantize.ts")).quantize,
   bench: async () => (await import("./bench.ts")).bench,
+  train: async () => (await import("./train.ts")).train,
   doctor: async () => (await import("./doctor.ts")).doctor,
   methods: async () => (await import("./methods.ts")).methods,
   forecast: async () => (await import("./forecast.ts")).forecastCommand,

@@ -1,0 +1,143 @@
+import { isUtf8 } from "node:buffer";
+import { createReadStream } from "node:fs";
+import { extname } from "node:path";
+import { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects } from "hyparquet";
+import { compressors } from "hyparquet-compressors";
+import { FormatError, OptionError } from "../../errors.ts";
+
+/** A stretch of a sample; the model learns to write those that are learned, and reads the others. */
+export interface Segment {
+  readonly text: string;
+  readonly isLearned: boolean;
+}
+
+export type Sample =
+  | {
+      readonly kind: "sample" /** Line or row, from 1. */;
+      readonly line: number;
+      readonly segments: readonly Segment[] /** Ends with an end token. */;
+      readonly isWhole: boolean;
+    }
+  | { readonly kind: "bad"; readonly line: number; readonly reason: string };
+
+export const dataFormats = ["text", "jsonl", "parquet"] as const;
+export type DataFormat = (typeof dataFormats)[number];
+
+/** By the file's name. @throws OptionError */
+export function formatOf(path: string): DataFormat {
+  const known: Record<string, DataFormat> = { ".txt": "text", ".md": "text", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet" };
+  const format = known[extname(path).toLowerCase()];
+  if (format === undefined) throw new OptionError("format", `can't be told from the name ${path}; it is one of ${dataFormats.join(", ")}`);
+  return format;
+}
+
+/**
+ * The samples of a file of any size, one after the other. JSON lines and Parquet rows have `text`, or `prompt` and `completion`, of which the
+ * completion is learned. A text is divided at line ends into parts of about 8 KiB. What can't be used comes as `bad` with its line and reason.
+ */
+export function readSamples(path: string, format: DataFormat): AsyncGenerator<Sample> {
+  if (format === "text") return readText(path);
+  return format === "jsonl" ? readJsonLines(path) : readParquet(path);
+}
+
+const partBytes = 8192; // of a text: a few contexts, so that parts can be shuffled and some be held out
+const maxLineBytes = 64 << 20;
+
+async function* readText(path: string): AsyncGenerator<Sample> {
+  let part: string[] = [];
+  let size = 0;
+  let first = 1;
+  const sample = (): Sample => ({ kind: "sample", line: first, segments: [{ text: part.join("\n"), isLearned: true }], isWhole: false });
+  for await (const { line, bytes } of lines(path)) {
+    if (!isUtf8(bytes)) {
+      yield { kind: "bad", line, reason: "is not UTF-8" };
+      continue;
+    }
+    if (part.length === 0) first = line;
+    part.push(bytes.toString());
+    size += bytes.length + 1;
+    if (size < partBytes) continue;
+    part.push(""); // the line's end belongs to it
+    yield sample();
+    part = [];
+    size = 0;
+  }
+  if (part.some((line) => line !== "")) yield sample();
+}
+
+async function* readJsonLines(path: string): AsyncGenerator<Sample> {
+  for await (const { line, bytes } of lines(path)) {
+    if (bytes.every((byte) => byte <= 0x20)) continue; // a blank line separates
+    if (!isUtf8(bytes)) {
+      yield { kind: "bad", line, reason: "is not UTF-8" };
+      continue;
+    }
+    let value: unknown;
+    try {
+      value = JSON.parse(bytes.toString());
+    } catch (error) {
+      yield { kind: "bad", line, reason: `is not valid JSON (${(error as Error).message})` };
+      continue;
+    }
+    yield toSample(value, line);
+  }
+}
+
+async function* readParquet(path: string): AsyncGenerator<Sample> {
+  const broken = (cause: unknown): never => {
+    throw new FormatError(path, `is not a readable Parquet file (${(cause as Error).message})`, { cause });
+  };
+  const file = await asyncBufferFromFile(path);
+  const metadata = await parquetMetadataAsync(file).catch(broken);
+  let start = 0;
+  for (const group of metadata.row_groups) {
+    const end = start + Number(group.num_rows);
+    const rows = await parquetReadObjects({ file, metadata, compressors, rowStart: start, rowEnd: end }).catch(broken);
+    for (const [index, row] of rows.entries()) yield toSample(row, start + index + 1);
+    start = end;
+  }
+}
+
+function toSample(value: unknown, line: number): Sample {
+  const bad = (reason: string): Sample => ({ kind: "bad", line, reason });
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return bad("is no object");
+  const { text, prompt, completion } = value as Record<string, unknown>;
+  if (typeof text === "string") {
+    if (text === "") return bad("has an empty text");
+    return { kind: "sample", line, segments: [{ text, isLearned: true }], isWhole: true };
+  }
+  if (typeof prompt === "string" && typeof completion === "string") {
+    if (completion === "") return bad("has an empty completion");
+    const segments = [
+      { text: prompt, isLearned: false },
+      { text: completion, isLearned: true },
+    ];
+    return { kind: "sample", line, segments, isWhole: true };
+  }
+  return bad('has neither "text" nor "prompt" and "completion"');
+}
+
+/** Lines without their ends (\n or \r\n), numbered from 1. */
+async function* lines(path: string): AsyncGenerator<{ line: number; bytes: Buffer }> {
+  let line = 0;
+  let pending: Buffer[] = [];
+  let pendingBytes = 0;
+  const finish = (last: Buffer): { line: number; bytes: Buffer } => {
+    const bytes = Buffer.concat([...pending, last]);
+    pending = [];
+    pendingBytes = 0;
+    line += 1;
+    return { line, bytes: bytes.at(-1) === 0x0d ? bytes.subarray(0, -1) : bytes };
+  };
+  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 }) as AsyncIterable<Buffer>) {
+    let start = 0;
+    for (let end = chunk.indexOf(0x0a); end !== -1; end = chunk.indexOf(0x0a, start)) {
+      yield finish(chunk.subarray(start, end));
+      start = end + 1;
+    }
+    pending.push(Buffer.from(chunk.subarray(start)));
+    pendingBytes += chunk.length - start;
+    if (pendingBytes > maxLineBytes) throw new FormatError(path, `line ${line + 1} is longer than ${maxLineBytes} bytes`);
+  }
+  if (pendingBytes > 0) yield finish(Buffer.alloc(0));
+}

@@ -1,0 +1,163 @@
+import { closeSync, fstatSync, openSync, readFileSync, readSync, statSync, writeFileSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { FormatError } from "../../errors.ts";
+import { Owner } from "../../ggml/index.ts";
+import type { Tokenizer } from "../../tokenizer/index.ts";
+import { type DataFormat, readSamples, type Sample } from "./samples.ts";
+
+/** Set in a stored token that is read and not learned. */
+const notLearned = 2 ** 31;
+
+export interface PrepareOptions {
+  readonly format: DataFormat;
+  readonly tokenizer: Tokenizer;
+  /** Tells one vocabulary from another. */
+  readonly vocabulary: string;
+  /** Most tokens of a sample; a text's parts may be longer and are then divided. */
+  readonly contextLength: number;
+  /** What happens to a sample that can't be used: end with an error that names it, or go on and report it. */
+  readonly bad: "stop" | "skip";
+  readonly onBad?: (bad: { readonly line: number; readonly reason: string }) => void;
+  readonly onTokens?: (tokens: number) => void;
+  readonly signal?: AbortSignal | undefined;
+}
+
+interface Description {
+  readonly version: 1;
+  readonly source: { readonly path: string; readonly sizeBytes: number; readonly modifiedMs: number };
+  readonly vocabulary: string;
+  readonly contextLength: number;
+  readonly tokens: number;
+  readonly documents: number;
+  readonly bad: number;
+}
+
+/**
+ * A data file as tokens on disk, so that data may be larger than memory: `tokens.bin`, and of each document its length in `documents.bin`,
+ * which alone is held in memory (4 bytes each).
+ */
+export class TokenFile extends Owner {
+  readonly description: Description;
+  /** Tokens of each document. */
+  readonly lengths: Uint32Array;
+  readonly #descriptor: number;
+  readonly #starts: Float64Array;
+
+  /**
+   * Tokenizes a data file into `folder`, or opens what an earlier run made there of the same file and vocabulary.
+   * @throws FormatError for the first bad sample (with `bad: "stop"`), or a file without any sample
+   */
+  static async prepare(path: string, folder: string, options: PrepareOptions): Promise<TokenFile> {
+    const { size: sizeBytes, mtimeMs: modifiedMs } = statSync(path);
+    const source = { path, sizeBytes, modifiedMs };
+    const known = readDescription(folder);
+    const isSame =
+      known !== undefined &&
+      JSON.stringify([known.source, known.vocabulary, known.contextLength]) ===
+        JSON.stringify([source, options.vocabulary, options.contextLength]);
+    return new TokenFile(folder, isSame ? known : await write(folder, source, options));
+  }
+
+  private constructor(folder: string, description: Description) {
+    super(`the tokens of ${description.source.path}`);
+    this.description = description;
+    const lengths = readFileSync(join(folder, "documents.bin"));
+    this.lengths = new Uint32Array(lengths.buffer.slice(lengths.byteOffset, lengths.byteOffset + lengths.length));
+    this.#starts = new Float64Array(this.lengths.length);
+    let start = 0;
+    for (const [index, length] of this.lengths.entries()) {
+      this.#starts[index] = start;
+      start += length;
+    }
+    this.#descriptor = openSync(join(folder, "tokens.bin"), "r");
+    if (fstatSync(this.#descriptor).size !== start * 4 || start !== description.tokens) {
+      closeSync(this.#descriptor);
+      throw new FormatError(join(folder, "tokens.bin"), "has another size than its description says; remove the folder to make it again");
+    }
+  }
+
+  /** Tokens [from, from + ids.length) of a document, and whether each is learned. */
+  read(document: number, from: number, ids: Int32Array, isLearned: Uint8Array): void {
+    this.assertAlive();
+    const stored = new Uint32Array(ids.length);
+    const bytes = new Uint8Array(stored.buffer);
+    const position = (this.#starts[document]! + from) * 4;
+    for (let done = 0; done < bytes.length; ) {
+      const count = readSync(this.#descriptor, bytes, done, bytes.length - done, position + done);
+      if (count === 0) throw new FormatError("tokens.bin", "was cut short while it was read");
+      done += count;
+    }
+    for (const [i, token] of stored.entries()) {
+      ids[i] = token % notLearned;
+      isLearned[i] = token < notLearned ? 1 : 0;
+    }
+  }
+
+  protected release(): void {
+    closeSync(this.#descriptor);
+  }
+}
+
+function readDescription(folder: string): Description | undefined {
+  let text: string;
+  try {
+    text = readFileSync(join(folder, "description.json"), "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+  return JSON.parse(text) as Description;
+}
+
+/** The description is written last: where it stands, the other files are complete. */
+async function write(folder: string, source: Description["source"], options: PrepareOptions): Promise<Description> {
+  const descriptor = openSync(join(folder, "tokens.bin"), "w");
+  const lengths: number[] = [];
+  let tokens = 0;
+  let bad = 0;
+  try {
+    for await (const sample of readSamples(source.path, options.format)) {
+      options.signal?.throwIfAborted();
+      const encoded = sample.kind === "bad" ? sample : encode(sample, options);
+      if ("reason" in encoded) {
+        if (options.bad === "stop") throw new FormatError(source.path, `line ${sample.line} ${encoded.reason}`);
+        bad += 1;
+        options.onBad?.({ line: sample.line, reason: encoded.reason });
+        continue;
+      }
+      writeAll(descriptor, encoded.ids);
+      lengths.push(encoded.ids.length);
+      tokens += encoded.ids.length;
+      options.onTokens?.(tokens);
+    }
+  } finally {
+    closeSync(descriptor);
+  }
+  if (lengths.length === 0) throw new FormatError(source.path, "has no sample that can be used");
+  writeFileSync(join(folder, "documents.bin"), Uint32Array.from(lengths));
+  const { vocabulary, contextLength } = options;
+  const description: Description = { version: 1, source, vocabulary, contextLength, tokens, documents: lengths.length, bad };
+  writeFileSync(join(folder, "description.json"), `${JSON.stringify(description)}\n`);
+  return description;
+}
+
+function encode(
+  sample: Sample & { kind: "sample" },
+  { tokenizer, contextLength }: PrepareOptions,
+): { ids: Uint32Array } | { reason: string } {
+  const ids: number[] = [];
+  for (const [index, { text, isLearned }] of sample.segments.entries()) {
+    const bos = index === 0 && tokenizer.addBos;
+    for (const [i, id] of tokenizer.encode(text, { bos }).entries()) ids.push(isLearned && !(bos && i === 0) ? id : id + notLearned);
+  }
+  if (sample.isWhole && tokenizer.eos !== undefined) ids.push(tokenizer.eos);
+  if (sample.isWhole && ids.length > contextLength)
+    return { reason: `has ${ids.length} tokens, more than the context of ${contextLength}` };
+  if (ids.length < 2) return { reason: "has fewer than two tokens" };
+  return { ids: Uint32Array.from(ids) };
+}
+
+function writeAll(descriptor: number, tokens: Uint32Array): void {
+  const bytes = new Uint8Array(tokens.buffer, tokens.byteOffset, tokens.byteLength);
+  for (let done = 0; done < bytes.length; ) done += writeSync(descriptor, bytes, done);
+}

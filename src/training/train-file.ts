@@ -1,0 +1,139 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { OptionError } from "../errors.ts";
+import { Device } from "../ggml/index.ts";
+import { familyOf } from "../models/index.ts";
+import { LlamaVocabulary, trainBpe } from "../tokenizer/index.ts";
+import { AtomicFile, type GgufFile, openGguf, TrainingWeights } from "../weights/index.ts";
+import { Packing } from "./data/batches.ts";
+import { type DataFormat, formatOf, readSamples } from "./data/samples.ts";
+import { TokenFile } from "./data/token-file.ts";
+import { exportModel } from "./export.ts";
+import { type ModelShape, vocabularyMetadata, vocabularyOf, writeRandomModel } from "./from-scratch.ts";
+import { trainingReport } from "./report.ts";
+import { type RunHooks, type TrainOptions, type TrainResult, train } from "./trainer.ts";
+
+/** Where a run begins: a model file, all of whose weights are trained, or a llama-shaped model with random weights. */
+export type Start =
+  | { readonly kind: "model"; readonly path: string }
+  | {
+      readonly kind: "scratch";
+      readonly shape: ModelShape;
+      /** Learn a byte-level vocabulary of this many tokens from the data, or take that of a model file. */
+      readonly vocabulary: { readonly size: number } | { readonly of: string };
+    };
+
+export interface TrainFileOptions extends Partial<Omit<TrainOptions, "steps">> {
+  readonly steps: number;
+  /** Text, JSON lines or Parquet. */
+  readonly data: string;
+  /** Default: by the file's name. */
+  readonly format?: DataFormat;
+  readonly start: Start;
+  /** Folder of the run; must not exist, unless the run is resumed. */
+  readonly out: string;
+  readonly resume?: boolean;
+  readonly threads?: number;
+  /** Part of the documents held out; default 0.05. */
+  readonly validation?: number;
+  /** What happens to samples that can't be used; default "stop". */
+  readonly bad?: "stop" | "skip";
+}
+
+export interface TrainFileHooks extends RunHooks {
+  /** What is being done before the first step. */
+  readonly onStage?: (stage: string) => void;
+}
+
+/**
+ * Trains on a data file into a folder: `metrics.jsonl`, checkpoints, at the end `model.gguf` (trained tensors in f32) and `report.html`.
+ *
+ * ```ts
+ * await trainFile({ data: "notes.jsonl", start: { kind: "model", path: "model.gguf" }, steps: 200, out: "run" });
+ * ```
+ *
+ * @throws OptionError for an `out` that exists (or, with `resume`, does not); FormatError for the first bad sample; TrainingError
+ */
+export async function trainFile(options: TrainFileOptions, hooks: TrainFileHooks = {}): Promise<TrainResult> {
+  const { data, start, out, resume = false, threads = 1, validation = 0.05, bad = "stop", format = formatOf(data), ...rest } = options;
+  for (const name of Object.keys(options))
+    if (!optionNames.includes(name)) throw new OptionError(name, `trainFile() has no such option; it has ${optionNames.join(", ")}`);
+  if (existsSync(out) !== resume)
+    throw new OptionError(
+      "out",
+      resume ? `${out} does not exist: there is nothing to resume` : `${out} exists: resume it, or name another folder`,
+    );
+  mkdirSync(join(out, "data"), { recursive: true });
+  for (const name of readdirSync(out)) if (name.endsWith(".partial")) rmSync(join(out, name)); // what a killed run was writing
+  const seed = rest.seed ?? 0;
+  if (!Number.isSafeInteger(seed) || seed < 0) throw new OptionError("seed", `must be a whole number >= 0, got ${seed}`);
+  const basePath = start.kind === "model" ? start.path : await randomModel(start, { out, data, format, seed }, hooks);
+  using base = openGguf(basePath);
+  const family = familyOf(base.metadata.requireString("general.architecture"));
+  const { contextLength } = family.configure(base.metadata);
+  const isScratch = start.kind === "scratch";
+  const length = rest.length ?? Math.min(256, contextLength);
+
+  using tokenizer = await LlamaVocabulary.load(base, { contextLength: 4 * 2 ** 20 });
+  hooks.onStage?.("reading the data");
+  using tokens = await TokenFile.prepare(data, join(out, "data"), {
+    ...{ format, tokenizer, vocabulary: base.fingerprint(), contextLength, bad, signal: hooks.signal },
+    onBad: ({ line, reason }) => hooks.onNotice?.(`${data}: line ${line} ${reason}; skipped`),
+  });
+  const settings: TrainOptions = { sequences: 8, learningRate: isScratch ? 1e-3 : 5e-5, ...rest, length, seed };
+  const packing = new Packing(tokens, { sequences: settings.sequences, length, seed, validation });
+  using device = Device.create("cpu", threads);
+  using weights = TrainingWeights.open(device, base, { isTrained: (name) => name !== "rope_freqs.weight" });
+  const model = family.build(base.metadata, weights);
+  hooks.onStage?.("reading the weights");
+  await weights.load({ signal: hooks.signal });
+  const trainee = { model, parameters: weights.parameters, weightBytes: weights.sizeBytes, identity: { base: base.fingerprint() } };
+  const result = await train(device, trainee, packing, out, settings, hooks);
+  if (result.isFinished)
+    await exportModel(join(out, "model.gguf"), base, weights.parameters, result.average && ((name) => result.average!.get(name)!));
+  writeReport(out, base);
+  return result;
+}
+
+const optionNames: readonly string[] = [
+  ...["data", "format", "start", "out", "resume", "threads", "validation", "bad", "steps", "sequences", "length", "accumulate", "seed"],
+  ...["optimizer", "learningRate", "schedule", "warmupSteps", "floor", "beta2", "weightDecay", "clip", "average", "recompute"],
+  ...["checkpointEvery", "validateEvery", "validationWindows"],
+] satisfies (keyof TrainFileOptions)[];
+
+/** Writes the model with random weights, unless the run to be resumed has it. */
+async function randomModel(
+  { shape, vocabulary }: Start & { kind: "scratch" },
+  { out, data, format, seed }: { out: string; data: string; format: DataFormat; seed: number },
+  { onStage }: TrainFileHooks,
+): Promise<string> {
+  const path = join(out, "start.gguf");
+  if (existsSync(path)) return path;
+  if ("of" in vocabulary) {
+    using other = openGguf(vocabulary.of);
+    await writeRandomModel(path, { name: "from scratch", shape, tokenizer: vocabularyOf(other), seed });
+    return path;
+  }
+  onStage?.("learning the vocabulary");
+  const tokenizer = vocabularyMetadata(await trainBpe(textsOf(data, format), { vocabSize: vocabulary.size }));
+  await writeRandomModel(path, { name: "from scratch", shape, tokenizer, seed });
+  return path;
+}
+
+async function* textsOf(data: string, format: DataFormat): AsyncGenerator<string> {
+  for await (const sample of readSamples(data, format)) if (sample.kind === "sample") for (const { text } of sample.segments) yield text;
+}
+
+function writeReport(out: string, base: GgufFile): void {
+  using file = new AtomicFile(join(out, "report.html"));
+  const metrics = readFileSync(join(out, "metrics.jsonl"), "utf8").split("\n").slice(0, -1);
+  file.write(
+    Buffer.from(
+      trainingReport(
+        base.metadata.getString("general.name") ?? "a model",
+        metrics.map((line) => JSON.parse(line)),
+      ),
+    ),
+  );
+  file.commit();
+}

@@ -1,0 +1,356 @@
+import { appendFileSync } from "node:fs";
+import { join } from "node:path";
+import { OptionError, TrainingError } from "../errors.ts";
+import type { Device } from "../ggml/index.ts";
+import type { Pass, Transformer } from "../models/index.ts";
+import { crossEntropy, targetIndices } from "../nn/index.ts";
+import { grad, input, Program, type Tensor, topologicalOrder } from "../tensor/index.ts";
+import type { Parameters } from "../weights/index.ts";
+import { cutMetrics, newestCheckpoint, type RunState, readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
+import type { Batch, Packing } from "./data/batches.ts";
+import { forward, setRows } from "./forward.ts";
+import { adamW, clipByGlobalNorm, type Optimizer, type OptimizerState, sgd } from "./optimizers.ts";
+import { learningRate, type Schedule } from "./schedule.ts";
+
+/** What is trained. */
+export interface Trainee {
+  readonly model: Transformer;
+  readonly parameters: Parameters;
+  /** What adapters add to the model's layers. */
+  readonly linear?: Pass["linear"];
+  /** Bytes of device memory that the weights take, trained or not. */
+  readonly weightBytes: number;
+  /** What a checkpoint must have in common with this trainee beside its parameters: the base model, an adapter's kind. */
+  readonly identity?: Readonly<Record<string, unknown>>;
+}
+
+export interface TrainOptions {
+  readonly steps: number;
+  /** Sequences per pass, and tokens of each. */
+  readonly sequences: number;
+  readonly length: number;
+  /** Passes per step, whose gradients are added; default 1. */
+  readonly accumulate?: number;
+  readonly optimizer?: "adamw" | "sgd";
+  readonly learningRate: number;
+  readonly schedule?: Schedule["kind"];
+  /** Default: a twentieth of the steps, at most 100. */
+  readonly warmupSteps?: number;
+  /** The last learning rate as a fraction of the highest; default 0.1. */
+  readonly floor?: number;
+  /** Of AdamW; default 0.95. */
+  readonly beta2?: number;
+  /** On matrices; norms and biases have none. Default 0.1. */
+  readonly weightDecay?: number;
+  /** Largest norm of all gradients together; default 1. */
+  readonly clip?: number;
+  /** Keep running means of the parameters with this decay, in (0, 1), and save those at the end; default none. */
+  readonly average?: number;
+  readonly recompute?: boolean;
+  readonly seed?: number;
+  /** Default every 60 seconds, and at most a twentieth of the time. */
+  readonly checkpointEvery?: { readonly steps: number } | { readonly seconds: number };
+  /** Steps between looks at the held-out windows; default a twentieth of the steps. 0: never. */
+  readonly validateEvery?: number;
+  /** Held-out windows of a look; default 64. */
+  readonly validationWindows?: number;
+}
+
+export interface Metrics {
+  /** From 1. */
+  readonly step: number;
+  /** Mean over the step's targets, in nats. */
+  readonly loss: number;
+  /** Targets learned so far. */
+  readonly tokens: number;
+  readonly learningRate: number;
+  /** Before clipping. */
+  readonly gradientNorm: number;
+  readonly validationLoss?: number;
+}
+
+export interface TrainProgress extends Metrics {
+  readonly steps: number;
+  readonly tokensPerSecond: number;
+  readonly secondsLeft: number;
+}
+
+/** Bytes that a run takes, known before it starts. */
+export interface TrainingMemory {
+  readonly weightBytes: number;
+  /** Inputs, intermediate results and gradients of the compiled passes. */
+  readonly passBytes: number;
+  /** The optimizer's state, summed gradients and running means. */
+  readonly stateBytes: number;
+}
+
+export interface RunHooks {
+  /** Called once, before the first step. */
+  readonly onStart?: (start: { readonly memory: TrainingMemory; readonly parameters: number; readonly fromStep: number }) => void;
+  readonly onProgress?: (progress: TrainProgress) => void;
+  readonly onNotice?: (notice: string) => void;
+  /** Ends the run after the step under way, with a checkpoint. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface TrainResult {
+  readonly isFinished: boolean;
+  readonly step: number;
+  readonly tokens: number;
+  readonly loss: number;
+  readonly validationLoss: number | undefined;
+  /** Running means of the parameters, where the run keeps them. */
+  readonly average: ReadonlyMap<string, Float32Array> | undefined;
+}
+
+/** A run's options as they stand in a checkpoint: all that its numbers depend on. */
+const configOf = (
+  { checkpointEvery: _, ...options }: TrainOptions,
+  trainee: Trainee,
+  packing: Packing,
+  device: Device,
+): Record<string, unknown> => ({
+  ...options,
+  ...trainee.identity,
+  data: packing.identity,
+  threads: device.threads,
+});
+
+/**
+ * Trains in `folder`, which holds `metrics.jsonl` and the checkpoints; goes on from the newest checkpoint if there is one.
+ *
+ * @throws OptionError where a checkpoint was made with other options; TrainingError when a number is no longer finite
+ */
+export async function train(
+  device: Device,
+  trainee: Trainee,
+  packing: Packing,
+  folder: string,
+  options: TrainOptions,
+  hooks: RunHooks = {},
+): Promise<TrainResult> {
+  const { model, parameters } = trainee;
+  const { steps, accumulate = 1, average, clip = 1 } = options;
+  for (const [name, value] of Object.entries({ steps, accumulate }))
+    if (!Number.isInteger(value) || value < 1) throw new OptionError(name, `must be a whole number >= 1, got ${value}`);
+  if (average !== undefined && !(average > 0 && average < 1)) throw new OptionError("average", `must be in (0, 1), got ${average}`);
+  if (options.length > model.config.contextLength)
+    throw new OptionError("length", `${options.length} tokens are more than the model's context of ${model.config.contextLength}`);
+  const schedule: Schedule = {
+    kind: options.schedule ?? "cosine",
+    peak: options.learningRate,
+    floor: options.floor ?? 0.1,
+    warmupSteps: options.warmupSteps ?? Math.min(100, Math.floor(steps / 20)),
+    steps,
+  };
+  const config = configOf(options, trainee, packing, device);
+  const from = newestCheckpoint(folder);
+  if (from !== undefined) compareConfigs(JSON.parse(from.config) as Record<string, unknown>, config, hooks);
+
+  using learn = compilePass(device, trainee, options, true);
+  using look = compilePass(device, trainee, options, false);
+  const state: RunState =
+    from === undefined
+      ? {
+          step: 0,
+          tokens: 0,
+          optimizer: { stepCount: 0, buffers: new Map() },
+          average: average === undefined ? undefined : averagesOf(parameters),
+        }
+      : readCheckpoint(from.path, parameters);
+  const optimizer = optimizerOf(options, parameters, state.optimizer);
+  const buffersPerParameter = (options.optimizer === "sgd" ? 1 : 2) + 1 + (average === undefined ? 0 : 1);
+  hooks.onStart?.({
+    memory: {
+      weightBytes: trainee.weightBytes,
+      passBytes: learn.program.sizeBytes + look.program.sizeBytes,
+      stateBytes: buffersPerParameter * parameters.count * 4,
+    },
+    parameters: parameters.count,
+    fromStep: state.step,
+  });
+
+  const metricsPath = join(folder, "metrics.jsonl");
+  cutMetrics(metricsPath, state.step);
+  const sums = new Map(parameters.names.map((name) => [name, new Float32Array(parameters.values(name).length)]));
+  const startMs = performance.now();
+  const checkpoints = checkpointClock(options.checkpointEvery ?? { seconds: 60 }, startMs);
+  const validateEvery = options.validateEvery ?? Math.max(1, Math.floor(steps / 20));
+  let rowsDone = 0;
+  let loss = Number.NaN;
+  let validationLoss: number | undefined;
+  const save = () => writeCheckpoint(folder, parameters, state, JSON.stringify(config));
+  while (state.step < steps) {
+    if (hooks.signal?.aborted) {
+      save();
+      return { isFinished: false, step: state.step, tokens: state.tokens, loss, validationLoss, average: state.average };
+    }
+    const batches = Array.from({ length: accumulate }, (_, i) => packing.training(state.step * accumulate + i));
+    const targets = batches.reduce((sum, batch) => sum + batch.targetCount, 0);
+    loss = 0;
+    for (const sum of sums.values()) sum.fill(0);
+    for (const batch of batches) {
+      if (batch.targetCount === 0) continue;
+      loss += await runPass(learn, model, options, batch, targets);
+      for (const [name, sum] of sums) addTo(sum, learn.program.peek(learn.outputOf.get(name)!));
+    }
+    const rate = learningRate(schedule, state.step);
+    const gradientNorm = clipByGlobalNorm([...sums.values()], clip);
+    state.step += 1;
+    if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) throw notFinite(state.step, batches, loss, parameters, sums);
+    if (targets > 0)
+      optimizer.step(
+        [...sums].map(([name, gradient]) => ({ name, values: parameters.values(name), gradient })),
+        rate,
+      );
+    state.tokens += targets;
+    rowsDone += accumulate * options.sequences * options.length;
+    if (state.average !== undefined) updateAverages(state.average, parameters, average!);
+    const isLook = validateEvery > 0 && packing.validationDocuments > 0 && (state.step % validateEvery === 0 || state.step === steps);
+    validationLoss = isLook ? await validate(look, trainee, packing, options) : undefined;
+    const metrics: Metrics = {
+      ...{ step: state.step, loss, tokens: state.tokens, learningRate: rate, gradientNorm },
+      ...(validationLoss === undefined ? {} : { validationLoss }),
+    };
+    appendFileSync(metricsPath, `${JSON.stringify(metrics)}\n`);
+    const seconds = (performance.now() - startMs) / 1000;
+    const tokensPerSecond = rowsDone / seconds;
+    const rowsLeft = (steps - state.step) * accumulate * options.sequences * options.length;
+    hooks.onProgress?.({ ...metrics, steps, tokensPerSecond, secondsLeft: rowsLeft / tokensPerSecond });
+    if (state.step === steps || checkpoints.isDue(state.step)) checkpoints.time(save);
+  }
+  return { isFinished: true, step: state.step, tokens: state.tokens, loss, validationLoss, average: state.average };
+}
+
+/** The mean loss of the held-out windows. */
+async function validate(look: CompiledPass, { model }: Trainee, packing: Packing, options: TrainOptions): Promise<number> {
+  let sum = 0;
+  let count = 0;
+  for (const batch of packing.validation(options.validationWindows ?? 64)) {
+    if (batch.targetCount === 0) continue;
+    sum += (await runPass(look, model, options, batch, batch.targetCount)) * batch.targetCount;
+    count += batch.targetCount;
+  }
+  return sum / Math.max(1, count);
+}
+
+interface CompiledPass extends Disposable {
+  readonly program: Program;
+  /** The program's output that is a parameter's gradient. */
+  readonly outputOf: ReadonlyMap<string, string>;
+}
+
+function compilePass(device: Device, { model, parameters, linear }: Trainee, options: TrainOptions, withGradients: boolean): CompiledPass {
+  const { sequences, length, recompute = false } = options;
+  const rows = sequences * length;
+  const { hidden } = forward(model, { sequences, length, recompute, ...(linear === undefined ? {} : { linear }) });
+  const loss = crossEntropy(model.head(hidden), input("targets", "i32", [rows]), input("weights", "f32", [rows]));
+  const outputs: Record<string, Tensor> = { loss };
+  const outputOf = new Map<string, string>();
+  if (withGradients) {
+    // gradients are finished from the model's end to its start; named in that order, what a block needed is free for the next
+    const place = new Map(topologicalOrder([loss]).map((x, index) => [x, index]));
+    const names = parameters.names.sort((a, b) => (place.get(parameters.tensor(b)) ?? 0) - (place.get(parameters.tensor(a)) ?? 0));
+    const gradients = grad(
+      loss,
+      names.map((name) => parameters.tensor(name)),
+    );
+    for (const [index, name] of names.entries()) {
+      outputs[`gradient.${index}`] = gradients[index]!;
+      outputOf.set(name, `gradient.${index}`);
+    }
+  }
+  const program = Program.compile(device, outputs);
+  return { program, outputOf, [Symbol.dispose]: () => program[Symbol.dispose]() };
+}
+
+/** Runs a batch; its loss is the sum over its targets divided by `targets`. */
+async function runPass(
+  { program }: CompiledPass,
+  model: Transformer,
+  options: TrainOptions,
+  batch: Batch,
+  targets: number,
+): Promise<number> {
+  setRows(program, model.config, options, { ids: batch.ids, documents: batch.documents });
+  program.input<"i32">("targets").set(targetIndices(batch.targets, model.config.vocabSize));
+  const weights = program.input("weights");
+  for (const [row, isTarget] of batch.isTarget.entries()) weights[row] = isTarget / targets;
+  await program.run();
+  return program.peek("loss")[0]!;
+}
+
+function optimizerOf(
+  { optimizer = "adamw", beta2 = 0.95, weightDecay = 0.1 }: TrainOptions,
+  parameters: Parameters,
+  state: OptimizerState,
+): Optimizer {
+  const isMatrix = new Map(parameters.names.map((name) => [name, parameters.tensor(name).shape.length > 1]));
+  const decay = (name: string) => (isMatrix.get(name) === true ? weightDecay : 0);
+  switch (optimizer) {
+    case "adamw":
+      return adamW({ beta2, weightDecay: decay }, state);
+    case "sgd":
+      return sgd({ momentum: 0.9, weightDecay: decay }, state);
+    default:
+      throw new OptionError("optimizer", `must be adamw or sgd, got ${optimizer satisfies never}`);
+  }
+}
+
+function addTo(sum: Float32Array, part: Float32Array): void {
+  for (let i = 0; i < sum.length; i += 1) sum[i]! += part[i]!;
+}
+
+const averagesOf = (parameters: Parameters) => new Map(parameters.names.map((name) => [name, parameters.values(name).slice()]));
+
+function updateAverages(averages: ReadonlyMap<string, Float32Array>, parameters: Parameters, decay: number): void {
+  for (const [name, mean] of averages) {
+    const values = parameters.values(name);
+    for (let i = 0; i < mean.length; i += 1) mean[i] = decay * mean[i]! + (1 - decay) * values[i]!;
+  }
+}
+
+function notFinite(step: number, batches: readonly Batch[], loss: number, parameters: Parameters, sums: ReadonlyMap<string, Float32Array>) {
+  const isBad = (values: Float32Array) => values.some((value) => !Number.isFinite(value));
+  const weight = parameters.names.find((name) => isBad(parameters.values(name)));
+  const gradient = [...sums].find(([, sum]) => isBad(sum))?.[0];
+  const tensor = weight ?? (gradient === undefined ? "the loss" : `the gradient of ${gradient}`);
+  const documents = [...new Set(batches.flatMap(({ from }) => from))].map((document) => document + 1);
+  const shown = documents.slice(0, 8).join(", ") + (documents.length > 8 ? ", …" : "");
+  return new TrainingError(
+    `step ${step}: ${tensor} is no longer finite (loss ${loss}; documents ${shown}); a lower learning rate or a longer warm-up may help`,
+    { step, tensor },
+  );
+}
+
+/** When to write a checkpoint: as asked, and by the clock never more than a twentieth of the time. */
+function checkpointClock(every: { readonly steps: number } | { readonly seconds: number }, startMs: number) {
+  const value = "steps" in every ? every.steps : every.seconds;
+  if (!(value > 0)) throw new OptionError("checkpointEvery", `must be > 0, got ${value}`);
+  let lastMs = startMs;
+  let spentMs = 0;
+  return {
+    isDue(step: number): boolean {
+      if ("steps" in every) return step % every.steps === 0;
+      const now = performance.now();
+      return now - lastMs >= every.seconds * 1000 && spentMs <= 0.05 * (now - startMs);
+    },
+    time(save: () => void): void {
+      const before = performance.now();
+      save();
+      lastMs = performance.now();
+      spentMs += lastMs - before;
+    },
+  };
+}
+
+/** Another thread count changes the last bits only, so it warns; another anything is another run. */
+function compareConfigs(stored: Record<string, unknown>, now: Record<string, unknown>, { onNotice }: RunHooks): void {
+  for (const key of new Set([...Object.keys(stored), ...Object.keys(now)])) {
+    const [before, after] = [JSON.stringify(stored[key]), JSON.stringify(now[key])];
+    if (before === after) continue;
+    if (key === "threads")
+      onNotice?.(`the run began with ${before} threads and goes on with ${after}: its losses will differ in the last bits`);
+    else throw new OptionError(key, `the run to be resumed has ${before ?? "none"}, not ${after ?? "none"}`);
+  }
+}

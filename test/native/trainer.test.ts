@@ -1,0 +1,165 @@
+import { spawn } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, expect, test } from "vitest";
+import { TrainingError } from "../../src/errors.ts";
+import { liveOwnerCount } from "../../src/ggml/index.ts";
+import { type Metrics, type TrainFileOptions, trainFile } from "../../src/training/index.ts";
+import { openSafetensors } from "../../src/weights/index.ts";
+import { temporaryFolder } from "../support/engine.ts";
+import { random } from "../support/tiny-model.ts";
+
+afterAll(() => expect(liveOwnerCount()).toBe(0));
+
+const loader = new URL("../../src/models/testing/typescript.mjs", import.meta.url).href;
+const worker = fileURLToPath(new URL("../support/train-worker.ts", import.meta.url));
+
+/** Sentences of a few words in a fixed order, so that a model has something to learn. */
+function corpus(path: string, lines = 120): void {
+  const next = random(5);
+  const pick = <T>(list: readonly T[]): T => list[Math.floor(next() * list.length)]!;
+  const sentence = () => `the ${pick(["cat", "dog", "bird"])} ${pick(["sees", "hears"])} the ${pick(["tree", "house", "river"])}.`;
+  writeFileSync(path, Array.from({ length: lines }, () => JSON.stringify({ text: `${sentence()} ${sentence()}` })).join("\n"));
+}
+
+const options = (folder: string, name: string): TrainFileOptions => ({
+  data: join(folder, "data.jsonl"),
+  start: {
+    kind: "scratch",
+    shape: { hiddenSize: 32, blocks: 2, heads: 2, contextLength: 64 },
+    vocabulary: { size: 300 },
+  },
+  steps: 30,
+  out: join(folder, name),
+  sequences: 2,
+  length: 32,
+  accumulate: 2,
+  learningRate: 3e-3,
+  average: 0.9,
+  validation: 0.1,
+  seed: 7,
+});
+
+const metricsOf = (folder: string): Metrics[] =>
+  readFileSync(join(folder, "metrics.jsonl"), "utf8")
+    .split("\n")
+    .slice(0, -1)
+    .map((line) => JSON.parse(line));
+
+test("the loss falls, on the held-out documents too, and the folder has what a run leaves", async () => {
+  using folder = temporaryFolder();
+  corpus(join(folder.path, "data.jsonl"));
+  const seen: number[] = [];
+  const result = await trainFile(
+    { ...options(folder.path, "run"), recompute: true },
+    { onStart: ({ memory }) => seen.push(memory.passBytes) },
+  );
+  expect(result).toMatchObject({ isFinished: true, step: 30 });
+  const metrics = metricsOf(join(folder.path, "run"));
+  expect(metrics.map(({ step }) => step)).toEqual(Array.from({ length: 30 }, (_, i) => i + 1));
+  expect(metrics[0]!.loss).toBeCloseTo(Math.log(300), 0); // an untrained model spreads its belief over the vocabulary
+  expect(metrics.at(-1)!.loss).toBeLessThan(metrics[0]!.loss - 1);
+  expect(metrics.at(-1)!.validationLoss).toBeLessThan(metrics[0]!.validationLoss! - 1);
+  for (const name of ["model.gguf", "report.html", "checkpoint-000000030.safetensors"])
+    expect(existsSync(join(folder.path, "run", name))).toBe(true);
+  expect(readFileSync(join(folder.path, "run", "report.html"), "utf8")).toMatch(/<path d="M[\d., L]+/);
+  expect(seen[0]).toBeGreaterThan(0);
+});
+
+test("recomputation takes less memory and changes no loss", async () => {
+  using folder = temporaryFolder();
+  corpus(join(folder.path, "data.jsonl"));
+  const runs = await Promise.all(
+    [false, true].map(async (recompute) => {
+      let passBytes = 0;
+      const shape = { hiddenSize: 32, blocks: 6, heads: 2, contextLength: 64 };
+      const start = { kind: "scratch" as const, shape, vocabulary: { size: 300 } };
+      const settings = { ...options(folder.path, `${recompute}`), start, recompute, steps: 4 };
+      await trainFile(settings, { onStart: ({ memory }) => (passBytes = memory.passBytes) });
+      return { passBytes, losses: metricsOf(settings.out).map(({ loss }) => loss) };
+    }),
+  );
+  expect(runs[1]!.passBytes).toBeLessThan(0.8 * runs[0]!.passBytes);
+  for (const [i, loss] of runs[0]!.losses.entries()) expect(runs[1]!.losses[i]).toBeCloseTo(loss, 5);
+});
+
+test("a folder that exists is refused, and one that does not exist is not resumed", async () => {
+  using folder = temporaryFolder();
+  corpus(join(folder.path, "data.jsonl"));
+  mkdirSync(join(folder.path, "taken"));
+  await expect(trainFile(options(folder.path, "taken"))).rejects.toThrow(/^out: .*taken exists/);
+  await expect(trainFile({ ...options(folder.path, "none"), resume: true })).rejects.toThrow(/^out: .*none does not exist/);
+});
+
+test("a run goes on with its own options only, and says so when the threads are others", async () => {
+  using folder = temporaryFolder();
+  corpus(join(folder.path, "data.jsonl"));
+  const settings = { ...options(folder.path, "run"), steps: 4 };
+  await trainFile(settings);
+  await expect(trainFile({ ...settings, resume: true, learningRate: 1e-3 })).rejects.toThrow(
+    "learningRate: the run to be resumed has 0.003, not 0.001",
+  );
+  const notices: string[] = [];
+  await trainFile({ ...settings, resume: true, threads: 2 }, { onNotice: (notice) => notices.push(notice) });
+  expect(notices).toEqual(["the run began with 1 threads and goes on with 2: its losses will differ in the last bits"]);
+});
+
+test("an aborted run stops after its step and goes on to the same losses", async () => {
+  using folder = temporaryFolder();
+  corpus(join(folder.path, "data.jsonl"));
+  const whole = options(folder.path, "whole");
+  await trainFile(whole);
+  const parts = options(folder.path, "parts");
+  const controller = new AbortController();
+  const stop = ({ step }: Metrics) => step === 11 && controller.abort();
+  expect(await trainFile(parts, { signal: controller.signal, onProgress: stop })).toMatchObject({ isFinished: false, step: 11 });
+  expect(await trainFile({ ...parts, resume: true })).toMatchObject({ isFinished: true, step: 30 });
+  expect(readFileSync(join(parts.out, "metrics.jsonl"), "utf8")).toBe(readFileSync(join(whole.out, "metrics.jsonl"), "utf8"));
+  expect(readFileSync(join(parts.out, "model.gguf")).equals(readFileSync(join(whole.out, "model.gguf")))).toBe(true);
+});
+
+test("a run that is killed at any moment leaves no broken checkpoint and goes on to the same bytes", async () => {
+  using folder = temporaryFolder();
+  corpus(join(folder.path, "data.jsonl"));
+  const whole = { ...options(folder.path, "whole"), steps: 40, checkpointEvery: { steps: 2 } };
+  await trainFile(whole);
+  const killed = { ...whole, out: join(folder.path, "killed") };
+  const kills = process.env.CHAINRULE_SOAK ? 20 : 3;
+  const next = random(process.env.CHAINRULE_SOAK ? Date.now() : 3);
+  let resume = false;
+  for (let kill = 0; kill < kills; kill += 1) {
+    const child = spawn(process.execPath, ["--import", loader, worker, JSON.stringify({ ...killed, resume })], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    // after some progress lines, and then at a random moment between two of them
+    const stepsSeen = 1 + Math.floor(next() * (kills === 3 ? 8 : 3));
+    let lines = 0;
+    const ended = new Promise((resolve) => child.once("exit", resolve));
+    child.stdout.on("data", (chunk: Buffer) => {
+      lines += chunk.toString().split("\n").length - 1;
+      if (lines >= stepsSeen) setTimeout(() => child.kill("SIGKILL"), next() * 5);
+    });
+    await ended;
+    expect(child.signalCode).toBe("SIGKILL");
+    resume = true;
+    const names = existsSync(killed.out) ? readdirSync(killed.out) : [];
+    for (const name of names.filter((one) => one.endsWith(".safetensors"))) {
+      using file = openSafetensors(join(killed.out, name)); // throws for a file that was cut
+      expect(file.metadata.get("step")).toBe(String(Number(/\d+/.exec(name)![0])));
+    }
+  }
+  await trainFile({ ...killed, resume: true });
+  expect(readFileSync(join(killed.out, "metrics.jsonl"), "utf8")).toBe(readFileSync(join(whole.out, "metrics.jsonl"), "utf8"));
+  expect(readFileSync(join(killed.out, "model.gguf")).equals(readFileSync(join(whole.out, "model.gguf")))).toBe(true);
+});
+
+test("a number that is no longer finite ends the run with the step and the tensor", async () => {
+  using folder = temporaryFolder();
+  corpus(join(folder.path, "data.jsonl"));
+  const settings = { ...options(folder.path, "run"), optimizer: "sgd" as const, learningRate: 1e30, warmupSteps: 0, clip: 1e30 };
+  const error = await trainFile(settings).catch((reason: unknown) => reason);
+  expect(error).toBeInstanceOf(TrainingError);
+  expect((error as TrainingError).message).toMatch(/^step \d+: .+ is no longer finite \(loss .+; documents \d+/);
+  expect((error as TrainingError).tensor).toMatch(/\.weight$|^the loss$/);
+});
