@@ -95,11 +95,12 @@ export async function trainFile(options: TrainFileOptions, hooks: TrainFileHooks
   return result;
 }
 
-const optionNames: readonly string[] = [
-  ...["data", "format", "start", "out", "resume", "threads", "validation", "bad", "steps", "sequences", "length", "accumulate", "seed"],
-  ...["optimizer", "learningRate", "schedule", "warmupSteps", "floor", "beta2", "weightDecay", "clip", "average", "recompute"],
-  ...["checkpointEvery", "validateEvery", "validationWindows"],
-] satisfies (keyof TrainFileOptions)[];
+const optionNames = Object.keys({
+  ...{ data: true, format: true, start: true, out: true, resume: true, threads: true, validation: true, bad: true, steps: true },
+  ...{ sequences: true, length: true, accumulate: true, seed: true, optimizer: true, learningRate: true, schedule: true },
+  ...{ warmupSteps: true, floor: true, beta2: true, weightDecay: true, clip: true, average: true, recompute: true },
+  ...{ checkpointEvery: true, validateEvery: true, validationWindows: true },
+} satisfies Record<keyof TrainFileOptions, true>);
 
 /** Writes the model with random weights, unless the run to be resumed has it. */
 async function randomModel(
