@@ -6,6 +6,8 @@ export default defineConfig({
     "src/cli/main.ts",
     "src/forecasting/index.ts",
     "src/forecasting/worker.ts",
+    "src/server/index.ts",
+    "src/server/engine-process.ts",
     "src/training/index.ts",
     "src/decoding/guidance/grammar/compile-worker.ts",
   ],

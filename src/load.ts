@@ -317,6 +317,11 @@ export class Model implements AsyncDisposable {
     return this.#parts.tokenizer.encode(text, options);
   }
 
+  /** The tokens of a prompt, as `generate` would send them. @throws OptionError, TemplateError, RangeError */
+  encode(prompt: Prompt, options: { parseSpecial?: boolean; signal?: AbortSignal } = {}): Promise<TokenId[]> {
+    return encodePrompt(this.#alive(), prompt, options);
+  }
+
   /** Messages as the text that the model's template makes of them. */
   async render(messages: readonly Message[], options: { addGenerationPrompt?: boolean } = {}): Promise<string> {
     return this.#alive().chat!.render(messages, { addGenerationPrompt: options.addGenerationPrompt ?? true });

@@ -1,4 +1,5 @@
 export { Chat, type ChatEvent, type ChatOptions } from "./chat.ts";
+export { type DescribedMethod, describeRegistry } from "./describe.ts";
 export { type EmbedOptions, type EmbedResult, embed } from "./embed.ts";
 export { type GenerateEvent, type GenerateResult, generate, generateText, type TokenLogprob } from "./generate.ts";
 export { describeRange, type Method, type MethodSpec, type Parameter } from "./method.ts";

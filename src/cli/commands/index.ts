@@ -9,6 +9,7 @@ export const commands: Readonly<Record<string, () => Promise<Command>>> = {
   chat: async () => (await import("./chat.ts")).chat,
   tokenize: async () => (await import("./tokenize.ts")).tokenize,
   score: async () => (await import("./score.ts")).score,
+  serve: async () => (await import("./serve.ts")).serve,
   pull: async () => (await import("./pull.ts")).pull,
   models: async () => (await import("./models.ts")).models,
   inspect: async () => (await import("./inspect.ts")).inspect,

@@ -1,31 +1,13 @@
 import { Command } from "commander";
-import { describeRange, type Method, type Parameter, registry } from "../../decoding/index.ts";
+import { describeRange, describeRegistry, type Method, type Parameter, registry } from "../../decoding/index.ts";
 
 export const methods = new Command("methods")
   .description("lists the decoding methods by axis, with their parameters and sources")
   .option("--json", "print one object per axis: name, summary, parameters, source, needs")
   .addHelpText("after", "\nExample:\n  $ chainrule methods --json")
   .action(({ json }: { json?: boolean }) => {
-    process.stdout.write(json === true ? `${JSON.stringify(asJson())}\n` : describe());
+    process.stdout.write(json === true ? `${JSON.stringify(describeRegistry())}\n` : describe());
   });
-
-/** The registry without its code: what a program needs to offer the methods. */
-function asJson() {
-  return Object.fromEntries(
-    Object.entries(registry).map(([axis, list]) => [
-      axis,
-      list.map(({ name, summary, parameters, source, needs }) => ({
-        name,
-        summary,
-        parameters: Object.fromEntries(
-          Object.entries(parameters).map(([key, parameter]) => [key, { ...parameter, range: describeRange(parameter) }]),
-        ),
-        ...(source === undefined ? {} : { source }),
-        needs,
-      })),
-    ]),
-  );
-}
 
 function describe(): string {
   const axes = Object.entries(registry).map(([axis, list]) => `--${axis}\n${list.map(describeMethod).join("")}`);

@@ -1,0 +1,235 @@
+import { type ChildProcess, fork } from "node:child_process";
+import { EventEmitter } from "node:events";
+import { fileURLToPath } from "node:url";
+import { Outbox } from "./outbox.ts";
+import type { ChildSettings, EngineStatus, ModelInfo, Task, ToChild, ToParent, WireError, WireEvent } from "./protocol.ts";
+
+/** A task failed; the client is told what the child said. */
+export class TaskError extends Error {
+  readonly error: WireError;
+  constructor(error: WireError) {
+    super(error.message);
+    this.error = error;
+  }
+}
+
+export interface EngineClientOptions {
+  /** Milliseconds without an answer to a ping after which the child is taken for dead. Default 20,000. */
+  readonly heartbeatMs?: number;
+  /** Arguments of Node for the child; tests start it from TypeScript. */
+  readonly execArgv?: readonly string[];
+  readonly onLog?: (line: string) => void;
+}
+
+/** Events a run may have on their way, so that a reader that doesn't read stops the run within as many tokens. */
+const credits = 32;
+const pingMs = 1000;
+const crashed: WireError = {
+  status: 500,
+  code: "engine_crashed",
+  message: "the engine ended while it worked on this request; try again",
+  param: null,
+};
+const notReady: WireError = { status: 503, code: "engine_not_ready", message: "the engine is not ready", param: null };
+
+interface Pending {
+  readonly events: WireEvent[];
+  /** Called whenever there is something new. */
+  wake: (() => void) | undefined;
+  end: { readonly value: unknown } | { readonly error: WireError } | undefined;
+}
+
+/**
+ * The child process with the engine, as the parent sees it: tasks go in, events come out, and when it dies its tasks fail, and another is
+ * started. Emits "ready" and "down".
+ */
+export class EngineClient extends EventEmitter<{ ready: []; down: [reason: string] }> {
+  readonly #settings: ChildSettings;
+  readonly #options: EngineClientOptions;
+  readonly #tasks = new Map<number, Pending>();
+  #child: ChildProcess | undefined;
+  #outbox: Outbox<ToChild> | undefined;
+  #nextId = 1;
+  #info: ModelInfo | undefined;
+  #isReady = false;
+  #isClosed = false;
+  #lastPong = 0;
+  #pinger: NodeJS.Timeout | undefined;
+  #restarter: NodeJS.Timeout | undefined;
+  #failures = 0;
+  #errors = "";
+  /** What the child last said of itself. */
+  status: EngineStatus | undefined;
+  restarts = 0;
+
+  constructor(settings: ChildSettings, options: EngineClientOptions = {}) {
+    super();
+    this.#settings = settings;
+    this.#options = options;
+    this.#start();
+  }
+
+  get isReady(): boolean {
+    return this.#isReady;
+  }
+
+  /** The model, once it has been loaded. */
+  get info(): ModelInfo | undefined {
+    return this.#info;
+  }
+
+  get taskCount(): number {
+    return this.#tasks.size;
+  }
+
+  /** Resolves when the child is ready. @throws Error with what the first child said if it can't load the model */
+  async ready(): Promise<void> {
+    while (!this.#isReady) {
+      await new Promise<void>((resolve, reject) => {
+        this.once("ready", resolve);
+        this.once("down", (reason) => (this.#info === undefined ? reject(new Error(reason)) : resolve()));
+      });
+    }
+  }
+
+  /**
+   * A run's events, in order. Leaving the loop cancels the run; events are asked for as they are taken.
+   * @throws TaskError
+   */
+  async *stream(task: Task, signal?: AbortSignal): AsyncGenerator<WireEvent, unknown> {
+    signal?.throwIfAborted();
+    if (!this.#isReady) throw new TaskError(notReady);
+    const id = this.#nextId++;
+    const pending: Pending = { events: [], wake: undefined, end: undefined };
+    this.#tasks.set(id, pending);
+    const outbox = this.#outbox!;
+    const onAbort = () => pending.wake?.();
+    signal?.addEventListener("abort", onAbort);
+    outbox.push({ kind: "start", id, task, credits });
+    let taken = 0;
+    try {
+      for (;;) {
+        signal?.throwIfAborted();
+        const event = pending.events.shift();
+        if (event !== undefined) {
+          yield event;
+          taken += 1;
+          if (taken === credits / 2) {
+            outbox.push({ kind: "credit", id, count: taken });
+            taken = 0;
+          }
+        } else if (pending.end !== undefined) {
+          if ("error" in pending.end) throw new TaskError(pending.end.error);
+          return pending.end.value;
+        } else await new Promise<void>((resolve) => (pending.wake = resolve));
+      }
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
+      this.#tasks.delete(id);
+      if (pending.end === undefined) outbox.push({ kind: "cancel", id });
+    }
+  }
+
+  /** A task without events. @throws TaskError */
+  async call(task: Task, signal?: AbortSignal): Promise<unknown> {
+    const events = this.stream(task, signal);
+    for (;;) {
+      const next = await events.next();
+      if (next.done === true) return next.value;
+    }
+  }
+
+  /** Ends the child; every task fails. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    clearTimeout(this.#restarter);
+    const child = this.#child;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    const ended = new Promise((resolve) => child.once("exit", resolve));
+    child.kill("SIGKILL");
+    await ended;
+  }
+
+  /** @internal for tests: the child's process id */
+  get pid(): number | undefined {
+    return this.#child?.pid;
+  }
+
+  #start(): void {
+    const isSource = import.meta.url.endsWith(".ts");
+    const path = fileURLToPath(new URL(isSource ? "./engine-process.ts" : "./engine-process.js", import.meta.url));
+    const child = fork(path, [JSON.stringify(this.#settings)], {
+      serialization: "advanced",
+      stdio: ["ignore", "ignore", "pipe", "ipc"],
+      execArgv: [...(this.#options.execArgv ?? [])],
+    });
+    this.#child = child;
+    this.#errors = "";
+    this.#lastPong = performance.now();
+    this.#outbox = new Outbox<ToChild>((messages) => {
+      if (child.connected) child.send(messages as never, (error) => void error); // a lost message means a dead child, whose end is told below
+    });
+    child.stderr!.setEncoding("utf8").on("data", (text: string) => {
+      this.#errors = (this.#errors + text).slice(-4096);
+      for (const line of text.split("\n")) if (line.trim() !== "") this.#options.onLog?.(line);
+    });
+    child.on("message", (messages: readonly ToParent[]) => {
+      for (const message of messages) this.#take(message);
+    });
+    child.on("error", (error) => this.#options.onLog?.(`engine: ${error.message}`));
+    child.once("exit", (code, signal) => this.#onExit(child, code, signal));
+    this.#pinger = setInterval(() => this.#ping(child), pingMs);
+    this.#pinger.unref();
+  }
+
+  #ping(child: ChildProcess): void {
+    const silentMs = performance.now() - this.#lastPong;
+    if (this.#isReady && silentMs > (this.#options.heartbeatMs ?? 20_000)) {
+      this.#options.onLog?.(`engine: silent for ${Math.round(silentMs)} ms, restarting it`);
+      child.kill("SIGKILL");
+    } else if (this.#isReady) this.#outbox!.push({ kind: "ping" });
+  }
+
+  #take(message: ToParent): void {
+    if (message.kind === "loading") return;
+    if (message.kind === "pong") {
+      this.#lastPong = performance.now();
+      this.status = message.status;
+    } else if (message.kind === "ready") {
+      this.#info = message.info;
+      this.#isReady = true;
+      this.#failures = 0;
+      this.#lastPong = performance.now();
+      this.emit("ready");
+    } else {
+      const pending = this.#tasks.get(message.id);
+      if (pending === undefined) return; // its reader has left
+      if (message.kind === "event") pending.events.push(message.event);
+      else pending.end = message.kind === "done" ? { value: message.value } : { error: message.error };
+      pending.wake?.();
+    }
+  }
+
+  #onExit(child: ChildProcess, code: number | null, signal: NodeJS.Signals | null): void {
+    if (child !== this.#child) return;
+    clearInterval(this.#pinger);
+    const wasReady = this.#isReady;
+    this.#isReady = false;
+    this.status = undefined;
+    for (const pending of this.#tasks.values()) {
+      pending.end ??= { error: crashed };
+      pending.wake?.();
+    }
+    const last = this.#errors
+      .trim()
+      .split("\n")
+      .findLast((line) => /error|assert/i.test(line));
+    const reason = last?.trim() ?? `the engine's process ended with ${signal ?? `code ${code}`}`;
+    this.emit("down", reason);
+    if (this.#isClosed || (this.#info === undefined && this.#failures === 0 && !wasReady)) return; // what never ran is not started again
+    this.restarts += 1;
+    const delayMs = wasReady ? 0 : Math.min(100 * 2 ** this.#failures, 5000);
+    this.#failures += 1;
+    this.#restarter = setTimeout(() => this.#start(), delayMs);
+  }
+}

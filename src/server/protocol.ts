@@ -1,0 +1,99 @@
+import type { DescribedMethod, EmbedOptions, FinishReason, GenerateOptions, Prompt, Timings, TokenLogprob } from "../decoding/index.ts";
+import type { Facts, TokenFact } from "../engine/index.ts";
+
+/**
+ * What parent and child say to each other: lists of messages, one list per turn of either event loop. The parent owns the sockets, the
+ * child everything native.
+ */
+
+/** Options of a run that can cross a process boundary. */
+export type WireOptions = Omit<GenerateOptions, "signal">;
+
+export type Task =
+  /** `count` answers to one prompt; answer i is drawn with seed + i. */
+  | { readonly kind: "generate"; readonly prompt: Prompt; readonly options: WireOptions; readonly count: number }
+  | { readonly kind: "embed"; readonly texts: readonly string[]; readonly options: Omit<EmbedOptions, "signal"> }
+  | { readonly kind: "tokenize"; readonly text: string; readonly special: boolean; readonly bos?: boolean }
+  | { readonly kind: "detokenize"; readonly tokens: readonly number[]; readonly special: boolean }
+  | { readonly kind: "costCurve" };
+
+export type ToChild =
+  | { readonly kind: "start"; readonly id: number; readonly task: Task /** Events the parent will take now. */; readonly credits: number }
+  | { readonly kind: "cancel"; readonly id: number }
+  | { readonly kind: "credit"; readonly id: number; readonly count: number }
+  | { readonly kind: "ping" };
+
+/** One event of a run. A run's `text`s in a row are its answer. */
+export type WireEvent =
+  | {
+      readonly kind: "token";
+      readonly choice: number;
+      readonly text: string;
+      readonly fact: TokenFact;
+      /** With `logprobs`. */
+      readonly logprob?: TokenLogprob;
+    }
+  | { readonly kind: "finish"; readonly choice: number; readonly text: string; readonly result: WireResult };
+
+export interface WireResult {
+  readonly tokens: readonly number[];
+  readonly finishReason: FinishReason;
+  readonly usage: { readonly promptTokens: number; readonly completionTokens: number };
+  readonly timings: Timings;
+  readonly promptLogprobs?: readonly TokenLogprob[];
+  /** Text of the prompt's first token, which has no log-probability. */
+  readonly firstPromptText?: string;
+  readonly facts: Facts;
+}
+
+/** What is wrong with a task, as the client is told. */
+export interface WireError {
+  readonly status: 400 | 429 | 500 | 503;
+  readonly code: string;
+  readonly message: string;
+  readonly param: string | null;
+}
+
+export interface ModelInfo {
+  readonly name: string;
+  readonly hash: string;
+  readonly contextLength: number;
+  readonly vocabSize: number;
+  readonly blocks: number;
+  readonly methods: Readonly<Record<string, readonly DescribedMethod[]>>;
+}
+
+/** What the engine holds right now. */
+export interface EngineStatus {
+  readonly running: number;
+  readonly queued: number;
+  readonly streams: number;
+  readonly streamsUsed: number;
+  readonly preemptions: number;
+  readonly passes: number;
+  readonly residentBytes: number;
+}
+
+export type ToParent =
+  | { readonly kind: "loading"; readonly what: string }
+  | { readonly kind: "ready"; readonly info: ModelInfo }
+  | { readonly kind: "event"; readonly id: number; readonly event: WireEvent }
+  | { readonly kind: "done"; readonly id: number; readonly value: unknown }
+  | { readonly kind: "failed"; readonly id: number; readonly error: WireError }
+  | { readonly kind: "pong"; readonly status: EngineStatus };
+
+/** Command line of the child, as one JSON argument. */
+export interface ChildSettings {
+  readonly model: string;
+  readonly load: {
+    readonly home?: string;
+    readonly threads?: number | "auto";
+    readonly device?: "cpu" | "cuda" | "vulkan" | "metal";
+    readonly context?: number;
+    readonly cacheBytes?: number;
+    readonly strict?: boolean;
+    readonly offline?: boolean;
+  };
+  /** Prompt tokens of all runs that have not ended; more are refused with 429. */
+  readonly maxTokens: number;
+}

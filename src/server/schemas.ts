@@ -1,0 +1,166 @@
+import { z } from "zod";
+
+/**
+ * The bodies of requests, one schema each: validation, types and `/openapi.json` come from them. A field is in one of three published
+ * lists: those of the schema act; an *annotation* has no effect on any output by OpenAI's own definition and is accepted; a *refused* one
+ * would change the answer and is not supported. Anything else is unknown.
+ */
+
+const text = z.string();
+const maxStops = 16;
+
+/** The axes of `generate()` that OpenAI's fields have no name for; checked by the engine, which knows every method's parameters. */
+const method = z.union([z.string(), z.looseObject({ name: z.string() })]);
+export const extension = z
+  .strictObject({
+    draft: method.optional(),
+    search: method.optional(),
+    guide: z.union([method, z.array(method).max(16)]).optional(),
+    sample: z.union([method, z.array(method).max(16)]).optional(),
+    topK: z.int().min(0).optional(),
+    minP: z.number().min(0).max(1).optional(),
+    typical: z.number().min(0).max(1).optional(),
+    repetitionPenalty: z.number().min(0).max(10).optional(),
+    deadlineMs: z.number().positive().optional(),
+    ignoreEndTokens: z.boolean().optional(),
+    stopTokens: z.array(z.int().min(0)).max(64).optional(),
+    parseSpecial: z.boolean().optional(),
+    /** Send each token's fact with its text, and the run's facts at the end. Default true. */
+    facts: z.boolean().optional(),
+  })
+  .meta({ description: "The axes of generate() and what a run reports; see /v1/chainrule/methods" });
+
+const sampling = {
+  model: z.string().min(1).optional(),
+  temperature: z.number().min(0).max(2).nullish(),
+  top_p: z.number().min(0).max(1).nullish(),
+  n: z.int().min(1).max(16).nullish(),
+  seed: z.int().min(0).nullish(),
+  stop: z.union([text.min(1), z.array(text.min(1)).max(maxStops)]).nullish(),
+  presence_penalty: z.number().min(-2).max(2).nullish(),
+  frequency_penalty: z.number().min(-2).max(2).nullish(),
+  logit_bias: z.record(z.string().regex(/^\d+$/), z.number().min(-100).max(100)).nullish(),
+  stream: z.boolean().nullish(),
+  stream_options: z.strictObject({ include_usage: z.boolean().optional() }).nullish(),
+  chainrule: extension.optional(),
+};
+
+const part = z.strictObject({ type: z.literal("text"), text });
+const content = z.union([text, z.array(part).min(1)]);
+const message = z.discriminatedUnion("role", [
+  z.strictObject({ role: z.literal("system"), content, name: text.optional() }),
+  z.strictObject({ role: z.literal("developer"), content, name: text.optional() }),
+  z.strictObject({ role: z.literal("user"), content, name: text.optional() }),
+  z.strictObject({ role: z.literal("assistant"), content, name: text.optional(), refusal: z.null().optional() }),
+]);
+const jsonSchema = z.looseObject({});
+
+export const chatRequest = z.strictObject({
+  messages: z.array(message).min(1).max(2048),
+  max_tokens: z.int().min(0).nullish(),
+  max_completion_tokens: z.int().min(0).nullish(),
+  logprobs: z.boolean().nullish(),
+  top_logprobs: z.int().min(0).max(20).nullish(),
+  response_format: z
+    .discriminatedUnion("type", [
+      z.strictObject({ type: z.literal("text") }),
+      z.strictObject({ type: z.literal("json_object") }),
+      z.strictObject({
+        type: z.literal("json_schema"),
+        json_schema: z.strictObject({
+          name: text,
+          schema: jsonSchema,
+          strict: z.boolean().nullish(),
+          description: text.optional(),
+        }),
+      }),
+    ])
+    .nullish(),
+  ...sampling,
+});
+
+const tokens = z.array(z.int().min(0)).min(1);
+export const completionRequest = z.strictObject({
+  prompt: z.union([text, tokens, z.array(text).min(1).max(64), z.array(tokens).min(1).max(64)]),
+  max_tokens: z.int().min(0).nullish(),
+  logprobs: z.int().min(0).max(20).nullish(),
+  echo: z.boolean().nullish(),
+  ...sampling,
+});
+
+export const embeddingRequest = z.strictObject({
+  model: z.string().min(1).optional(),
+  input: z.union([text.min(1), z.array(text.min(1)).min(1).max(256)]),
+  encoding_format: z.enum(["float", "base64"]).optional(),
+});
+
+export const tokenizeRequest = z.strictObject({ text, special: z.boolean().optional(), bos: z.boolean().optional() });
+export const detokenizeRequest = z.strictObject({ tokens: z.array(z.int().min(0)), special: z.boolean().optional() });
+
+export type ChatRequest = z.infer<typeof chatRequest>;
+export type CompletionRequest = z.infer<typeof completionRequest>;
+export type EmbeddingRequest = z.infer<typeof embeddingRequest>;
+export type Extension = z.infer<typeof extension>;
+
+/** Accepted without effect, since OpenAI defines them to have none on the output. */
+export const annotations: readonly string[] = ["user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"];
+
+/** Fields of OpenAI's that would change the answer and that this server has not; each with what to do instead. */
+export const refused: Readonly<Record<string, string>> = {
+  tools: "tool calls are not supported yet",
+  tool_choice: "tool calls are not supported yet",
+  parallel_tool_calls: "tool calls are not supported yet",
+  functions: "tool calls are not supported yet",
+  function_call: "tool calls are not supported yet",
+  modalities: "text is the only modality",
+  audio: "text is the only modality",
+  prediction: "use chainrule.draft",
+  reasoning_effort: "the model has no such setting",
+  verbosity: "the model has no such setting",
+  web_search_options: "the server fetches nothing",
+  best_of: "use chainrule.search",
+  suffix: "the model can't fill in the middle",
+  dimensions: "the model's own size is the only one",
+};
+
+/** A request that is wrong; the server answers 400 with this. */
+export class RequestError extends Error {
+  readonly param: string | null;
+  readonly code: string;
+  constructor(param: string | null, code: string, message: string) {
+    super(message);
+    this.param = param;
+    this.code = code;
+  }
+}
+
+/** Checks a body. @throws RequestError naming the field */
+export function parseBody<T>(schema: z.ZodType<T>, body: unknown): T {
+  if (typeof body !== "object" || body === null || Array.isArray(body))
+    throw new RequestError(null, "invalid_body", "the body must be a JSON object");
+  const given: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(body)) {
+    if (annotations.includes(key)) continue;
+    if (Object.hasOwn(refused, key)) throw new RequestError(key, "unsupported_parameter", `${key}: ${refused[key]}`);
+    Object.defineProperty(given, key, { value, enumerable: true });
+  }
+  const result = schema.safeParse(given);
+  if (result.success) return result.data;
+  const issue = firstIssue(result.error.issues);
+  if (issue.code === "unrecognized_keys") {
+    const name = [...issue.path, issue.keys[0]!].join(".");
+    throw new RequestError(name, "unknown_parameter", `${name}: there is no such parameter`);
+  }
+  const name = issue.path.join(".");
+  throw new RequestError(name, "invalid_value", `${name}: ${issue.message}`);
+}
+
+type Issue = z.core.$ZodIssue;
+
+/** Of a union's alternatives the one that got furthest says what is wrong. */
+function firstIssue(issues: readonly Issue[]): Issue {
+  const issue = issues[0]!;
+  if (issue.code !== "invalid_union" || issue.errors.length === 0) return issue;
+  const deepest = issue.errors.map((list) => firstIssue(list as Issue[])).reduce((a, b) => (b.path.length > a.path.length ? b : a));
+  return deepest.path.length === 0 ? issue : { ...deepest, path: [...issue.path, ...deepest.path] };
+}
