@@ -19,6 +19,7 @@ export { trainingReport } from "./report.ts";
 export { learningRate, type Schedule } from "./schedule.ts";
 export { type Start, type TrainFileHooks, type TrainFileOptions, trainFile } from "./train-file.ts";
 export {
+  type BatchSource,
   type Metrics,
   type RunHooks,
   type Trainee,

@@ -7,7 +7,7 @@ import { crossEntropy, targetIndices } from "../nn/index.ts";
 import { grad, input, Program, type Tensor, topologicalOrder } from "../tensor/index.ts";
 import type { Parameters } from "../weights/index.ts";
 import { cutMetrics, newestCheckpoint, type RunState, readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
-import type { Batch, Packing } from "./data/batches.ts";
+import type { Batch } from "./data/batches.ts";
 import { forward, setRows } from "./forward.ts";
 import { adamW, clipByGlobalNorm, type Optimizer, type OptimizerState, sgd } from "./optimizers.ts";
 import { learningRate, type Schedule } from "./schedule.ts";
@@ -22,6 +22,15 @@ export interface Trainee {
   readonly weightBytes: number;
   /** What a checkpoint must have in common with this trainee beside its parameters: the base model, an adapter's kind. */
   readonly identity?: Readonly<Record<string, unknown>>;
+}
+
+/** Batches by number: `Packing` is one. What a number gives never changes, so that a run can go on at any step. */
+export interface BatchSource {
+  /** What the batches depend on, for comparing runs. */
+  readonly identity: unknown;
+  readonly validationDocuments: number;
+  training(number: number): Batch;
+  validation(maxWindows: number): Iterable<Batch>;
 }
 
 export interface TrainOptions {
@@ -107,7 +116,7 @@ export interface TrainResult {
 const configOf = (
   { checkpointEvery: _, ...options }: TrainOptions,
   trainee: Trainee,
-  packing: Packing,
+  packing: BatchSource,
   device: Device,
 ): Record<string, unknown> => ({
   ...options,
@@ -124,7 +133,7 @@ const configOf = (
 export async function train(
   device: Device,
   trainee: Trainee,
-  packing: Packing,
+  packing: BatchSource,
   folder: string,
   options: TrainOptions,
   hooks: RunHooks = {},
@@ -223,7 +232,7 @@ export async function train(
 }
 
 /** The mean loss of the held-out windows. */
-async function validate(look: CompiledPass, { model }: Trainee, packing: Packing, options: TrainOptions): Promise<number> {
+async function validate(look: CompiledPass, { model }: Trainee, packing: BatchSource, options: TrainOptions): Promise<number> {
   let sum = 0;
   let count = 0;
   for (const batch of packing.validation(options.validationWindows ?? 64)) {
