@@ -8,7 +8,7 @@ const word = /'(?:s|t|re|ve|m|ll|d)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\
 
 /** A trained vocabulary, as GGUF files and Hugging Face's `tokenizer.json` write it. */
 export interface BpeVocabulary {
-  /** In the order of their ids: special tokens, the 256 bytes, then merges; bytes written as printable characters. */
+  /** In the order of their ids: special tokens, the 256 bytes as printable characters in the order of these, then merges. */
   readonly tokens: readonly string[];
   /** In the order in which they were learned: two tokens with a space between. */
   readonly merges: readonly string[];
@@ -31,8 +31,11 @@ export async function trainBpe(
     throw new OptionError("vocabSize", `must be a whole number in [${base}, ${2 ** 20}], got ${vocabSize}`);
   const counts = new Map<string, number>();
   for await (const text of texts) for (const [one] of text.matchAll(word)) counts.set(one, (counts.get(one) ?? 0) + 1);
-  const tokens = [...specialTokens, ...byteCharacters];
-  const words = [...counts].map(([text, count]) => ({ ids: Array.from(Buffer.from(text), (byte) => specialTokens.length + byte), count }));
+  const tokens = [...specialTokens, ...[...byteCharacters].sort()];
+  const words = [...counts].map(([text, count]) => ({
+    ids: Array.from(Buffer.from(text), (byte) => specialTokens.length + byteOrder[byte]!),
+    count,
+  }));
 
   const pairCounts = new Map<number, number>();
   const places = new Map<number, Set<number>>(); // pair -> words that may have it
@@ -95,3 +98,6 @@ const byteCharacters: readonly string[] = (() => {
   let next = 256;
   return Array.from({ length: 256 }, (_, byte) => String.fromCodePoint(isPrintable(byte) ? byte : next++));
 })();
+
+/** Place of a byte among the bytes, ordered as their characters are. */
+const byteOrder: readonly number[] = byteCharacters.map((character) => byteCharacters.filter((other) => other < character).length);

@@ -1,0 +1,169 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { parquetWriteFile } from "hyparquet-writer";
+import { afterAll, expect, test } from "vitest";
+import { liveOwnerCount } from "../../ggml/index.ts";
+import type { TokenId } from "../../token.ts";
+import type { Tokenizer } from "../../tokenizer/index.ts";
+import { Packing } from "./batches.ts";
+import { readSamples, type Sample } from "./samples.ts";
+import { TokenFile } from "./token-file.ts";
+
+const root = mkdtempSync(join(tmpdir(), "chainrule-data-"));
+let count = 0;
+const folder = (): string => {
+  count += 1;
+  const path = join(root, `${count}`);
+  mkdirSync(path);
+  return path;
+};
+afterAll(() => {
+  rmSync(root, { recursive: true });
+  expect(liveOwnerCount()).toBe(0);
+});
+
+/** Token 0 ends a text; a character is the token of its code. */
+const characters: Tokenizer = {
+  ...{ vocabSize: 1000, bos: undefined, eos: 0 as TokenId, addBos: false, endTokens: new Set([0 as TokenId]) },
+  encode: (text) => Array.from(text, (one) => one.charCodeAt(0) as TokenId),
+  piece: (token) => Buffer.from(String.fromCharCode(token)),
+  decode: (tokens) => String.fromCharCode(...tokens),
+};
+const base = { format: "jsonl" as const, tokenizer: characters, vocabulary: "characters", contextLength: 64, bad: "stop" as const };
+
+async function all(samples: AsyncIterable<Sample>): Promise<Sample[]> {
+  const list: Sample[] = [];
+  for await (const sample of samples) list.push(sample);
+  return list;
+}
+
+test("lines that can't be used come with their number and reason, the others whole", async () => {
+  const path = join(folder(), "data.jsonl");
+  const lines = ['{"text":"a"}', "", '{"text":', '{"text":""}', '{"prompt":"q","completion":"ä"}\r', "[1]", '{"other":1}'];
+  writeFileSync(
+    path,
+    Buffer.concat([Buffer.from(`${lines.join("\n")}\n`), Buffer.from([0x22, 0xff, 0x22, 0x0a]), Buffer.from('{"text":"end"}')]),
+  );
+  const samples = await all(readSamples(path, "jsonl"));
+  expect(
+    samples.map((sample) =>
+      sample.kind === "bad" ? [sample.line, sample.reason] : [sample.line, ...sample.segments.map(({ text }) => text)],
+    ),
+  ).toEqual([
+    [1, "a"],
+    [3, expect.stringMatching(/^is not valid JSON/)],
+    [4, "has an empty text"],
+    [5, "q", "ä"],
+    [6, "is no object"],
+    [7, 'has neither "text" nor "prompt" and "completion"'],
+    [8, "is not UTF-8"],
+    [9, "end"],
+  ]);
+});
+
+test("a text's parts make the text", async () => {
+  const path = join(folder(), "data.txt");
+  const text = Array.from({ length: 3000 }, (_, i) => `line ${i}${i % 7 === 0 ? "\n" : ""}`).join("\n");
+  writeFileSync(path, text);
+  const samples = await all(readSamples(path, "text"));
+  expect(samples.length).toBeGreaterThan(2);
+  expect(samples.map((sample) => (sample.kind === "sample" ? sample.segments[0]!.text : "?")).join("")).toBe(text);
+});
+
+test("Parquet rows are read group by group", async () => {
+  const path = join(folder(), "data.parquet");
+  const columnData = [{ name: "text", data: ["one", "", "three"], type: "STRING" as const }];
+  parquetWriteFile({ filename: path, columnData, rowGroupSize: 2 });
+  const samples = await all(readSamples(path, "parquet"));
+  expect(samples.map((sample) => (sample.kind === "bad" ? sample.reason : sample.segments[0]!.text))).toEqual([
+    "one",
+    "has an empty text",
+    "three",
+  ]);
+  expect(samples.map(({ line }) => line)).toEqual([1, 2, 3]);
+});
+
+test("a bad sample stops with its line, or is skipped and reported", async () => {
+  const path = join(folder(), "data.jsonl");
+  writeFileSync(path, `{"text":"good"}\n{"text":"${"x".repeat(64)}"}\nnonsense\n{"text":"fine"}\n`);
+  await expect(TokenFile.prepare(path, folder(), base)).rejects.toThrow(/data\.jsonl: line 2 has 65 tokens, more than the context of 64/);
+  const reported: unknown[] = [];
+  using file = await TokenFile.prepare(path, folder(), { ...base, bad: "skip", onBad: (bad) => reported.push(bad) });
+  expect(reported).toMatchObject([{ line: 2 }, { line: 3, reason: expect.stringContaining("JSON") }]);
+  expect([...file.lengths]).toEqual([5, 5]);
+  expect(file.description.bad).toBe(2);
+});
+
+test("tokens of a prompt are read and not learned; what was prepared is opened again", async () => {
+  const path = join(folder(), "data.jsonl");
+  writeFileSync(path, '{"prompt":"ab","completion":"cd"}\n');
+  const place = folder();
+  for (const _ of [1, 2]) {
+    using file = await TokenFile.prepare(path, place, base);
+    const ids = new Int32Array(5);
+    const isLearned = new Uint8Array(5);
+    file.read(0, 0, ids, isLearned);
+    expect([...ids]).toEqual([97, 98, 99, 100, 0]);
+    expect([...isLearned]).toEqual([0, 0, 1, 1, 1]);
+  }
+});
+
+test("an epoch holds every token of the training documents once, and every next token of a document is learned once", async () => {
+  const runs = process.env.CHAINRULE_SOAK ? 500 : 25;
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 2, maxLength: 30 }),
+      fc.integer({ min: 2, max: 20 }),
+      fc.integer({ min: 1, max: 3 }),
+      fc.nat(1000),
+      async (lengths, length, sequences, seed) => {
+        const place = folder();
+        const path = join(place, "data.jsonl");
+        // every document has one letter of its own, so that a row tells where it is from
+        writeFileSync(path, lengths.map((n, i) => JSON.stringify({ text: String.fromCharCode(100 + i).repeat(n) })).join("\n"));
+        using file = await TokenFile.prepare(path, place, base);
+        const packing = new Packing(file, { sequences, length, seed, validation: 0 });
+        const batches = Math.ceil(packing.windowsPerEpoch / sequences);
+        const read = new Map<number, number>();
+        const learned = new Map<number, number>();
+        let windows = 0;
+        for (let number = 0; number < batches; number += 1) {
+          const batch = packing.training(number);
+          for (let sequence = 0; sequence < sequences && windows < packing.windowsPerEpoch; sequence += 1, windows += 1) {
+            for (let row = sequence * length; row < (sequence + 1) * length; row += 1) {
+              const document = batch.documents[row]!;
+              if (document === -1) continue;
+              read.set(document, (read.get(document) ?? 0) + 1);
+              expect([0, 100 + document]).toContain(batch.ids[row]);
+              if (batch.isTarget[row] === 0) continue;
+              learned.set(document, (learned.get(document) ?? 0) + 1);
+              expect([0, 100 + document]).toContain(batch.targets[row]);
+            }
+          }
+        }
+        for (const [document, n] of lengths.entries()) {
+          expect(read.get(document)).toBe(n + 1); // with the end token
+          expect(learned.get(document)).toBe(n);
+        }
+        expect(packing.training(batches + 3)).toEqual(new Packing(file, { sequences, length, seed, validation: 0 }).training(batches + 3));
+      },
+    ),
+    { numRuns: runs },
+  );
+});
+
+test("held-out documents are in no training batch", async () => {
+  const place = folder();
+  const path = join(place, "data.jsonl");
+  writeFileSync(path, Array.from({ length: 60 }, (_, i) => JSON.stringify({ text: `text ${i}` })).join("\n"));
+  using file = await TokenFile.prepare(path, place, base);
+  const packing = new Packing(file, { sequences: 2, length: 16, seed: 1, validation: 0.2 });
+  const documents = (batches: Iterable<{ from: readonly number[] }>) => new Set([...batches].flatMap(({ from }) => from));
+  const training = documents(Array.from({ length: packing.windowsPerEpoch }, (_, number) => packing.training(number)));
+  const heldOut = documents(packing.validation(1000));
+  expect(training.size + heldOut.size).toBe(60);
+  expect([...heldOut].filter((document) => training.has(document))).toEqual([]);
+  expect(heldOut.size).toBe(packing.validationDocuments);
+});
