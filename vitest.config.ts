@@ -1,5 +1,7 @@
 import { defineConfig } from "vitest/config";
 
+const patience = process.env.CHAINRULE_SOAK ? 30 : 1; // the soak's counts are larger by as much and more
+
 /** Tests are grouped by need: `unit` wants nothing but Node, `native` the ggml libraries, `models` real model files. */
 export default defineConfig({
   test: {
@@ -8,9 +10,12 @@ export default defineConfig({
     reporters: ["default"],
     setupFiles: ["test/support/property-seed.ts"],
     projects: [
-      { extends: true, test: { name: "unit", include: ["src/**/*.test.ts"], testTimeout: 60_000 } },
-      { extends: true, test: { name: "native", include: ["test/native/**/*.test.ts"], testTimeout: 120_000 } },
-      { extends: true, test: { name: "models", include: ["test/models/**/*.test.ts"], testTimeout: 300_000, hookTimeout: 300_000 } },
+      { extends: true, test: { name: "unit", include: ["src/**/*.test.ts"], testTimeout: 60_000 * patience } },
+      { extends: true, test: { name: "native", include: ["test/native/**/*.test.ts"], testTimeout: 120_000 * patience } },
+      {
+        extends: true,
+        test: { name: "models", include: ["test/models/**/*.test.ts"], testTimeout: 300_000 * patience, hookTimeout: 300_000 },
+      },
     ],
   },
 });
