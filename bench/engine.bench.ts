@@ -29,6 +29,7 @@ const { values: options } = parseArgs({
   },
   allowNegative: true,
 });
+const began = performance.now();
 const pairs = Number(options.pairs);
 const threads = Number(options.threads);
 const parts = options.only.split(",");
@@ -58,17 +59,20 @@ interface Contender {
   prefill(): Promise<{ tokens: readonly number[]; ms: number }>;
 }
 
+/** The first greedy tokens after `prompt`, and the time between the first and the last of them. */
+async function decodeWith(of: Model, count: number): Promise<{ tokens: readonly number[]; ms: number }> {
+  const tokens: number[] = [];
+  let start = 0;
+  for await (const event of of.stream(prompt, { maxTokens: count + 1, ignoreEndTokens: true })) {
+    if (event.kind !== "token") continue;
+    if (tokens.length === 0) start = performance.now();
+    tokens.push(event.fact.id);
+  }
+  return { tokens, ms: performance.now() - start };
+}
+
 const ours: Contender = {
-  async decode() {
-    const tokens: number[] = [];
-    let start = 0;
-    for await (const event of model.stream(prompt, { maxTokens: decodeTokens + 1, ignoreEndTokens: true })) {
-      if (event.kind !== "token") continue;
-      if (tokens.length === 0) start = performance.now();
-      tokens.push(event.fact.id);
-    }
-    return { tokens, ms: performance.now() - start };
-  },
+  decode: () => decodeWith(model, decodeTokens),
   async prefill() {
     using sequence = model.sequence();
     const start = performance.now();
@@ -196,7 +200,7 @@ async function overhead(): Promise<{ typescript: number; hop: number }> {
       let before = 0;
       let start = 0;
       let count = 0;
-      for await (const event of model.stream(prompt, { maxTokens: decodeTokens + 1, ignoreEndTokens: true })) {
+      for await (const event of model.stream(prompt, { maxTokens: decodeTokens / 2 + 1, ignoreEndTokens: true })) {
         if (event.kind !== "token") continue;
         if (count === 0) [start, before] = [performance.now(), nativeMs];
         count += 1;
@@ -223,7 +227,7 @@ if (steps !== undefined)
 async function separateCurve() {
   const counts = [1, 2, 4, 8, 16];
   const sequences = Array.from({ length: 16 }, () => model.sequence());
-  for (const [index, sequence] of sequences.entries()) await sequence.forward({ input: long.slice(0, 40 + index * 10) });
+  for (const [index, sequence] of sequences.entries()) await sequence.forward({ input: long.slice(0, 40 + index) });
   const times = new Map<number, number[]>(counts.map((count) => [count, []]));
   for (let round = 0; round < 8; round += 1) {
     for (const count of counts) {
@@ -282,32 +286,35 @@ async function prices() {
     return performance.now() - start;
   };
   const prompts: number[] = [];
-  for (let pair = 0; pair < 7; pair += 1) prompts.push((await run(strict, long)) / (await run(model, long)));
+  const half = long.slice(0, prefillTokens / 2);
+  for (let pair = 0; pair < pairs; pair += 1) prompts.push((await run(strict, half)) / (await run(model, half)));
+  await using crowded = await load(options.model, { threads, context: 1024 });
   // idle sequences hold their cells; that these were never computed changes nothing for those who don't read them
   const nothing = Object.fromEntries(model.config.blocks.flatMap((_, i) => ["attn", "ffn"].map((half) => [`blocks.${i}.${half}`, false])));
+  const idle = Array.from({ length: 50 }, () => crowded.sequence());
+  for (const sequence of idle) await sequence.forward({ input: [...long, ...long].slice(0, 1000), blocks: nothing as BlockPlan });
   const ratios: number[] = [];
-  for (let pair = 0; pair < 9; pair += 1) {
-    const alone = (await ours.decode()).ms;
-    const idle = Array.from({ length: 50 }, () => model.sequence());
-    for (const sequence of idle) await sequence.forward({ input: [...long, ...long].slice(0, 1000), blocks: nothing as BlockPlan });
-    ratios.push((await ours.decode()).ms / alone);
-    for (const sequence of idle) sequence[Symbol.dispose]();
+  for (let pair = -1; pair < pairs; pair += 1) {
+    const [alone, among] = [await decodeWith(model, 32), await decodeWith(crowded, 32)];
+    if (pair >= 0) ratios.push(among.ms / alone.ms);
   }
+  for (const sequence of idle) sequence[Symbol.dispose]();
   return { strictPrompt: summarize(prompts), fiftyIdle: summarize(ratios) };
 }
 const price = await part("prices", prices);
 if (price !== undefined)
   say(
-    `strict: a prompt of ${prefillTokens} takes ${show(price.strictPrompt)} times as long; fifty idle sequences of 1,000 tokens: ${show(price.fiftyIdle)} times`,
+    `strict: a prompt of ${prefillTokens / 2} takes ${show(price.strictPrompt)} times as long; fifty idle sequences of 1,000 tokens: ${show(price.fiftyIdle)} times`,
   );
 
+// maxRSS also counts what the parent held when it forked; Linux tells the process's own peak elsewhere
 /** The command line from the start of its process to the first text, files in the page cache, and the most memory it held. */
 async function start() {
   const seconds: number[] = [];
   const peaks: number[] = [];
   const args = [
     "--import",
-    `data:text/javascript,process.on("exit",()=>process.stderr.write("peak "+process.resourceUsage().maxRSS+"\\n"))`,
+    `data:text/javascript,import{readFileSync}from"node:fs";process.on("exit",()=>{let peak;try{peak=/VmHWM:\\s+(\\d+)/.exec(readFileSync("/proc/self/status","utf8"))[1]}catch{peak=process.resourceUsage().maxRSS}process.stderr.write("peak "+peak+"\\n")})`,
   ];
   for (let round = 0; round < 6; round += 1) {
     const began = performance.now();
@@ -347,16 +354,10 @@ if (begun !== undefined)
 async function beside() {
   await using one = await load(options.model, { threads: 1, context: 1024 });
   await using auto = await load(options.model, { context: 1024 });
-  const rate = async (of: Model) => {
-    let [count, began] = [0, 0];
-    for await (const event of of.stream(prompt, { maxTokens: decodeTokens / 2 + 1, ignoreEndTokens: true }))
-      if (event.kind === "token" && count++ === 0) began = performance.now();
-    return (1000 * (count - 1)) / (performance.now() - began);
-  };
   const busy = spawn(process.execPath, ["-e", "for(;;);"]);
   try {
     const ratios: number[] = [];
-    for (let pair = 0; pair < pairs; pair += 1) ratios.push((await rate(auto)) / (await rate(one)));
+    for (let pair = 0; pair < pairs; pair += 1) ratios.push((await decodeWith(one, 32)).ms / (await decodeWith(auto, 32)).ms);
     return summarize(ratios);
   } finally {
     busy.kill();
@@ -364,6 +365,8 @@ async function beside() {
 }
 const busyRatio = await part("busy", beside);
 if (busyRatio !== undefined) say(`beside one busy process: automatic threads ${show(busyRatio)} of the speed of one thread`);
+
+say(`the bench took ${((performance.now() - began) / 1000).toFixed(0)} s`);
 
 if (options.json) {
   const machine = {
