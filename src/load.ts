@@ -1,6 +1,6 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { availableParallelism, homedir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { ChatRenderer, type Message } from "./chat/index.ts";
 import {
   Chat,
@@ -28,6 +28,7 @@ import {
   costCurve,
   Engine,
   measureCostCurve,
+  measureSaturation,
   probeInvariance,
   rowWiseKinds,
   type Sequence,
@@ -242,6 +243,7 @@ export class Model implements AsyncDisposable {
   readonly #renderer = new ChatRenderer();
   readonly #decoding: DecodingModel;
   #curve: Promise<CostCurve> | undefined;
+  #saturation: Promise<readonly number[]> | undefined;
   #isDisposed = false;
 
   /** @internal made by {@link load} */
@@ -258,6 +260,8 @@ export class Model implements AsyncDisposable {
       contextLength: engine.contextLength,
       tokenizer,
       sequence: () => engine.sequence(),
+      blocks: engine.model.config.blocks.length,
+      saturation: (options) => this.saturation(options),
       costCurve: (options) => this.costCurve(options),
       chat: chatFormat(file, tokenizer, this.#renderer),
     };
@@ -346,19 +350,45 @@ export class Model implements AsyncDisposable {
     return this.#curve;
   }
 
+  /**
+   * How little each block's feed-forward half changes the residual stream, as a cosine: measured at the first call on a text of ours (a
+   * second or so) or on `text`, and kept in the home folder. What `skip: "ffn"` goes by.
+   */
+  saturation(options: { text?: string; signal?: AbortSignal } = {}): Promise<readonly number[]> {
+    this.#alive();
+    if (options.text !== undefined) this.#saturation = undefined;
+    this.#saturation ??= this.#loadSaturation(options).catch((error: unknown) => {
+      this.#saturation = undefined;
+      throw error;
+    });
+    return this.#saturation;
+  }
+
+  async #loadSaturation({ text, signal }: { text?: string; signal?: AbortSignal }): Promise<readonly number[]> {
+    const { engine, home } = this.#parts;
+    const path = join(home, "saturation", `${this.hash.slice(0, 16)}.json`);
+    const isProfile = (value: unknown): value is number[] =>
+      Array.isArray(value) && value.length === this.config.blocks.length && value.every((one) => one >= -1 && one <= 1);
+    if (text === undefined) {
+      const kept = readJson(path, isProfile);
+      if (kept !== undefined) return kept;
+    }
+    const tokens = this.tokenize(text ?? calibrationText).slice(0, engine.contextLength);
+    const measured = await measureSaturation(engine, tokens, signal === undefined ? {} : { signal });
+    writeJson(path, measured);
+    return measured;
+  }
+
   async #loadCurve({ signal, remeasure }: { signal?: AbortSignal; remeasure?: boolean }): Promise<CostCurve> {
     const { engine, device, home } = this.#parts;
-    const folder = join(home, "cost-curves");
     const key = [this.hash.slice(0, 16), device.kind, `${device.threads}t`, engine.strict ? "strict" : "default", pin.ggmlCommit].join("-");
-    const path = join(folder, `${key}.json`);
+    const path = join(home, "cost-curves", `${key}.json`);
     if (remeasure !== true) {
-      const kept = readCurve(path);
+      const kept = readJson(path, isCurve);
       if (kept !== undefined) return costCurve(kept);
     }
     const measured = await measureCostCurve(engine, signal === undefined ? {} : { signal });
-    mkdirSync(folder, { recursive: true });
-    writeFileSync(`${path}.${process.pid}`, JSON.stringify(measured));
-    renameSync(`${path}.${process.pid}`, path);
+    writeJson(path, measured);
     return costCurve(measured);
   }
 
@@ -384,27 +414,43 @@ export class Model implements AsyncDisposable {
   }
 }
 
-/** A measurement kept by an earlier run, if it is there and whole. */
-function readCurve(path: string): CurvePoints | undefined {
-  let text: string;
+/** A measurement kept by an earlier run, if it is there and whole; a damaged one is measured again. */
+function readJson<T>(path: string, isWhole: (value: unknown) => value is T): T | undefined {
   try {
-    text = readFileSync(path, "utf8");
+    const value: unknown = JSON.parse(readFileSync(path, "utf8"));
+    return isWhole(value) ? value : undefined;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw error;
-  }
-  try {
-    const { singleRowMs, points } = JSON.parse(text) as CurvePoints;
-    const isWhole =
-      singleRowMs > 0 &&
-      points[0]?.rows === 1 &&
-      points.every(({ rows, ratio }, index) => ratio > 0 && (index === 0 || rows > points[index - 1]!.rows));
-    return isWhole ? { singleRowMs, points } : undefined;
-  } catch (error) {
-    if (error instanceof SyntaxError || error instanceof TypeError) return undefined; // damaged: measured again
+    if ((error as NodeJS.ErrnoException).code === "ENOENT" || error instanceof SyntaxError) return undefined;
     throw error;
   }
 }
+
+function writeJson(path: string, value: unknown): void {
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(`${path}.${process.pid}`, JSON.stringify(value));
+  renameSync(`${path}.${process.pid}`, path);
+}
+
+function isCurve(value: unknown): value is CurvePoints {
+  const { singleRowMs, points } = (value ?? {}) as Partial<CurvePoints>;
+  return (
+    Number(singleRowMs) > 0 &&
+    Array.isArray(points) &&
+    points[0]?.rows === 1 &&
+    points.every(({ rows, ratio }, index) => ratio > 0 && (index === 0 || rows > points[index - 1]!.rows))
+  );
+}
+
+/** Plain prose of several kinds, for calibration. */
+const calibrationText = `The river rises in the hills to the north and runs for ninety miles before it meets the sea. In spring, when the
+snow melts, it floods the meadows on both banks, and the farmers wait until May before they bring their animals down. "We have always lived
+with the water," an old woman told me, "and it has always given back more than it took." To make a simple bread, mix five hundred grams of
+flour with three hundred and fifty grams of water, a little salt and yeast; let it rise for an hour, fold it twice, and bake it in a hot oven
+until the crust is brown. A function that calls itself must have a case in which it doesn't; otherwise it never ends. The committee met on
+Tuesday and agreed that the bridge should be closed to lorries until the engineers had finished their report. Why do leaves turn red in
+autumn? The green pigment breaks down first, and what was hidden beneath it becomes visible. He opened the letter slowly, read the first line
+twice, and put it back into its envelope without a word. In 1905 a clerk at the patent office published four papers, each of which changed
+physics. Prices rose by two per cent in the second quarter, mostly because of energy, while wages hardly moved.`;
 
 /**
  * Threads of a pass. "auto": one per processor that this process may use, at most 8; beyond it the barriers between operations eat the

@@ -15,6 +15,7 @@ export interface DecodingOptions {
   readonly sample?: string[];
   readonly guide?: string[];
   readonly draft?: string;
+  readonly skip?: string;
   readonly search?: string;
 }
 
@@ -33,12 +34,13 @@ export function addDecodingOptions(command: Command): Command {
     .option("--sample <method>", "a sampler, such as temperature,value=0.7; may be repeated", collect)
     .option("--guide <method>", "a guide, such as repetition,penalty=1.1; may be repeated", collect)
     .option("--draft <method>", "who guesses ahead, such as ngram,nodes=4: the same answer in fewer passes")
+    .option("--skip <method>", "which half-blocks run, such as ffn,budget=0.25: faster, and another answer")
     .option("--search <method>", "how branches live and die");
 }
 
 /** The options of the library's call that the command line gives. */
 export function decodingOptions(options: DecodingOptions): GenerateOptions {
-  const { maxTokens, temperature, topK, topP, minP, typical, seed, stop, sample, guide, draft, search } = options;
-  const given = { maxTokens, temperature, topK, topP, minP, typical, seed, stop, sample, guide, draft, search };
+  const { maxTokens, temperature, topK, topP, minP, typical, seed, stop, sample, guide, draft, skip, search } = options;
+  const given = { maxTokens, temperature, topK, topP, minP, typical, seed, stop, sample, guide, draft, skip, search };
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as GenerateOptions;
 }

@@ -11,6 +11,7 @@ export function statistics({ usage, timings, finishReason, facts }: GenerateResu
     `first token after ${facts.times.firstTokenMs.toFixed(0)} ms`,
     `${facts.passes} passes`,
     ...(facts.drafts === undefined ? [] : [describeDrafts(facts.drafts)]),
+    ...(facts.skips === undefined ? [] : [`skipped ${facts.skips.total - facts.skips.run} of ${facts.skips.total} half-blocks`]),
     `ended by ${finishReason}`,
   ].join(" · ");
 }

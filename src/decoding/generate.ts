@@ -5,6 +5,7 @@ import { type GenerateOptions, type Plan, resolveMaxTokens, resolveOptions } fro
 import { encodePrompt, type Prompt } from "./prompt.ts";
 import { RunRecord, type Timings } from "./record.ts";
 import type { Run, SearchEvent, SearchResult } from "./search/search.ts";
+import type { SkipPlan } from "./skipping/skip.ts";
 import type { FinishReason, StoppedBy } from "./stop.ts";
 import { TimeLimit } from "./time-limit.ts";
 
@@ -99,11 +100,13 @@ export async function* decode(model: DecodingModel, job: Job): AsyncGenerator<Ge
   const limit = new TimeLimit(plan.signal, plan.deadlineMs, job.startMs);
   let text = "";
   let promptFacts: readonly TokenFact[] | undefined;
+  let skip: SkipPlan | undefined;
   let end: SearchResult = { ending: { reason: "deadline" }, text: "" };
   try {
+    skip = await startSkip(model, job, limit);
     const sequence = await limit.within(async () => job.open(limit.signal));
     if (sequence !== undefined) {
-      const events = plan.search(startRun(model, job, sequence, record, limit));
+      const events = plan.search(startRun(model, job, sequence, record, limit, skip));
       try {
         for (;;) {
           record.resume();
@@ -140,19 +143,47 @@ export async function* decode(model: DecodingModel, job: Job): AsyncGenerator<Ge
     timings: record.timings(),
     ...(plan.logprobs === undefined ? {} : { logprobs: withTexts(model, record.tokens) }),
     ...(promptFacts === undefined ? {} : { promptLogprobs: withTexts(model, promptFacts) }),
-    facts: record.facts(plan.choices),
+    facts: record.facts([...plan.choices, ...(skip?.choices ?? [])]),
   };
   yield { kind: "finish", text: end.text, result };
 }
 
-function startRun(model: DecodingModel, job: Job, sequence: Sequence, record: RunRecord, limit: TimeLimit): Run {
+/** The skip of a run, or undefined for none; undefined too where the deadline passed while it was measured. */
+function startSkip(model: DecodingModel, { plan, prompt, maxTokens }: Job, limit: TimeLimit): Promise<SkipPlan | undefined> {
+  if (plan.skip === undefined) return Promise.resolve(undefined);
+  const abort = limit.signal === undefined ? {} : { signal: limit.signal };
+  const context = {
+    ...{ blocks: model.blocks!, promptLength: prompt.length, maxLength: prompt.length + maxTokens },
+    saturation: () => model.saturation!(abort),
+  };
+  return limit.within(async () => plan.skip!.start(context));
+}
+
+function startRun(
+  model: DecodingModel,
+  job: Job,
+  sequence: Sequence,
+  record: RunRecord,
+  limit: TimeLimit,
+  skip: SkipPlan | undefined,
+): Run {
   const { plan, prompt, numCached, maxTokens } = job;
   const { rules, draft, logprobs, promptLogprobs } = plan;
   return {
     ...{ tokenizer: model.tokenizer, sequence, prompt, numCached, rules, draft, logprobs, promptLogprobs },
     stop: { ...plan.stop, maxTokens },
     forward: (target, request) =>
-      limit.within(() => record.forward(target, limit.signal === undefined ? request : { ...request, signal: limit.signal })),
+      limit.within(() => {
+        // the prompt is read with every block, whoever reads it
+        const blocks = target.length < prompt.length ? undefined : skip?.blocksAt(target.length);
+        const abort = limit.signal === undefined ? {} : { signal: limit.signal };
+        const whole = { ...request, ...(blocks === undefined ? {} : { blocks }), ...abort };
+        return record.forward(
+          target,
+          whole,
+          skip === undefined ? undefined : { from: target.length - prompt.length, blocks: model.blocks! },
+        );
+      }),
     ...(model.costCurve === undefined
       ? {}
       : { costCurve: () => model.costCurve!(limit.signal === undefined ? {} : { signal: limit.signal }) }),

@@ -20,6 +20,10 @@ export interface DecodingModel {
    * @throws MemoryError, ContextOverflowError; the signal's reason when cancelled while it waits for room
    */
   sequence(options: { readonly maxLength: number; readonly signal?: AbortSignal }): Sequence | Promise<Sequence>;
+  /** Number of transformer blocks. Absent: methods that skip some are refused. */
+  readonly blocks?: number;
+  /** How saturated each feed-forward half is, measured at the first call and kept. @see SkipContext */
+  saturation?(options: { readonly signal?: AbortSignal }): Promise<readonly number[]>;
   /** T(n)/T(1) on this machine: what drafts decide their width by. Absent: methods that need it are refused. */
   costCurve?(options: { readonly signal?: AbortSignal }): Promise<CostCurve>;
 }

@@ -1,5 +1,5 @@
 import type { ChoiceFact } from "../engine/index.ts";
-import { ContextOverflowError, OptionError } from "../errors.ts";
+import { ContextOverflowError, OptionError, UnsupportedError } from "../errors.ts";
 import { type TokenId, tokenId } from "../token.ts";
 import type { Draft } from "./drafting/draft.ts";
 import type { Guide } from "./guidance/guide.ts";
@@ -21,6 +21,7 @@ import { randomDraw } from "./sampling/random-draw.ts";
 import type { ChoiceRule, Sampler, Shape } from "./sampling/sampler.ts";
 import type { StepRules } from "./sampling/step.ts";
 import type { Search } from "./search/search.ts";
+import type { Skip } from "./skipping/skip.ts";
 import type { StopRules } from "./stop.ts";
 
 /**
@@ -60,6 +61,8 @@ export interface GenerateOptions {
   readonly guide?: MethodSpec | readonly MethodSpec[];
   /** Who guesses ahead, so that one pass gives several tokens; the answer stays the same. Default: nobody. */
   readonly draft?: MethodSpec;
+  /** Which half-blocks run, so that a token costs less; the answer changes. Default: all. */
+  readonly skip?: MethodSpec;
   /** How branches live and die. Default `path`: one answer, token after token. */
   readonly search?: MethodSpec;
 
@@ -89,6 +92,7 @@ export interface Plan {
   readonly maxTokens: number | undefined;
   readonly search: Search;
   readonly draft: Draft | undefined;
+  readonly skip: Skip | undefined;
   readonly logprobs: number | undefined;
   readonly promptLogprobs: number | undefined;
   readonly deadlineMs: number | undefined;
@@ -134,7 +138,7 @@ const knownOptions: ReadonlySet<string> = new Set([
   ...Object.keys(numberOptions),
   ...samplerShortcuts.map(({ option }) => option),
   ...guideShortcuts.map(({ option }) => option),
-  ...["sample", "guide", "draft", "search", "stop", "stopTokens", "ignoreEndTokens", "signal", "parseSpecial"],
+  ...["sample", "guide", "draft", "skip", "search", "stop", "stopTokens", "ignoreEndTokens", "signal", "parseSpecial"],
 ]);
 
 /** @throws OptionError naming the option, its range and the value */
@@ -157,6 +161,11 @@ export function resolveOptions(options: GenerateOptions, model: DecodingModel): 
   if (draft !== undefined && method.refuses?.draft !== undefined) {
     throw new OptionError("draft", `${draft.method.name} and search ${method.name} can't be combined: ${method.refuses.draft}`);
   }
+  const skip = options.skip === undefined ? undefined : parseMethod(registry.skip, options.skip, "skip");
+  if (skip !== undefined && draft !== undefined && skip.method.refuses?.draft !== undefined)
+    throw new OptionError("skip", `${skip.method.name} and draft ${draft.method.name} can't be combined: ${skip.method.refuses.draft}`);
+  if (skip !== undefined && (model.blocks === undefined || model.saturation === undefined))
+    throw new UnsupportedError(`skip: this model has no blocks that ${skip.method.name} could skip`);
   const stopTokens = new Set((options.stopTokens ?? []).map((token) => checkToken(token, model, "stopTokens")));
   return {
     rules: { guides: resolveGuides(options, model), shapes, choice, seed: resolveSeed(options.seed, choice, choices) },
@@ -168,6 +177,7 @@ export function resolveOptions(options: GenerateOptions, model: DecodingModel): 
     maxTokens: options.maxTokens,
     search: method.create(values),
     draft: draft?.method.create(draft.values),
+    skip: skip?.method.create(skip.values),
     logprobs: options.logprobs,
     promptLogprobs: options.promptLogprobs,
     deadlineMs: options.deadlineMs,

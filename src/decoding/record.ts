@@ -23,6 +23,7 @@ export class RunRecord {
   #drafts: DraftFacts | undefined;
   #choices: readonly ChoiceFact[] = [];
   #guides: NonNullable<Facts["guides"]> = [];
+  #skips: { blocks: [row: number, block: number, half: "attn" | "ffn"][]; total: number; run: number } | undefined;
   /** The run's own time up to `#resumedMs`; the clock stands while `#resumedMs` is undefined. */
   #ownMs = 0;
   #resumedMs: number | undefined;
@@ -35,13 +36,34 @@ export class RunRecord {
     this.#startMs = startMs;
   }
 
-  /** Evaluates a request and counts it. */
-  async forward(sequence: Sequence, request: ForwardRequest): Promise<ForwardResult> {
+  /**
+   * Evaluates a request and counts it.
+   * @param skipping  with a skip: index in the answer of the request's first row, and the model's number of blocks
+   */
+  async forward(sequence: Sequence, request: ForwardRequest, skipping?: { from: number; blocks: number }): Promise<ForwardResult> {
     const result = await sequence.forward(request);
+    if (skipping !== undefined && skipping.from >= 0) this.#countSkips(request, result, skipping);
     this.#passes += result.cost.passes;
     this.#rows += result.cost.rows;
     this.#queueMs += result.cost.queueMs;
     return result;
+  }
+
+  #countSkips(
+    { blocks = {} }: ForwardRequest,
+    { rows }: ForwardResult,
+    { from, blocks: numBlocks }: { from: number; blocks: number },
+  ): void {
+    this.#skips ??= { blocks: [], total: 0, run: 0 };
+    const planned = Object.keys(blocks).filter((half) => half.startsWith("blocks."));
+    for (const { row, skipped = planned } of rows) {
+      for (const half of skipped) {
+        const [, block, kind] = half.split(".");
+        this.#skips.blocks.push([from + row, Number(block), kind as "attn" | "ffn"]);
+      }
+      this.#skips.total += 2 * numBlocks;
+      this.#skips.run += 2 * numBlocks - skipped.length;
+    }
   }
 
   /** The run works from now on … */
@@ -93,6 +115,7 @@ export class RunRecord {
       tokensPerPass: this.tokens.length / (1 + numSteps), // the prompt's passes count as the one that gave the first token
       tokens: this.tokens,
       ...(this.#drafts === undefined ? {} : { drafts: this.#drafts }),
+      ...(this.#skips === undefined ? {} : { skips: this.#skips }),
       ...(this.#guides.length === 0 ? {} : { guides: this.#guides }),
       times: {
         queueMs: this.#queueMs,

@@ -19,9 +19,13 @@ import { topP } from "./sampling/top-p.ts";
 import { typical } from "./sampling/typical.ts";
 import { path } from "./search/path.ts";
 import type { Search } from "./search/search.ts";
+import { ffn } from "./skipping/ffn.ts";
+import { layers } from "./skipping/layers.ts";
+import type { Skip } from "./skipping/skip.ts";
 
 /** Every method, by axis: what options accept, `chainrule methods` prints and the server offers. A method is its file and a line here. */
 export const registry = {
+  skip: [ffn, layers] as readonly Method<Skip>[],
   draft: [off, auto, ngram, adaptive] as readonly Method<Draft>[],
   guide: [bias, repetition, presence, frequency, grammar] as readonly Method<Guide>[],
   sample: [greedy, temperature, topK, topP, minP, typical] as readonly Method<Sampler>[],

@@ -2,6 +2,7 @@ export { type CurvePoints, costCurve, measureCostCurve } from "./cost-curve.ts";
 export { Engine, type EngineOptions } from "./engine.ts";
 export type { BranchFact, ChoiceFact, DraftFacts, Facts, TokenFact } from "./facts.ts";
 export { type InvarianceFinding, probeInvariance, rowWiseKinds } from "./invariance.ts";
+export { measureSaturation } from "./saturation.ts";
 export type {
   BlockPlan,
   Candidates,

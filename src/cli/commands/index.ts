@@ -16,6 +16,7 @@ export const commands: Readonly<Record<string, () => Promise<Command>>> = {
   quantize: async () => (await import("./quantize.ts")).quantize,
   bench: async () => (await import("./bench.ts")).bench,
   train: async () => (await import("./train.ts")).train,
+  calibrate: async () => (await import("./calibrate.ts")).calibrate,
   doctor: async () => (await import("./doctor.ts")).doctor,
   methods: async () => (await import("./methods.ts")).methods,
   forecast: async () => (await import("./forecast.ts")).forecastCommand,

@@ -1,0 +1,56 @@
+import type { BlockPlan } from "../../engine/index.ts";
+import { OptionError } from "../../errors.ts";
+import { integer, number } from "../method.ts";
+import { defineSkip } from "./skip.ts";
+
+/**
+ * Every position has a number of blocks, the same for whatever stands there, and falling from the prompt on: the lowest `first` blocks and
+ * the highest ones run, those between don't. Since the number never rises, a block that runs finds all keys and values it reads.
+ */
+export const layers = defineSkip({
+  name: "layers",
+  summary: "fewer and fewer blocks along the answer, the same for every row",
+  source: { title: "SkipDecode: Autoregressive Skip Decoding with Batching and Caching for Efficient LLM Inference", arxiv: "2307.02628" },
+  parameters: {
+    from: number({ min: 0, isMinOpen: true, max: 1, default: 1, doc: "share of the blocks that the first token of the answer runs" }),
+    to: number({ min: 0, isMinOpen: true, max: 1, default: 0.75, doc: "share that the last token the answer may have runs" }),
+    first: integer({ min: 1, default: 1, doc: "lowest blocks that always run" }),
+  },
+  needs: ["blocks"],
+  refuses: { draft: "the rows of a verified draft stand at several positions and would need different blocks in one pass" },
+  create({ from, to, first }) {
+    if (to > from)
+      throw new OptionError("skip", `layers: to (${to}) must not exceed from (${from}): a block that was left out can't be read later`);
+    return {
+      name: "layers",
+      start({ blocks, promptLength, maxLength }) {
+        const plans = new Map<number, BlockPlan | undefined>();
+        return {
+          blocksAt(position) {
+            const count = blocksOf({ blocks, from, to, first }, position - promptLength, maxLength - promptLength);
+            if (!plans.has(count)) plans.set(count, planOf(blocks, first, count));
+            return plans.get(count);
+          },
+        };
+      },
+    };
+  },
+});
+
+/** Blocks that token `index` of an answer of at most `length` tokens runs: linear from `from` to `to`, never rising. */
+export function blocksOf(
+  { blocks, from, to, first }: { readonly blocks: number; readonly from: number; readonly to: number; readonly first: number },
+  index: number,
+  length: number,
+): number {
+  const share = from - (from - to) * Math.min(index / Math.max(length - 1, 1), 1);
+  return Math.min(blocks, Math.max(first + 1, Math.round(share * blocks)));
+}
+
+function planOf(blocks: number, first: number, count: number): BlockPlan | undefined {
+  if (count >= blocks) return undefined;
+  const skipped = Array.from({ length: blocks - count }, (_, index) => first + index);
+  return Object.fromEntries(
+    skipped.flatMap((block) => [`blocks.${block}.attn`, `blocks.${block}.ffn`].map((half) => [half, false] as const)),
+  );
+}

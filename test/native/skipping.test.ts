@@ -1,0 +1,83 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type DecodingModel, type GenerateOptions, generateText } from "../../src/decoding/index.ts";
+import { toyTokenizer } from "../../src/decoding/testing/toy-tokenizer.ts";
+import { measureSaturation } from "../../src/engine/index.ts";
+import { openEngine, temporaryFolder } from "../support/engine.ts";
+import { writeTinyModel } from "../support/tiny-model.ts";
+
+const tokenizer = toyTokenizer(Array.from({ length: 94 }, (_, id) => String.fromCharCode(33 + id)));
+const { vocabSize } = tokenizer;
+const prompt = tokenizer.encode("abcabcabdabc");
+const blocks = 6;
+
+describe.each(["f32", "q8_0"] as const)("skipping on the engine, %s", (type) => {
+  let folder: ReturnType<typeof temporaryFolder>;
+  let opened: Awaited<ReturnType<typeof openEngine>>;
+  let model: DecodingModel;
+  beforeAll(async () => {
+    folder = temporaryFolder();
+    await writeTinyModel(`${folder.path}/tiny.gguf`, { type, vocabSize, blocks, hiddenSize: 128 });
+    opened = await openEngine(`${folder.path}/tiny.gguf`, { contextLength: 128 });
+    const { engine } = opened;
+    const saturation = measureSaturation(engine, prompt);
+    model = {
+      ...{ hash: "tiny", vocabSize, contextLength: engine.contextLength, tokenizer, blocks },
+      sequence: () => engine.sequence(),
+      saturation: () => saturation,
+    };
+  });
+  afterAll(async () => {
+    await opened[Symbol.asyncDispose]();
+    folder[Symbol.dispose]();
+  });
+  const run = (options: GenerateOptions) => generateText(model, prompt, { maxTokens: 20, ignoreEndTokens: true, logprobs: 1, ...options });
+
+  test("budget 0, an unreachable threshold and all layers are the plain answer, to the bit", async () => {
+    const plain = await run({});
+    for (const skip of ["ffn,budget=0", "ffn,threshold=1", "layers,from=1,to=1"]) {
+      const { tokens, logprobs, facts } = await run({ skip });
+      expect([tokens, logprobs]).toEqual([plain.tokens, plain.logprobs]);
+      expect(facts.skips).toEqual({ blocks: [], total: 19 * 2 * blocks, run: 19 * 2 * blocks });
+    }
+  });
+
+  test("ffn: what is skipped is counted, the cache has no holes, and another run gives the same", async () => {
+    const skip = "ffn,budget=0.5,threshold=0";
+    const before = opened.engine.passCount;
+    const once = await run({ skip });
+    expect(opened.engine.passCount - before).toBe(once.facts.passes); // nothing was filled
+    const { skips } = once.facts;
+    expect(skips!.total - skips!.run).toBe(skips!.blocks.length);
+    expect(skips!.blocks.length).toBe(19 * 3);
+    expect(skips!.blocks.every(([row, block, half]) => row >= 0 && row < 19 && block > 0 && block < blocks - 1 && half === "ffn")).toBe(
+      true,
+    );
+    expect((await run({ skip })).tokens).toEqual(once.tokens);
+  });
+
+  test("ffn with a draft gives the tokens without one", async () => {
+    const skip = "ffn,budget=0.5,threshold=0.2";
+    const plain = await run({ skip });
+    for (const draft of ["ngram,shortest=1", "adaptive,iterations=20"]) {
+      const drafted = await run({ skip, draft });
+      expect([drafted.tokens, drafted.logprobs]).toEqual([plain.tokens, plain.logprobs]);
+    }
+  });
+
+  test("layers: executed half-blocks follow the schedule, and no hole is ever read", async () => {
+    const before = opened.engine.passCount;
+    const { facts } = await run({ skip: "layers,from=0.8,to=0.4" });
+    expect(opened.engine.passCount - before).toBe(facts.passes);
+    const perRow = Array.from({ length: 19 }, (_, row) => facts.skips!.blocks.filter(([at]) => at === row).length / 2);
+    expect(perRow).toEqual([...perRow].sort((a, b) => a - b));
+    expect([perRow[0], perRow.at(-1)]).toEqual([1, 3]); // 0.8 of 6 blocks is 5; the 19th of 20 tokens runs 3
+    const sideBySide = await Promise.all([run({ skip: "layers,from=0.8,to=0.4" }), run({ skip: "layers,from=0.8,to=0.4" })]);
+    for (const { tokens } of sideBySide) expect(tokens).toEqual((await run({ skip: "layers,from=0.8,to=0.4" })).tokens);
+  });
+
+  test("what can't go together is refused by both names", async () => {
+    await expect(run({ skip: "layers", draft: "ngram" })).rejects.toThrow("layers and draft ngram can't be combined");
+    const { blocks: _, ...without } = model;
+    await expect(generateText(without, prompt, { skip: "ffn" })).rejects.toThrow("no blocks that ffn could skip");
+  });
+});
