@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { warmBlocks } from "../src/decoding/skipping/ffn.ts";
-import { blocksOf } from "../src/decoding/skipping/layers.ts";
+import { blocksOf, layers } from "../src/decoding/skipping/layers.ts";
 import type { BlockPlan, SkipRule } from "../src/engine/index.ts";
 import { load } from "../src/index.ts";
 import type { TokenId } from "../src/token.ts";
@@ -25,7 +25,7 @@ const numBlocks = model.config.blocks.length;
 const window = 256;
 const text = readFileSync(join(folder, "text/wikitext-2-test.txt"), "utf8").slice(0, 6 * Number(options.tokens));
 const tokens = model.tokenize(text).slice(0, Number(options.tokens));
-const saturation = await model.saturation();
+const prices = await model.skipPrices();
 
 /** Perplexity over windows of which the first half is read in full, as a prompt is; and the share of half-blocks left out. */
 async function perplexity(blocksOfRow: (row: number) => BlockPlan | SkipRule | undefined, isRule: boolean) {
@@ -75,7 +75,7 @@ async function speed(skip: string | undefined) {
 }
 
 function rule(budget: number, threshold: number): SkipRule {
-  const warm = warmBlocks(saturation, budget);
+  const warm = warmBlocks(prices, budget);
   return {
     ...{ name: "ffn", decides: warm.map((block) => `blocks.${block}.ffn`), start: () => ({ left: budget, on: false }) },
     next(state, block, _half, { ffnCosine }) {
@@ -100,6 +100,7 @@ function randomBlocks(count: number): number[] {
   });
 }
 const draws = 5;
+const first = Number(layers.parameters.first!.default);
 
 const lines: string[] = [];
 const plain = (await perplexity(() => undefined, false)).perplexity;
@@ -136,14 +137,14 @@ for (const count of [1, 2, 3, 4, 6]) {
   const rows = window / 2 - 1;
   const plans = new Map<number, BlockPlan>();
   const planAt = (make: (left: number) => BlockPlan) => (row: number) => {
-    const left = numBlocks - blocksOf({ blocks: numBlocks, from: 1, to, first: 1 }, row, rows);
+    const left = numBlocks - blocksOf({ blocks: numBlocks, from: 1, to, first }, row, rows);
     if (!plans.has(left)) plans.set(left, make(left));
     return plans.get(left)!;
   };
   const both = ["attn", "ffn"];
   const range = (from: number, length: number) => Array.from({ length }, (_, index) => from + index);
   const ours = await perplexity(
-    planAt((left) => planOf(range(1, left), both)),
+    planAt((left) => planOf(range(first, left), both)),
     false,
   );
   plans.clear();

@@ -28,7 +28,7 @@ import {
   costCurve,
   Engine,
   measureCostCurve,
-  measureSaturation,
+  measureSkipPrices,
   probeInvariance,
   rowWiseKinds,
   type Sequence,
@@ -139,6 +139,7 @@ export async function load(name = "smollm2", options: LoadOptions = {}): Promise
       weights,
       engine,
       tokenizer,
+      onNotice: options.onNotice,
       loadMs: performance.now() - startMs,
     });
   } catch (error) {
@@ -228,6 +229,15 @@ interface ModelParts {
   readonly engine: Engine;
   readonly tokenizer: LlamaVocabulary;
   readonly loadMs: number;
+  readonly onNotice: ((notice: string) => void) | undefined;
+}
+
+export interface SkipPricesOptions {
+  /** What to measure on; of a longer text the first 1,024 tokens. Default: what was measured before, else a page of ours. */
+  readonly text?: string;
+  readonly signal?: AbortSignal;
+  /** Told after each of the passes. */
+  readonly onProgress?: (done: number, total: number) => void;
 }
 
 /** A loaded model. Everything that asks it for tokens at the same time shares its passes. */
@@ -243,7 +253,7 @@ export class Model implements AsyncDisposable {
   readonly #renderer = new ChatRenderer();
   readonly #decoding: DecodingModel;
   #curve: Promise<CostCurve> | undefined;
-  #saturation: Promise<readonly number[]> | undefined;
+  #skipPrices: Promise<readonly number[]> | undefined;
   #isDisposed = false;
 
   /** @internal made by {@link load} */
@@ -261,7 +271,7 @@ export class Model implements AsyncDisposable {
       tokenizer,
       sequence: () => engine.sequence(),
       blocks: engine.model.config.blocks.length,
-      saturation: (options) => this.saturation(options),
+      skipPrices: (options) => this.skipPrices(options),
       costCurve: (options) => this.costCurve(options),
       chat: chatFormat(file, tokenizer, this.#renderer),
     };
@@ -351,30 +361,31 @@ export class Model implements AsyncDisposable {
   }
 
   /**
-   * How little each block's feed-forward half changes the residual stream, as a cosine: measured at the first call on a text of ours (a
-   * second or so) or on `text`, and kept in the home folder. What `skip: "ffn"` goes by.
+   * What the model misses without each block's feed-forward half, in nats per token: measured at the first call on a text of ours (half a
+   * minute for the default model on two cores) or on `text`, and kept in the home folder. What `skip: "ffn"` goes by.
    */
-  saturation(options: { text?: string; signal?: AbortSignal } = {}): Promise<readonly number[]> {
+  skipPrices(options: SkipPricesOptions = {}): Promise<readonly number[]> {
     this.#alive();
-    if (options.text !== undefined) this.#saturation = undefined;
-    this.#saturation ??= this.#loadSaturation(options).catch((error: unknown) => {
-      this.#saturation = undefined;
+    if (options.text !== undefined) this.#skipPrices = undefined;
+    this.#skipPrices ??= this.#loadSkipPrices(options).catch((error: unknown) => {
+      this.#skipPrices = undefined;
       throw error;
     });
-    return this.#saturation;
+    return this.#skipPrices;
   }
 
-  async #loadSaturation({ text, signal }: { text?: string; signal?: AbortSignal }): Promise<readonly number[]> {
+  async #loadSkipPrices({ text, ...options }: SkipPricesOptions): Promise<readonly number[]> {
     const { engine, home } = this.#parts;
-    const path = join(home, "saturation", `${this.hash.slice(0, 16)}.json`);
+    const path = join(home, "skip-prices", `${this.hash.slice(0, 16)}.json`);
     const isProfile = (value: unknown): value is number[] =>
-      Array.isArray(value) && value.length === this.config.blocks.length && value.every((one) => one >= -1 && one <= 1);
+      Array.isArray(value) && value.length === this.config.blocks.length && value.every((one) => Number.isFinite(one));
     if (text === undefined) {
       const kept = readJson(path, isProfile);
       if (kept !== undefined) return kept;
     }
-    const tokens = this.tokenize(text ?? calibrationText).slice(0, engine.contextLength);
-    const measured = await measureSaturation(engine, tokens, signal === undefined ? {} : { signal });
+    const tokens = this.tokenize(text ?? calibrationText).slice(0, Math.min(engine.contextLength, 1024));
+    this.#parts.onNotice?.(`measuring once what ${this.name} misses without each feed-forward half`);
+    const measured = await measureSkipPrices(engine, tokens, options);
     writeJson(path, measured);
     return measured;
   }
@@ -387,6 +398,7 @@ export class Model implements AsyncDisposable {
       const kept = readJson(path, isCurve);
       if (kept !== undefined) return costCurve(kept);
     }
+    this.#parts.onNotice?.(`measuring once what passes of several rows cost ${this.name}`);
     const measured = await measureCostCurve(engine, signal === undefined ? {} : { signal });
     writeJson(path, measured);
     return costCurve(measured);

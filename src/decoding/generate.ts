@@ -154,7 +154,7 @@ function startSkip(model: DecodingModel, { plan, prompt, maxTokens }: Job, limit
   const abort = limit.signal === undefined ? {} : { signal: limit.signal };
   const context = {
     ...{ blocks: model.blocks!, promptLength: prompt.length, maxLength: prompt.length + maxTokens },
-    saturation: () => model.saturation!(abort),
+    prices: () => model.skipPrices!(abort),
   };
   return limit.within(async () => plan.skip!.start(context));
 }

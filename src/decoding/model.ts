@@ -22,8 +22,8 @@ export interface DecodingModel {
   sequence(options: { readonly maxLength: number; readonly signal?: AbortSignal }): Sequence | Promise<Sequence>;
   /** Number of transformer blocks. Absent: methods that skip some are refused. */
   readonly blocks?: number;
-  /** How saturated each feed-forward half is, measured at the first call and kept. @see SkipContext */
-  saturation?(options: { readonly signal?: AbortSignal }): Promise<readonly number[]>;
+  /** What leaving out each feed-forward half costs, measured at the first call and kept. @see SkipContext */
+  skipPrices?(options: { readonly signal?: AbortSignal }): Promise<readonly number[]>;
   /** T(n)/T(1) on this machine: what drafts decide their width by. Absent: methods that need it are refused. */
   costCurve?(options: { readonly signal?: AbortSignal }): Promise<CostCurve>;
 }

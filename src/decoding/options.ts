@@ -164,7 +164,7 @@ export function resolveOptions(options: GenerateOptions, model: DecodingModel): 
   const skip = options.skip === undefined ? undefined : parseMethod(registry.skip, options.skip, "skip");
   if (skip !== undefined && draft !== undefined && skip.method.refuses?.draft !== undefined)
     throw new OptionError("skip", `${skip.method.name} and draft ${draft.method.name} can't be combined: ${skip.method.refuses.draft}`);
-  if (skip !== undefined && (model.blocks === undefined || model.saturation === undefined))
+  if (skip !== undefined && (model.blocks === undefined || model.skipPrices === undefined))
     throw new UnsupportedError(`skip: this model has no blocks that ${skip.method.name} could skip`);
   const stopTokens = new Set((options.stopTokens ?? []).map((token) => checkToken(token, model, "stopTokens")));
   return {

@@ -2,7 +2,6 @@ export { type CurvePoints, costCurve, measureCostCurve } from "./cost-curve.ts";
 export { Engine, type EngineOptions } from "./engine.ts";
 export type { BranchFact, ChoiceFact, DraftFacts, Facts, TokenFact } from "./facts.ts";
 export { type InvarianceFinding, probeInvariance, rowWiseKinds } from "./invariance.ts";
-export { measureSaturation } from "./saturation.ts";
 export type {
   BlockPlan,
   Candidates,
@@ -18,3 +17,4 @@ export type {
   Visibility,
   Want,
 } from "./sequence.ts";
+export { measureSkipPrices } from "./skip-prices.ts";

@@ -1,47 +1,60 @@
 import { OptionError } from "../errors.ts";
 import type { TokenId } from "../token.ts";
 import type { Engine } from "./engine.ts";
+import type { BlockPlan, RowResult } from "./sequence.ts";
 
-const chunk = 64; // rows at a time: two taps per block of each are held
+const chunk = 64; // rows at a time: a whole row of logits of each is held
 
 /**
- * How little each feed-forward half changes the residual stream of a text: per block the mean, over rows, of the cosine between the stream
- * before and after it. The first row is left out: at the beginning of a text models keep vectors unlike all others.
+ * What leaving out each block's feed-forward half costs: the mean over a text's rows of KL(p_whole ‖ p_without), in nats, where only that
+ * half is skipped and everything before the row was read in full. The first rows are read and not measured, as a prompt is.
  *
- * @see FFN-SkipLLM, https://arxiv.org/abs/2404.03865
+ * @param tokens  2 tokens or more; about L/230 seconds each for a model of 135 M parameters on two cores, L the number of blocks
+ * @param options.onProgress  told after each pass
  */
-export async function measureSaturation(
+export async function measureSkipPrices(
   engine: Engine,
   tokens: readonly TokenId[],
-  options: { signal?: AbortSignal } = {},
+  { signal, onProgress }: { signal?: AbortSignal; onProgress?: (done: number, total: number) => void } = {},
 ): Promise<number[]> {
   if (tokens.length < 2) throw new OptionError("tokens", "calibration needs a text of two tokens or more");
-  const { blocks, hiddenSize } = engine.model.config;
-  const taps = blocks.flatMap((_, block) => [`blocks.${block}.resid_mid`, `blocks.${block}.resid_post`]);
-  const sums = blocks.map(() => 0);
+  const blocks = engine.model.config.blocks.length;
+  const prices = new Array<number>(blocks).fill(0);
+  const warmup = Math.min(chunk, tokens.length >> 1);
+  const abort = signal === undefined ? {} : { signal };
   using sequence = engine.sequence();
-  for (let from = 0; from < tokens.length; from += chunk) {
+  await sequence.forward({ input: tokens.slice(0, warmup), ...abort });
+  const total = Math.ceil((tokens.length - warmup) / chunk) * (blocks + 1);
+  let done = 0;
+  for (let from = warmup; from < tokens.length; from += chunk) {
     const input = tokens.slice(from, from + chunk);
-    const { taps: states } = await sequence.forward({
-      input,
-      want: { taps },
-      ...(options.signal === undefined ? {} : { signal: options.signal }),
-    });
-    for (const block of blocks.keys()) {
-      const before = states.get(`blocks.${block}.resid_mid`)!.values;
-      const after = states.get(`blocks.${block}.resid_post`)!.values;
-      for (let row = from === 0 ? 1 : 0; row < input.length; row += 1) sums[block]! += cosine(before, after, row * hiddenSize, hiddenSize);
+    const read = async (plan: BlockPlan = {}) => {
+      const { rows } = await sequence.forward({ input, want: { logits: "all", top: 1, fullLogits: true }, blocks: plan, ...abort });
+      onProgress?.(++done, total);
+      return rows;
+    };
+    const whole = await read();
+    for (const block of prices.keys()) {
+      sequence.rewind(from);
+      const without = await read({ [`blocks.${block}.ffn`]: false });
+      for (const [row, p] of whole.entries()) prices[block]! += divergence(p, without[row]!) / (tokens.length - warmup);
+    }
+    if (from + chunk < tokens.length) {
+      sequence.rewind(from);
+      await sequence.forward({ input, ...abort });
     }
   }
-  return sums.map((sum) => sum / (tokens.length - 1));
+  return prices;
 }
 
-function cosine(a: Float32Array, b: Float32Array, from: number, count: number): number {
-  let [dot, aa, bb] = [0, 0, 0];
-  for (let i = from; i < from + count; i += 1) {
-    dot += a[i]! * b[i]!;
-    aa += a[i]! ** 2;
-    bb += b[i]! ** 2;
+/** KL(p ‖ q) of two rows, in nats. */
+function divergence(p: RowResult, q: RowResult): number {
+  const [a, b] = [p.logits!, q.logits!];
+  const [normA, normB] = [p.candidates!.logSumExp, q.candidates!.logSumExp];
+  let sum = 0;
+  for (let id = 0; id < a.length; id += 1) {
+    const logP = a[id]! - normA;
+    if (logP > -20) sum += Math.exp(logP) * (logP - (b[id]! - normB)); // what is left out weighs less than V e^-20
   }
-  return dot / Math.sqrt(aa * bb);
+  return sum;
 }

@@ -9,8 +9,8 @@ interface State {
 }
 
 /**
- * Skips feed-forward halves where the one before hardly turned the residual stream. Calibration marks the blocks whose halves turn it most
- * as cold: they always run. In each token's pass, once the cosine of one that is not cold reaches the threshold, the following ones that are
+ * Skips feed-forward halves where the one before hardly turned the residual stream. Calibration marks the blocks whose halves the model
+ * misses most as cold: they always run (the paper goes by the mean cosine, which says little about that here: docs/skipping.md). In each token's pass, once the cosine of one that is not cold reaches the threshold, the following ones that are
  * not cold are skipped, until the budget is spent. Attention always runs, so the cache has no holes.
  */
 export const ffn = defineSkip({
@@ -25,10 +25,10 @@ export const ffn = defineSkip({
   needs: ["blocks"],
   create: ({ budget, threshold, warmup }) => ({
     name: "ffn",
-    async start({ blocks, promptLength, saturation }) {
+    async start({ blocks, promptLength, prices }) {
       const most = Math.round(budget * blocks);
       if (most === 0) return { blocksAt: () => undefined };
-      const warm = warmBlocks(await saturation(), most);
+      const warm = warmBlocks(await prices(), most);
       const rule: SkipRule = {
         name: "ffn",
         decides: warm.map((block) => `blocks.${block}.ffn`),
@@ -42,15 +42,15 @@ export const ffn = defineSkip({
           return "skip";
         },
       };
-      const because = "calibration found their feed-forward halves the most saturated";
+      const because = "the model misses their feed-forward halves least";
       return { blocksAt: () => rule, choices: [{ what: "skip", chosen: `may skip in blocks ${warm.join(", ")}`, because }] };
     },
   }),
 });
 
-/** A third more blocks than the budget, those with the highest cosine, in the order of the pass. The first and the last block are cold. */
-export function warmBlocks(saturation: readonly number[], budget: number): number[] {
-  const inner = [...saturation.keys()].slice(1, -1);
-  const ranked = inner.sort((a, b) => saturation[b]! - saturation[a]! || a - b);
+/** A third more blocks than the budget, those with the lowest prices, in the order of the pass. The first and the last block are cold. */
+export function warmBlocks(prices: readonly number[], budget: number): number[] {
+  const inner = [...prices.keys()].slice(1, -1);
+  const ranked = inner.sort((a, b) => prices[a]! - prices[b]! || a - b);
   return ranked.slice(0, Math.ceil((budget * 4) / 3)).sort((a, b) => a - b);
 }

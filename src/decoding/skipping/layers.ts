@@ -14,7 +14,7 @@ export const layers = defineSkip({
   parameters: {
     from: number({ min: 0, isMinOpen: true, max: 1, default: 1, doc: "share of the blocks that the first token of the answer runs" }),
     to: number({ min: 0, isMinOpen: true, max: 1, default: 0.75, doc: "share that the last token the answer may have runs" }),
-    first: integer({ min: 1, default: 1, doc: "lowest blocks that always run" }),
+    first: integer({ min: 1, default: 3, doc: "lowest blocks that always run" }),
   },
   needs: ["blocks"],
   refuses: { draft: "the rows of a verified draft stand at several positions and would need different blocks in one pass" },

@@ -17,8 +17,8 @@ export interface SkipContext {
   readonly promptLength: number;
   /** Tokens that prompt and answer may have together. */
   readonly maxLength: number;
-  /** Mean cosine of the residual stream before and after each feed-forward half, by block, measured once per model. */
-  saturation(): Promise<readonly number[]>;
+  /** How far the model's distribution is from its own without each feed-forward half, by block, in nats; measured once per model. */
+  prices(): Promise<readonly number[]>;
 }
 
 export interface SkipPlan {

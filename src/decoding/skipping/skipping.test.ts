@@ -11,7 +11,7 @@ const context = (over: Partial<SkipContext> = {}): SkipContext => ({
     blocks: 12,
     promptLength: 10,
     maxLength: 110,
-    saturation: async () => [0.1, 0.9, 0.91, 0.92, 0.93, 0.94, 0.95, 0.96, 0.97, 0.98, 0.99, 0.5],
+    prices: async () => [9, 1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 5],
   },
   ...over,
 });
@@ -65,7 +65,7 @@ describe("ffn", () => {
     );
   });
 
-  test("the first, the last and the least saturated blocks are cold; budget 0 cuts nothing; the warm-up runs in full", async () => {
+  test("the first, the last and the dearest blocks are cold; budget 0 cuts nothing; the warm-up runs in full", async () => {
     const rule = (await start("ffn,budget=0.25,threshold=0,warmup=3")).blocksAt(10) as SkipRule;
     expect(rule.decides).toEqual([7, 8, 9, 10].map((block) => `blocks.${block}.ffn`));
     const all = Array.from({ length: 12 }, () => 1);
@@ -84,7 +84,7 @@ describe("layers", () => {
         fc.integer({ min: 1, max: 300 }),
         async (blocks, shares, length) => {
           const [to, from] = [Math.min(...shares), Math.max(...shares)];
-          const plan = await start(`layers,from=${from},to=${to}`, { blocks, maxLength: 10 + length });
+          const plan = await start(`layers,from=${from},to=${to},first=1`, { blocks, maxLength: 10 + length });
           let before = new Set<string>();
           for (let index = 0; index < length; index += 1) {
             const skipped = new Set(Object.keys(plan.blocksAt(10 + index) ?? {}));
