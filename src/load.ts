@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { availableParallelism, homedir } from "node:os";
 import { dirname, join } from "node:path";
-import { ChatRenderer, type Message } from "./chat/index.ts";
+import { ChatRenderer, layOutTools, type Message, type Tool } from "./chat/index.ts";
 import {
   Chat,
   type ChatFormat,
@@ -194,10 +194,16 @@ function chatFormat(file: GgufFile, tokenizer: Tokenizer, renderer: ChatRenderer
   const written = (token: TokenId | undefined) =>
     token === undefined ? "" : Buffer.from(tokenizer.piece(token, { special: true })).toString();
   return {
-    async render(messages, { addGenerationPrompt, signal }) {
+    async render(messages, { addGenerationPrompt, tools, signal }) {
       if (template === undefined) throw new TemplateError(`${path} has no chat template: give the prompt as text`);
       return renderer.render(
-        { template, messages, addGenerationPrompt, bosToken: written(tokenizer.bos), eosToken: written(tokenizer.eos) },
+        {
+          template,
+          ...layOutTools(template, messages, tools),
+          addGenerationPrompt,
+          bosToken: written(tokenizer.bos),
+          eosToken: written(tokenizer.eos),
+        },
         signal === undefined ? {} : { signal },
       );
     },
@@ -332,7 +338,7 @@ export class Model implements AsyncDisposable {
   }
 
   /** The tokens of a prompt, as `generate` would send them. @throws OptionError, TemplateError, RangeError */
-  encode(prompt: Prompt, options: { parseSpecial?: boolean; signal?: AbortSignal } = {}): Promise<TokenId[]> {
+  encode(prompt: Prompt, options: { parseSpecial?: boolean; tools?: readonly Tool[]; signal?: AbortSignal } = {}): Promise<TokenId[]> {
     return encodePrompt(this.#alive(), prompt, options);
   }
 

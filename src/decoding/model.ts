@@ -1,4 +1,4 @@
-import type { Message } from "../chat/index.ts";
+import type { Message, Tool } from "../chat/index.ts";
 import type { CostCurve, Sequence } from "../engine/index.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
 
@@ -33,7 +33,11 @@ export interface ChatFormat {
    * Messages as the text that the model was trained on, special tokens in their written form.
    *
    * @param options.addGenerationPrompt  end with the opening of the assistant's turn
+   * @param options.tools                functions that the answer may call
    * @throws OptionError (messages), TemplateError, TimeoutError
    */
-  render(messages: readonly Message[], options: { readonly addGenerationPrompt: boolean; readonly signal?: AbortSignal }): Promise<string>;
+  render(
+    messages: readonly Message[],
+    options: { readonly addGenerationPrompt: boolean; readonly tools?: readonly Tool[]; readonly signal?: AbortSignal },
+  ): Promise<string>;
 }

@@ -2,12 +2,15 @@ import { OptionError, UnsupportedError } from "../../../errors.ts";
 import { anyCodePoint, codePoints, complement, writeUtf8 } from "./characters.ts";
 import { choice, type Expression, literal, type RuleSet, repeat, rule, sequence } from "./expression.ts";
 import type { Budget } from "./limits.ts";
+import { defaultJsonOptions, schemaRules } from "./schema.ts";
+import type { JsonValue } from "./schema-nodes.ts";
 
 /**
  * llama.cpp's GBNF: rules `name ::= alternatives`, literals, classes, `.`, groups, `* + ? {m} {m,} {m,n}`, comments. The start
- * is `root`. A rule goes on over a line end inside parentheses and after `|` or `::=`.
+ * is `root`. A rule goes on over a line end inside parentheses and after `|` or `::=`. And beyond llama.cpp's, as in llguidance's
+ * grammars: `%json { … }` stands for JSON text that is valid under the schema.
  *
- * @throws OptionError for a syntax error, UnsupportedError for token references `<…>`
+ * @throws OptionError for a syntax error or a malformed schema, UnsupportedError for token references `<…>` or a schema's feature
  */
 export function parseGbnf(text: string, budget: Budget): RuleSet {
   return new GbnfParser(text, budget).parse();
@@ -19,6 +22,8 @@ const hexEscapes: Readonly<Record<string, number>> = { x: 2, u: 4, U: 8 };
 class GbnfParser {
   readonly #characters: readonly string[];
   readonly #budget: Budget;
+  readonly #rules = new Map<string, Expression>();
+  #numSchemas = 0;
   #at = 0;
 
   constructor(text: string, budget: Budget) {
@@ -27,7 +32,7 @@ class GbnfParser {
   }
 
   parse(): RuleSet {
-    const rules = new Map<string, Expression>();
+    const rules = this.#rules;
     this.#space(true);
     while (this.#peek() !== undefined) {
       const name = this.#name();
@@ -87,6 +92,8 @@ class GbnfParser {
         if (!this.#eat(")")) this.#fail(") was expected");
         return body;
       }
+      case "%":
+        return this.#schema();
       case "<":
       case "!":
         throw new UnsupportedError(
@@ -94,6 +101,38 @@ class GbnfParser {
         );
       default:
         return this.#fail(`${next} is not allowed here`);
+    }
+  }
+
+  /** After `%`: the schema's rules join the grammar's, under names that no rule of a grammar can have. */
+  #schema(): Expression {
+    if (this.#name() !== "json") this.#fail("%json was expected");
+    this.#space(true);
+    const prefix = `%json ${this.#numSchemas++} `;
+    const { root, rules } = schemaRules(this.#json(), defaultJsonOptions, this.#budget);
+    for (const [name, body] of rules) this.#rules.set(prefix + name, withPrefix(body, prefix));
+    return rule(prefix + root);
+  }
+
+  /** A JSON object: up to the brace that closes its first one. */
+  #json(): JsonValue {
+    const start = this.#at;
+    let depth = 0;
+    for (let isInString = false; this.#peek() !== undefined; this.#at++) {
+      const next = this.#peek();
+      if (isInString) {
+        if (next === "\\") this.#at++;
+        else if (next === '"') isInString = false;
+      } else if (next === '"') isInString = true;
+      else if (next === "{") depth++;
+      else if (next === "}") depth--;
+      if (depth === 0) break;
+    }
+    if (!this.#eat("}")) this.#fail("a JSON Schema in braces was expected");
+    try {
+      return JSON.parse(this.#characters.slice(start, this.#at).join("")) as JsonValue;
+    } catch (error) {
+      return this.#fail(`the schema is no JSON: ${(error as SyntaxError).message}`);
     }
   }
 
@@ -194,5 +233,30 @@ class GbnfParser {
   #fail(message: string): never {
     const line = this.#characters.slice(0, this.#at).filter((character) => character === "\n").length + 1;
     throw new OptionError("gbnf", `line ${line}: ${message}`);
+  }
+}
+
+/** An expression whose rules are named `prefix` + their name. */
+function withPrefix(expression: Expression, prefix: string): Expression {
+  const inner = (part: Expression) => withPrefix(part, prefix);
+  switch (expression.kind) {
+    case "sequence":
+    case "choice":
+      return { ...expression, parts: expression.parts.map(inner) };
+    case "repeat":
+      return { ...expression, body: inner(expression.body) };
+    case "list":
+      return {
+        ...expression,
+        members: expression.members.map((member) => ({ ...member, body: inner(member.body) })),
+        separator: inner(expression.separator),
+      };
+    case "rule":
+      return rule(prefix + expression.name);
+    case "bytes":
+    case "automaton":
+      return expression;
+    default:
+      return expression satisfies never;
   }
 }
