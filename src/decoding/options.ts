@@ -306,8 +306,9 @@ function resolveStopTexts(stop: GenerateOptions["stop"]): readonly string[] {
 }
 
 function resolveSeed(seed: number | undefined, choice: ChoiceRule, choices: ChoiceFact[]): number {
-  if (choice.isGreedy) {
-    if (seed !== undefined) choices.push({ what: "seed", chosen: "unused", because: "greedy decoding draws nothing" });
+  if (!choice.isRandom) {
+    const who = choice.isGreedy ? "greedy decoding" : "the sampler";
+    if (seed !== undefined) choices.push({ what: "seed", chosen: "unused", because: `${who} draws nothing` });
     return 0;
   }
   if (seed !== undefined) return seed;

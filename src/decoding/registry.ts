@@ -12,6 +12,7 @@ import { repetition } from "./guidance/repetition.ts";
 import type { Method } from "./method.ts";
 import { greedy } from "./sampling/greedy.ts";
 import { minP } from "./sampling/min-p.ts";
+import { momentum } from "./sampling/momentum.ts";
 import type { Sampler } from "./sampling/sampler.ts";
 import { temperature } from "./sampling/temperature.ts";
 import { topK } from "./sampling/top-k.ts";
@@ -28,6 +29,6 @@ export const registry = {
   skip: [ffn, layers] as readonly Method<Skip>[],
   draft: [off, auto, ngram, adaptive] as readonly Method<Draft>[],
   guide: [bias, repetition, presence, frequency, grammar] as readonly Method<Guide>[],
-  sample: [greedy, temperature, topK, topP, minP, typical] as readonly Method<Sampler>[],
+  sample: [greedy, temperature, topK, topP, minP, typical, momentum] as readonly Method<Sampler>[],
   search: [path] as readonly Method<Search>[],
 };

@@ -120,6 +120,25 @@ export class Distribution {
     return true;
   }
 
+  /** Places of the `count` most probable entries, without impossible ones; undefined if tokens that are not known may belong there. */
+  best(count: number): number[] | undefined {
+    if (!this.reach(Math.min(count, this.size + this.restCount))) return undefined;
+    const places: number[] = [];
+    while (places.length < Math.min(count, this.size) && this.logits[places.length]! > Number.NEGATIVE_INFINITY) places.push(places.length);
+    return places;
+  }
+
+  /** log Σ exp(logit) over all tokens, or undefined where that of the tokens that are not known is not exact. */
+  logSumExp(): number | undefined {
+    if (this.restLow !== this.restHigh) return undefined;
+    let max = this.restHigh;
+    for (let place = 0; place < this.size; place++) max = Math.max(max, this.logits[place]!);
+    if (max === Number.NEGATIVE_INFINITY) return max;
+    let sum = Math.exp(this.restHigh - max);
+    for (let place = 0; place < this.size; place++) sum += Math.exp(this.logits[place]! - max);
+    return max + Math.log(sum);
+  }
+
   /** Leaves the first `count` entries and nothing else. */
   truncate(count: number): void {
     this.size = this.head = Math.min(count, this.size);

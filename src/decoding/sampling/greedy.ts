@@ -1,12 +1,12 @@
 import { defineSampler, statelessChoice } from "./sampler.ts";
 
-/** The most probable token, the lowest id where several are. */
-const choice = statelessChoice((distribution) => (distribution.reach(1) ? 0 : undefined));
+/** The most probable tokens, the lowest id where several are equally so. */
+const choice = statelessChoice((distribution, _point, count) => distribution.best(count));
 
 export const greedy = defineSampler({
   name: "greedy",
   summary: "the most probable token; ties go to the lowest id",
   parameters: {},
   needs: ["want.top"],
-  create: () => ({ kind: "choice", isGreedy: true, start: () => choice }),
+  create: () => ({ kind: "choice", isGreedy: true, isRandom: false, start: () => choice }),
 });

@@ -42,11 +42,13 @@ export interface DrawPoint {
   readonly stream: number;
   /** Index of the token in the answer. */
   readonly index: number;
+  /** Number of the draw, for searches that take several tokens of one row; 0 for the first. */
+  readonly draw?: number;
 }
 
 /** Two independent uniform numbers in [0, 1), 53 bits each. */
-export function uniforms({ seed, stream, index }: DrawPoint): readonly [number, number] {
-  const words = philox4x32([index, stream, 0, 0], [seed % 2 ** 32, Math.floor(seed / 2 ** 32)]);
+export function uniforms({ seed, stream, index, draw = 0 }: DrawPoint): readonly [number, number] {
+  const words = philox4x32([index, stream, draw, 0], [seed % 2 ** 32, Math.floor(seed / 2 ** 32)]);
   return [unit(words[0]!, words[1]!), unit(words[2]!, words[3]!)];
 }
 

@@ -21,13 +21,20 @@ export interface ChoiceRule {
   readonly kind: "choice";
   /** Whether the choice leaves out every other token whatever the shapes before it, so that they have no effect. */
   readonly isGreedy: boolean;
+  /** Whether it uses the run's random numbers; a seed is unused otherwise. */
+  readonly isRandom: boolean;
+  /** How many candidates it looks at, when it knows; rows come with at least as many. */
+  readonly numCandidates?: number;
   start(prompt: readonly TokenId[]): Choice;
 }
 
 /** A choice within one run. Its state moves with the sequence: it advances, rewinds and forks. */
 export interface Choice {
-  /** The place of the chosen entry, or undefined when the entries do not suffice. */
-  choose(distribution: Distribution, point: DrawPoint): number | undefined;
+  /**
+   * Places of the first `count` entries that it takes, each as if those before it were ruled out; fewer when nothing more can be
+   * taken, undefined when the entries do not suffice. The first place depends on no `count`.
+   */
+  choose(distribution: Distribution, point: DrawPoint, count: number): readonly number[] | undefined;
   advance(token: TokenId): void;
   /** Forgets every generated token from `length` on. */
   rewind(length: number): void;

@@ -75,8 +75,9 @@ test("chains of shapes have the formulas' laws on the full row, and on candidate
         }
         for (let index = 0; index < 20; index++) {
           const point = { seed: 1, stream: 0, index };
-          const onCandidates = randomDraw.start([]).choose(partial, point);
-          if (onCandidates !== undefined) expect(partial.ids[onCandidates]).toBe(full.ids[randomDraw.start([]).choose(full, point)!]);
+          const onCandidates = randomDraw.start([]).choose(partial, point, 1)?.[0];
+          if (onCandidates !== undefined)
+            expect(partial.ids[onCandidates]).toBe(full.ids[randomDraw.start([]).choose(full, point, 1)![0]!]);
         }
       },
     ),
@@ -93,7 +94,7 @@ describe("the tail of a real vocabulary is not needed where the candidates decid
     const distribution = new Distribution(vocabSize);
     distribution.load(candidates);
     expect(shape(spec).apply(distribution)).toBe(true);
-    expect(randomDraw.start([]).choose(distribution, { seed: 3, stream: 0, index: 0 })).toBeDefined();
+    expect(randomDraw.start([]).choose(distribution, { seed: 3, stream: 0, index: 0 }, 1)).toBeDefined();
   });
   test("typical alone does need it: the entropy is over all tokens", () => {
     const distribution = new Distribution(vocabSize);
@@ -188,4 +189,28 @@ test("a vocabulary's last token can be drawn", async () => {
   logits[299] = 5;
   const { counts } = await drawMany(logits, [], 2, 50);
   expect(counts[299]).toBe(50);
+});
+
+test("several tokens of a row: greedy gives the most probable, a draw gives them without replacement (chi-square, 99.9 %)", async () => {
+  const logits = Float32Array.from([0.3, 1.2, -0.4, 0.9]);
+  const law = softmax(logits);
+  const row = { row: 0, candidates: topCandidates(logits, 4), logits };
+  const taking = { count: 3, isNormalized: false };
+  const best = await StepSampler.start({ guides: [], shapes: [], choice: greedy, seed: 0 }, 4, [], run, taking);
+  expect(best.several(row, { stream: 0, index: 0 })!.map(({ token }) => token)).toEqual([1, 3, 0]);
+  const sampler = await StepSampler.start({ guides: [], shapes: [], choice: randomDraw, seed: 5 }, 4, [], run, taking);
+  const counts = new Array<number>(16).fill(0);
+  for (let index = 0; index < 8000; index++) {
+    const several = sampler.several(row, { stream: 0, index })!;
+    expect(new Set(several.map(({ token }) => token)).size).toBe(3);
+    expect(several[0]!.token).toBe(sampler.choose(row, { stream: 0, index })!.token);
+    expect(several[1]!.logprob).toBeCloseTo(Math.log(law[several[1]!.token]!), 6);
+    counts[several[0]!.token * 4 + several[1]!.token]!++;
+  }
+  const pairs = counts.map((_, pair) => {
+    const [first, second] = [Math.floor(pair / 4), pair % 4];
+    return first === second ? 0 : (law[first]! * law[second]!) / (1 - law[first]!);
+  });
+  const { statistic, limit } = chiSquare(counts, pairs);
+  expect(statistic).toBeLessThan(limit);
 });

@@ -37,6 +37,23 @@ export interface Chosen {
   readonly logit: number;
 }
 
+/** One of several tokens taken of a row. */
+export interface Candidate extends Chosen {
+  /**
+   * Its log-probability with the guides' changes: as they leave it, so that a mask's other tokens count as lost; or, normalized, of
+   * the distribution that is left.
+   */
+  readonly logprob: number;
+}
+
+/** What a search takes of each row. Default: one token. */
+export interface Taking {
+  /** Most tokens that {@link StepSampler.several} is asked for. */
+  readonly count: number;
+  /** Whether it gives probabilities of the guided distribution, which with a mask needs the full row. */
+  readonly isNormalized: boolean;
+}
+
 /**
  * One branch's way from a row to a token: guides in the order listed, then the shapes in theirs, then the choice. It works on
  * the candidates and says so when they do not suffice; the same functions then run on the full row and, where the candidates
@@ -49,26 +66,41 @@ export class StepSampler {
   #single: Distribution | undefined;
   readonly #guides: readonly GuideState[];
   readonly #choice: Choice;
+  readonly #taking: Taking;
   readonly #shifts: number[];
   #numShifted = 0;
   readonly #numCandidates: number;
   /** Whether rows come with all logits: set once the candidates did not suffice, since they will not again. */
   #wantsFullRow: boolean;
 
-  private constructor(rules: StepRules, distribution: Distribution, guides: readonly GuideState[], choice: Choice, wantsFullRow: boolean) {
+  private constructor(
+    rules: StepRules,
+    taking: Taking,
+    distribution: Distribution,
+    guides: readonly GuideState[],
+    choice: Choice,
+    wantsFullRow: boolean,
+  ) {
     this.#rules = rules;
+    this.#taking = taking;
     this.#distribution = distribution;
     this.#guides = guides;
     this.#choice = choice;
     this.#shifts = guides.map(() => 0);
-    const asked = Math.max(numCandidates, ...rules.shapes.map((shape) => shape.numCandidates ?? 0));
-    this.#numCandidates = this.#isPlain ? 1 : Math.min(asked, maxCandidates);
+    const asked = Math.max(numCandidates, taking.count, ...[...rules.shapes, rules.choice].map((rule) => rule.numCandidates ?? 0));
+    this.#numCandidates = this.#isPlain ? taking.count : Math.min(asked, maxCandidates);
     this.#wantsFullRow = wantsFullRow;
   }
 
-  static async start(rules: StepRules, vocabSize: number, prompt: readonly TokenId[], run: GuideRun): Promise<StepSampler> {
+  static async start(
+    rules: StepRules,
+    vocabSize: number,
+    prompt: readonly TokenId[],
+    run: GuideRun,
+    taking: Taking = { count: 1, isNormalized: false },
+  ): Promise<StepSampler> {
     const guides = await Promise.all(rules.guides.map((guide) => guide.start(prompt, run)));
-    return new StepSampler(rules, new Distribution(vocabSize), guides, rules.choice.start(prompt), false);
+    return new StepSampler(rules, taking, new Distribution(vocabSize), guides, rules.choice.start(prompt), false);
   }
 
   /**
@@ -92,25 +124,27 @@ export class StepSampler {
    * @throws NativeError for logits that are not finite, or when the guides leave no token
    */
   choose(row: RowResult, point: Omit<DrawPoint, "seed">): Chosen | undefined {
-    const candidates = row.candidates;
-    if (candidates === undefined) throw new NativeError("internal: a row came without candidates");
+    const decided = this.#decideOn(row, point, 1);
+    if (decided === undefined) return undefined;
+    if (decided.tokens.length === 0) throw new NativeError("the guides leave no token possible");
+    const token = decided.tokens[0]!;
+    return { token, logit: rawLogit(row, token, this.#touched()) };
+  }
+
+  /**
+   * The tokens that a row's branch may go on with: the first one {@link choose} takes, then what it would take if that one were
+   * ruled out, and so on, up to `taking.count`. Fewer, even none, where the guides leave fewer. Undefined when the row must be asked
+   * for again, in full.
+   */
+  several(row: RowResult, point: Omit<DrawPoint, "seed">): readonly Candidate[] | undefined {
+    const decided = this.#decideOn(row, point, this.#taking.count);
+    if (decided === undefined) return undefined;
     const touched = this.#touched();
-    const distribution = this.#distribution;
-    const at = { seed: this.#rules.seed, ...point };
-    let place: number | undefined;
-    if (touched !== "all") {
-      distribution.load(candidates, touched, row.scores);
-      place = this.#decide(at);
-    }
-    if (place === undefined) {
-      this.#wantsFullRow = true;
-      if (row.logits === undefined) return undefined;
-      distribution.loadFull(row.logits, candidates, touched === "all" ? [] : touched);
-      place = this.#decide(at);
-    }
-    if (place === undefined) throw new NativeError("internal: a sampler asked for more than the full row");
-    const token = distribution.ids[place]! as TokenId;
-    return { token, logit: rawLogit(row, token, touched) };
+    const logSumExp = this.#taking.isNormalized ? decided.logTotal : row.candidates!.logSumExp;
+    return decided.tokens.map((token) => {
+      const logit = rawLogit(row, token, touched);
+      return { token, logit, logprob: this.#guided(token, logit) - logSumExp };
+    });
   }
 
   /** Notes what each guide did to a token that is taken; before {@link advance}. */
@@ -141,10 +175,7 @@ export class StepSampler {
   /** Whether the guides leave a token possible as the next one. */
   allows(token: TokenId): boolean {
     if (!this.hasGuides) return true;
-    this.#single ??= new Distribution(this.#distribution.vocabSize);
-    this.#single.loadOne(token, 0);
-    for (const guide of this.#guides) guide.apply(this.#single);
-    return this.#single.logits[0] !== Number.NEGATIVE_INFINITY;
+    return this.#guided(token, 0) !== Number.NEGATIVE_INFINITY;
   }
 
   /** Forgets every generated token from `length` on. */
@@ -156,7 +187,8 @@ export class StepSampler {
   /** For another branch; shifts are counted by each on its own. */
   fork(): StepSampler {
     const guides = this.#guides.map((guide) => guide.fork());
-    return new StepSampler(this.#rules, new Distribution(this.#distribution.vocabSize), guides, this.#choice.fork(), this.#wantsFullRow);
+    const distribution = new Distribution(this.#distribution.vocabSize);
+    return new StepSampler(this.#rules, this.#taking, distribution, guides, this.#choice.fork(), this.#wantsFullRow);
   }
 
   /** Each guide's mean change of the logits of the tokens taken. */
@@ -172,7 +204,29 @@ export class StepSampler {
     for (const guide of this.#guides) guide[Symbol.dispose]?.();
   }
 
-  #decide(point: DrawPoint): number | undefined {
+  /** Tokens by the candidates or, where these do not suffice, by the full row; undefined when the row came without it. */
+  #decideOn(row: RowResult, point: Omit<DrawPoint, "seed">, count: number): Decision | undefined {
+    const candidates = row.candidates;
+    if (candidates === undefined) throw new NativeError("internal: a row came without candidates");
+    const touched = this.#touched();
+    const distribution = this.#distribution;
+    const at = { seed: this.#rules.seed, ...point };
+    let decided: Decision | undefined;
+    if (touched !== "all") {
+      distribution.load(candidates, touched, row.scores);
+      decided = this.#decide(at, count);
+    }
+    if (decided === undefined) {
+      this.#wantsFullRow = true;
+      if (row.logits === undefined) return undefined;
+      distribution.loadFull(row.logits, candidates, touched === "all" ? [] : touched);
+      decided = this.#decide(at, count);
+    }
+    if (decided === undefined) throw new NativeError("internal: a sampler asked for more than the full row");
+    return decided;
+  }
+
+  #decide(point: DrawPoint, count: number): Decision | undefined {
     const distribution = this.#distribution;
     if (this.#guides.length > 0) {
       let mayLowerRest = false;
@@ -180,10 +234,22 @@ export class StepSampler {
         guide.apply(distribution);
         mayLowerRest ||= guide.touches() === "lowers";
       }
-      if (distribution.arrange(mayLowerRest) === Number.NEGATIVE_INFINITY) throw new NativeError("the guides leave no token possible");
+      if (distribution.arrange(mayLowerRest) === Number.NEGATIVE_INFINITY) return { tokens: [], logTotal: Number.NEGATIVE_INFINITY };
     }
+    const logTotal = this.#taking.isNormalized ? distribution.logSumExp() : Number.NaN;
+    if (logTotal === undefined) return undefined;
     for (const shape of this.#rules.shapes) if (!shape.apply(distribution)) return undefined;
-    return this.#choice.choose(distribution, point);
+    const places = this.#choice.choose(distribution, point, count);
+    return places === undefined ? undefined : { tokens: places.map((place) => distribution.ids[place]! as TokenId), logTotal };
+  }
+
+  /** A logit as the guides leave it. */
+  #guided(token: TokenId, logit: number): number {
+    if (!this.hasGuides) return logit;
+    this.#single ??= new Distribution(this.#distribution.vocabSize);
+    this.#single.loadOne(token, logit);
+    for (const guide of this.#guides) guide.apply(this.#single);
+    return this.#single.logits[0]!;
   }
 
   get #isPlain(): boolean {
@@ -197,6 +263,12 @@ export class StepSampler {
     if (lists.length <= 1) return (lists[0] as readonly TokenId[] | undefined) ?? [];
     return [...new Set(lists.flat() as TokenId[])];
   }
+}
+
+/** Tokens taken of a row; `logTotal` is log Σ exp of the guided logits where it is asked for. */
+interface Decision {
+  readonly tokens: readonly TokenId[];
+  readonly logTotal: number;
 }
 
 /** The model's own logit of a token that was chosen from a row, before guides changed it. */
