@@ -1,41 +1,28 @@
 import { createHash, randomUUID, timingSafeEqual } from "node:crypto";
 import { Hono } from "hono";
-import { streamSSE } from "hono/streaming";
-import { z } from "zod";
-import type { TokenLogprob } from "../decoding/index.ts";
-import {
-  chatLogprob,
-  chatTask,
-  completionTasks,
-  finishReason,
-  joinLegacy,
-  type LegacyLogprobs,
-  legacyLogprobs,
-  usageOf,
-} from "./answers.ts";
-import { type EngineClient, TaskError } from "./engine-client.ts";
+import { chatAnswer, chatStream, chatTask } from "./chat.ts";
+import { completionAnswer, completionStream, completionTasks } from "./completions.ts";
+import type { EngineClient } from "./engine-client.ts";
+import { asHttpError, HttpError } from "./http-error.ts";
 import { openApi } from "./openapi.ts";
-import type { Task, WireEvent, WireResult } from "./protocol.ts";
+import { responsesAnswer, responsesStream, responsesTask } from "./responses.ts";
+import { type Env, type GenerateTask, type RunLimits, Runs, type Traffic } from "./runs.ts";
 import {
   chatRequest,
   completionRequest,
   detokenizeRequest,
   embeddingRequest,
   parseBody,
-  RequestError,
+  responsesRequest,
   tokenizeRequest,
 } from "./schemas.ts";
+import { newId } from "./tools.ts";
 
-export interface AppOptions {
+export interface AppOptions extends RunLimits {
   /** Keys one of which a request must bring as `Authorization: Bearer …`. Default: none is asked for. */
   readonly apiKeys?: readonly string[];
-  /** Requests that may be under way or wait at the same time; more get 429. Default 128. */
-  readonly maxRequests?: number;
   /** Bytes of one body. Default 4 MiB. */
   readonly maxBodyBytes?: number;
-  /** Milliseconds until the first token, and in all. Defaults 120,000 and 600,000. */
-  readonly firstTokenMs?: number;
-  readonly totalMs?: number;
   readonly onRequest?: (log: RequestLog) => void;
 }
 
@@ -47,45 +34,10 @@ export interface RequestLog {
   readonly ms: number;
 }
 
-/** What happens to requests, for metrics. */
-export interface Traffic {
-  running: number;
-  accepted: number;
-  refused: number;
-  promptTokens: number;
-  completionTokens: number;
-  onFirstToken: (seconds: number) => void;
-  onToken: (seconds: number) => void;
-}
-
-/** A failure with its status; the body is OpenAI's. */
-class HttpError extends Error {
-  readonly status: 400 | 401 | 404 | 405 | 408 | 413 | 429 | 500 | 503 | 504;
-  readonly code: string;
-  readonly param: string | null;
-  constructor(status: HttpError["status"], code: string, message: string, param: string | null = null) {
-    super(message);
-    this.status = status;
-    this.code = code;
-    this.param = param;
-  }
-}
-
-const errorTypes: Readonly<Record<number, string>> = {
-  401: "authentication_error",
-  429: "rate_limit_error",
-  500: "server_error",
-  503: "server_error",
-  504: "server_error",
-};
-const retryable = new Set([429, 503]);
-
-type Generate = Extract<Task, { kind: "generate" }>;
-type Env = { Variables: { id: string } };
-
 /** The HTTP face of an engine: OpenAI's endpoints, and Chainrule's own. */
 export function createApp(engine: EngineClient, traffic: Traffic, isDraining: () => boolean, options: AppOptions = {}): Hono<Env> {
-  const { maxRequests = 128, maxBodyBytes = 4 * 2 ** 20, firstTokenMs = 120_000, totalMs = 600_000 } = options;
+  const { maxBodyBytes = 4 * 2 ** 20 } = options;
+  const runs = new Runs(engine, traffic, isDraining, options);
   const app = new Hono<Env>();
   const keys = (options.apiKeys ?? []).map(digest);
   const created = () => Math.floor(Date.now() / 1000);
@@ -120,15 +72,15 @@ export function createApp(engine: EngineClient, traffic: Traffic, isDraining: ()
 
   app.onError((error, c) => {
     const known = asHttpError(error);
-    if (retryable.has(known.status)) {
+    if (known.isRetryable) {
       c.header("retry-after", "1");
       c.header("retry-after-ms", "500");
     }
     if (known.status === 413) c.header("connection", "close"); // the rest of the body is not read
-    c.header("x-should-retry", String(retryable.has(known.status)));
-    return c.json({ error: errorBody(known) }, known.status);
+    c.header("x-should-retry", String(known.isRetryable));
+    return c.json({ error: known.body }, known.status);
   });
-  app.notFound((c) => c.json({ error: errorBody(new HttpError(404, "not_found", `there is no ${c.req.method} ${c.req.path}`)) }, 404));
+  app.notFound((c) => c.json({ error: new HttpError(404, "not_found", `there is no ${c.req.method} ${c.req.path}`).body }, 404));
 
   app.get("/health", (c) => c.json({ status: "ok" }));
   app.get("/ready", (c) => (engine.isReady && !isDraining() ? c.json({ status: "ready" }) : c.json({ status: "not ready" }, 503)));
@@ -154,21 +106,21 @@ export function createApp(engine: EngineClient, traffic: Traffic, isDraining: ()
 
   app.post("/tokenize", async (c) => {
     const { text, special = false, bos } = parseBody(tokenizeRequest, await readBody(c.req.raw));
-    const tokens = (await admitted(() =>
+    const tokens = (await runs.admitted(() =>
       engine.call({ kind: "tokenize", text, special, ...(bos === undefined ? {} : { bos }) }),
     )) as number[];
     return c.json({ tokens, count: tokens.length });
   });
   app.post("/detokenize", async (c) => {
     const { tokens, special = false } = parseBody(detokenizeRequest, await readBody(c.req.raw));
-    return c.json({ text: await admitted(() => engine.call({ kind: "detokenize", tokens, special })) });
+    return c.json({ text: await runs.admitted(() => engine.call({ kind: "detokenize", tokens, special })) });
   });
 
   app.post("/v1/embeddings", async (c) => {
     const { input, model, encoding_format: format = "float" } = parseBody(embeddingRequest, await readBody(c.req.raw));
-    checkModel(model);
+    const served = modelName(model);
     const texts = typeof input === "string" ? [input] : input;
-    const result = await admitted(() => engine.call({ kind: "embed", texts, options: {} }, c.req.raw.signal));
+    const result = await runs.admitted(() => engine.call({ kind: "embed", texts, options: {} }, c.req.raw.signal));
     const { vectors, usage } = result as { vectors: Float32Array[]; usage: { promptTokens: number } };
     const data = vectors.map((vector, index) => ({
       object: "embedding",
@@ -178,111 +130,35 @@ export function createApp(engine: EngineClient, traffic: Traffic, isDraining: ()
     return c.json({
       object: "list",
       data,
-      model: info().name,
+      model: served,
       usage: { prompt_tokens: usage.promptTokens, total_tokens: usage.promptTokens },
     });
   });
 
   app.post("/v1/chat/completions", async (c) => {
     const request = parseBody(chatRequest, await readBody(c.req.raw));
-    checkModel(request.model);
-    const task = chatTask(request);
-    const withFacts = request.chainrule?.facts !== false;
-    const base = { id: `chatcmpl-${c.get("id")}`, created: created(), model: info().name };
-    if (request.stream !== true) {
-      const { answers, results } = await collect([task], c.req.raw.signal);
-      return c.json({
-        ...base,
-        object: "chat.completion",
-        choices: answers.map(({ text, logprobs }, index) => ({
-          index,
-          message: { role: "assistant", content: text, refusal: null },
-          logprobs: request.logprobs === true ? { content: logprobs.map(chatLogprob), refusal: null } : null,
-          finish_reason: finishReason(results[index]!),
-        })),
-        usage: usageOf(results, 1),
-        ...(withFacts ? { chainrule: { choices: results.map(extensionOf) } } : {}),
-      });
-    }
-    const chunk = (choices: readonly object[], more: object = {}) => ({ ...base, object: "chat.completion.chunk", choices, ...more });
-    return respond(c, [task], request.stream_options?.include_usage === true, {
-      begin: (index) => chunk([{ index, delta: { role: "assistant", content: "" }, logprobs: null, finish_reason: null }]),
-      token: (index, { text, fact, logprob }) =>
-        chunk(
-          [
-            {
-              index,
-              delta: { content: text },
-              logprobs: logprob === undefined ? null : { content: [chatLogprob(logprob)], refusal: null },
-              finish_reason: null,
-            },
-          ],
-          withFacts ? { chainrule: { choice: index, token: fact } } : {},
-        ),
-      finish: (index, { text, result }) =>
-        chunk(
-          [{ index, delta: text === "" ? {} : { content: text }, logprobs: null, finish_reason: finishReason(result) }],
-          withFacts ? { chainrule: { choice: index, ...extensionOf(result) } } : {},
-        ),
-      usage: (results) => chunk([], { usage: usageOf(results, 1) }),
-    });
+    const head = { id: `chatcmpl-${c.get("id")}`, created: created(), model: modelName(request.model) };
+    const { task, form } = chatTask(request);
+    if (request.stream === true) return runs.stream(c, [task], chatStream(request, form, head));
+    return c.json(chatAnswer(request, form, head, await runs.collect([task], c.req.raw.signal)));
+  });
+
+  app.post("/v1/responses", async (c) => {
+    const request = parseBody(responsesRequest, await readBody(c.req.raw));
+    const head = { id: newId("resp"), created_at: created(), model: modelName(request.model) };
+    const { task, form } = responsesTask(request);
+    if (request.stream === true) return runs.stream(c, [task], responsesStream(request, form, head));
+    const [answer] = await runs.collect([task], c.req.raw.signal);
+    return c.json(responsesAnswer(request, form, head, answer!));
   });
 
   app.post("/v1/completions", async (c) => {
     const request = parseBody(completionRequest, await readBody(c.req.raw));
-    checkModel(request.model);
+    const head = { id: `cmpl-${c.get("id")}`, created: created(), model: modelName(request.model) };
     const tasks = completionTasks(request);
-    const withFacts = request.chainrule?.facts !== false;
     const echoed = await Promise.all(tasks.map(({ prompt }) => (request.echo === true ? promptText(prompt) : "")));
-    const perPrompt = request.n ?? 1;
-    const base = { id: `cmpl-${c.get("id")}`, object: "text_completion", created: created(), model: info().name };
-    const promptLogprobs = (index: number, result: WireResult | undefined): LegacyLogprobs =>
-      result?.promptLogprobs === undefined
-        ? legacyLogprobs([], echoed[Math.floor(index / perPrompt)]!.length)
-        : legacyLogprobs(result.promptLogprobs, 0, result.firstPromptText);
-    if (request.stream !== true) {
-      const { answers, results } = await collect(tasks, c.req.raw.signal);
-      return c.json({
-        ...base,
-        choices: answers.map(({ text, logprobs }, index) => {
-          const prompt = echoed[Math.floor(index / perPrompt)]!;
-          const before = promptLogprobs(index, results[index]);
-          return {
-            index,
-            text: prompt + text,
-            logprobs: request.logprobs == null ? null : joinLegacy(before, legacyLogprobs(logprobs, prompt.length)),
-            finish_reason: finishReason(results[index]!),
-          };
-        }),
-        usage: usageOf(results, tasks.length),
-        ...(withFacts ? { chainrule: { choices: results.map(extensionOf) } } : {}),
-      });
-    }
-    if (request.echo === true && request.logprobs != null)
-      throw new RequestError("echo", "unsupported_parameter", "echo with logprobs is answered in one piece: leave stream out");
-    const lengths = new Map<number, number>();
-    const chunk = (choices: readonly object[], more: object = {}) => ({ ...base, choices, ...more });
-    return respond(c, tasks, request.stream_options?.include_usage === true, {
-      begin: (index) => {
-        const text = echoed[Math.floor(index / perPrompt)]!;
-        lengths.set(index, text.length);
-        return text === "" ? undefined : chunk([{ index, text, logprobs: null, finish_reason: null }]);
-      },
-      token: (index, { text, fact, logprob }) => {
-        const at = lengths.get(index)!;
-        lengths.set(index, at + text.length);
-        return chunk(
-          [{ index, text, logprobs: logprob === undefined ? null : legacyLogprobs([logprob], at), finish_reason: null }],
-          withFacts ? { chainrule: { choice: index, token: fact } } : {},
-        );
-      },
-      finish: (index, { text, result }) =>
-        chunk(
-          [{ index, text, logprobs: null, finish_reason: finishReason(result) }],
-          withFacts ? { chainrule: { choice: index, ...extensionOf(result) } } : {},
-        ),
-      usage: (results) => chunk([], { usage: usageOf(results, tasks.length) }),
-    });
+    if (request.stream === true) return runs.stream(c, tasks, completionStream(request, echoed, head));
+    return c.json(completionAnswer(request, echoed, head, await runs.collect(tasks, c.req.raw.signal)));
   });
 
   return app;
@@ -297,17 +173,20 @@ export function createApp(engine: EngineClient, traffic: Traffic, isDraining: ()
     return { id: name, object: "model", created: 0, owned_by: "chainrule", context_length: contextLength };
   }
 
-  function checkModel(name: string | undefined): void {
-    if (name !== undefined && name !== info().name)
+  /** @param asked  the model that a request names */
+  function modelName(asked: string | undefined): string {
+    const { name } = info();
+    if (asked !== undefined && asked !== name)
       throw new HttpError(
         404,
         "model_not_found",
-        `there is no model ${JSON.stringify(name)}; this server has ${JSON.stringify(info().name)}`,
+        `there is no model ${JSON.stringify(asked)}; this server has ${JSON.stringify(name)}`,
         "model",
       );
+    return name;
   }
 
-  async function promptText(prompt: Generate["prompt"]): Promise<string> {
+  async function promptText(prompt: GenerateTask["prompt"]): Promise<string> {
     if (typeof prompt === "string") return prompt;
     return (await engine.call({ kind: "detokenize", tokens: prompt as readonly number[], special: true })) as string;
   }
@@ -327,154 +206,11 @@ export function createApp(engine: EngineClient, traffic: Traffic, isDraining: ()
       throw new HttpError(400, "invalid_json", "the body is no JSON");
     }
   }
-
-  /** Runs work if the server has room for it. */
-  async function admitted<T>(work: () => Promise<T>): Promise<T> {
-    admit();
-    try {
-      return await work();
-    } finally {
-      traffic.running -= 1;
-    }
-  }
-
-  function admit(): void {
-    if (isDraining()) throw new HttpError(503, "shutting_down", "the server is shutting down");
-    if (!engine.isReady) throw new HttpError(503, "engine_not_ready", "the engine is not ready");
-    if (traffic.running >= maxRequests) {
-      traffic.refused += 1;
-      throw new HttpError(429, "too_many_requests", `the server has ${maxRequests} requests under way`);
-    }
-    traffic.running += 1;
-    traffic.accepted += 1;
-  }
-
-  /** The events of all tasks as they come, with the choice's number over all of them. Admission, limits of time and counting are here. */
-  async function* events(tasks: readonly Generate[], client: AbortSignal): AsyncGenerator<WireEvent> {
-    admit();
-    const limit = new AbortController();
-    const stop = (code: string, message: string) => () => limit.abort(new HttpError(504, code, message));
-    const total = setTimeout(stop("total_timeout", `the answer took longer than ${totalMs} ms`), totalMs);
-    const first = setTimeout(stop("first_token_timeout", `no token came within ${firstTokenMs} ms`), firstTokenMs);
-    const signal = AbortSignal.any([client, limit.signal]);
-    const started = performance.now();
-    let last = 0;
-    const sources = tasks.map((task) => engine.stream(task, signal));
-    try {
-      for await (const { index, event } of merged(sources)) {
-        clearTimeout(first);
-        if (event.kind === "token") {
-          const now = performance.now();
-          if (last === 0) traffic.onFirstToken((now - started) / 1000);
-          else traffic.onToken((now - last) / 1000);
-          last = now;
-          traffic.completionTokens += 1;
-        } else if (event.choice === 0) traffic.promptTokens += event.result.usage.promptTokens;
-        yield { ...event, choice: index * tasks[index]!.count + event.choice };
-      }
-    } finally {
-      clearTimeout(total);
-      clearTimeout(first);
-      traffic.running -= 1;
-    }
-  }
-
-  /** Whole answers, by choice. */
-  async function collect(tasks: readonly Generate[], client: AbortSignal) {
-    const count = tasks.reduce((sum, task) => sum + task.count, 0);
-    const answers = Array.from({ length: count }, () => ({ text: "", logprobs: [] as TokenLogprob[] }));
-    const results: WireResult[] = [];
-    for await (const event of events(tasks, client)) {
-      answers[event.choice]!.text += event.text;
-      if (event.kind === "finish") results[event.choice] = event.result;
-      else if (event.logprob !== undefined) answers[event.choice]!.logprobs.push(event.logprob);
-    }
-    return { answers, results };
-  }
-
-  /** The same as server-sent events. An error before the first event is an ordinary answer, later an error event, and no [DONE]. */
-  async function respond(
-    c: import("hono").Context<Env>,
-    tasks: readonly Generate[],
-    includeUsage: boolean,
-    shape: ChunkShape,
-  ): Promise<Response> {
-    const source = events(tasks, c.req.raw.signal);
-    const first = await source.next(); // what is wrong with the request shows here
-    c.header("cache-control", "no-store");
-    c.header("x-accel-buffering", "no");
-    return streamSSE(c, async (stream) => {
-      stream.onAbort(() => void source.return(undefined));
-      const send = (data: object | undefined) => (data === undefined ? undefined : stream.writeSSE({ data: JSON.stringify(data) }));
-      const begun = new Set<number>();
-      const results: WireResult[] = [];
-      try {
-        for (let next = first; next.done !== true; next = await source.next()) {
-          const event = next.value;
-          if (!begun.has(event.choice)) await send(shape.begin(event.choice));
-          begun.add(event.choice);
-          if (event.kind === "token") await send(shape.token(event.choice, event));
-          else {
-            results[event.choice] = event.result;
-            await send(shape.finish(event.choice, event));
-          }
-        }
-        if (includeUsage) await send(shape.usage(results));
-        await stream.writeSSE({ data: "[DONE]" });
-      } catch (error) {
-        if (!stream.aborted) await stream.writeSSE({ event: "error", data: JSON.stringify({ error: errorBody(asHttpError(error)) }) });
-      } finally {
-        await source.return(undefined);
-      }
-    });
-  }
 }
-
-interface ChunkShape {
-  begin(choice: number): object | undefined;
-  token(choice: number, event: Extract<WireEvent, { kind: "token" }>): object;
-  finish(choice: number, event: Extract<WireEvent, { kind: "finish" }>): object;
-  usage(results: readonly WireResult[]): object;
-}
-
-/** What comes next of several generators, whichever has it. */
-async function* merged(sources: readonly AsyncGenerator<WireEvent>[]): AsyncGenerator<{ index: number; event: WireEvent }> {
-  const waiting = new Map(sources.map((source, index) => [index, source.next().then((next) => ({ index, next }))]));
-  try {
-    while (waiting.size > 0) {
-      const { index, next } = await Promise.race(waiting.values());
-      if (next.done === true) waiting.delete(index);
-      else {
-        yield { index, event: next.value };
-        waiting.set(
-          index,
-          sources[index]!.next().then((following) => ({ index, next: following })),
-        );
-      }
-    }
-  } finally {
-    for (const pending of waiting.values()) pending.catch(() => undefined); // the first failure was thrown above
-    await Promise.all(sources.map((source) => source.return(undefined)));
-  }
-}
-
-const extensionOf = ({ facts, timings, finishReason: reason, tokens }: WireResult) => ({ facts, timings, finishReason: reason, tokens });
 
 /** Whether a path is the server's own; everything else is the playground's. */
 export const isApi = (path: string): boolean => /^\/(v1\/|tokenize$|detokenize$|metrics$|health$|ready$|openapi\.json$)/.test(path);
 
 function digest(key: string): Buffer {
   return createHash("sha256").update(key).digest();
-}
-
-function errorBody({ message, status, param, code }: HttpError) {
-  return { message, type: errorTypes[status] ?? "invalid_request_error", param, code };
-}
-
-function asHttpError(error: unknown): HttpError {
-  if (error instanceof HttpError) return error;
-  if (error instanceof RequestError) return new HttpError(400, error.code, error.message, error.param);
-  if (error instanceof TaskError) return new HttpError(error.error.status, error.error.code, error.error.message, error.error.param);
-  if (error instanceof z.ZodError) return new HttpError(400, "invalid_value", error.message);
-  return new HttpError(500, "internal_error", "internal error");
 }

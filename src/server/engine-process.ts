@@ -66,10 +66,14 @@ async function run(id: number, task: Task, one: Running): Promise<unknown> {
   const { signal } = one.controller;
   switch (task.kind) {
     case "generate": {
-      const { prompt, count } = task;
+      const { prompt, tools, count } = task;
       const { parseSpecial, ...options } = task.options;
       const { seed } = options;
-      const tokens = await model.encode(prompt, { ...(parseSpecial === undefined ? {} : { parseSpecial }), signal });
+      const tokens = await model.encode(prompt, {
+        ...(parseSpecial === undefined ? {} : { parseSpecial }),
+        ...(tools === undefined ? {} : { tools }),
+        signal,
+      });
       if (promptTokens > 0 && promptTokens + tokens.length > settings.maxTokens) throw new Overload();
       const send = async (event: WireEvent) => {
         while (one.credits === 0 && !signal.aborted) await new Promise<void>((resolve) => (one.resume = resolve));

@@ -1,6 +1,6 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
-import type { Traffic } from "./app.ts";
 import type { EngineClient } from "./engine-client.ts";
+import type { Traffic } from "./runs.ts";
 
 /** Metrics under vLLM's names, with our prefix. */
 export function metricsOf(engine: EngineClient): { readonly traffic: Traffic; text(): Promise<string> } {

@@ -1,9 +1,19 @@
 import { z } from "zod";
-import { annotations, chatRequest, completionRequest, detokenizeRequest, embeddingRequest, refused, tokenizeRequest } from "./schemas.ts";
+import {
+  annotations,
+  chatRequest,
+  completionRequest,
+  detokenizeRequest,
+  embeddingRequest,
+  refused,
+  responsesRequest,
+  tokenizeRequest,
+} from "./schemas.ts";
 
 const bodies = {
   "/v1/chat/completions": { schema: chatRequest, summary: "an answer to a conversation" },
   "/v1/completions": { schema: completionRequest, summary: "a prompt continued as it stands" },
+  "/v1/responses": { schema: responsesRequest, summary: "an answer as a list of items: text and calls" },
   "/v1/embeddings": { schema: embeddingRequest, summary: "texts as vectors" },
   "/tokenize": { schema: tokenizeRequest, summary: "token ids of a text" },
   "/detokenize": { schema: detokenizeRequest, summary: "the text of token ids" },
@@ -33,7 +43,7 @@ export function openApi() {
           {
             post: {
               summary,
-              requestBody: { required: true, content: { "application/json": { schema: z.toJSONSchema(schema) } } },
+              requestBody: { required: true, content: { "application/json": { schema: z.toJSONSchema(schema, { io: "input" }) } } },
               responses: { 200: ok, 400: error, 401: error, 413: error, 429: error, 500: error, 503: error },
             },
           },

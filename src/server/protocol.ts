@@ -1,3 +1,4 @@
+import type { Tool } from "../chat/index.ts";
 import type { DescribedMethod, EmbedOptions, FinishReason, GenerateOptions, Prompt, Timings, TokenLogprob } from "../decoding/index.ts";
 import type { Facts, TokenFact } from "../engine/index.ts";
 
@@ -11,7 +12,14 @@ export type WireOptions = Omit<GenerateOptions, "signal">;
 
 export type Task =
   /** `count` answers to one prompt; answer i is drawn with seed + i. */
-  | { readonly kind: "generate"; readonly prompt: Prompt; readonly options: WireOptions; readonly count: number }
+  | {
+      readonly kind: "generate";
+      readonly prompt: Prompt;
+      /** Laid out with a prompt of messages. */
+      readonly tools?: readonly Tool[];
+      readonly options: WireOptions;
+      readonly count: number;
+    }
   | { readonly kind: "embed"; readonly texts: readonly string[]; readonly options: Omit<EmbedOptions, "signal"> }
   | { readonly kind: "tokenize"; readonly text: string; readonly special: boolean; readonly bos?: boolean }
   | { readonly kind: "detokenize"; readonly tokens: readonly number[]; readonly special: boolean }

@@ -11,9 +11,11 @@ const maxStops = 16;
 
 /** The axes of `generate()` that OpenAI's fields have no name for; checked by the engine, which knows every method's parameters. */
 const method = z.union([z.string(), z.looseObject({ name: z.string() })]);
+export type MethodSpec = z.infer<typeof method>;
 export const extension = z
   .strictObject({
     draft: method.optional(),
+    skip: method.optional(),
     search: method.optional(),
     guide: z.union([method, z.array(method).max(16)]).optional(),
     sample: z.union([method, z.array(method).max(16)]).optional(),
@@ -30,13 +32,18 @@ export const extension = z
   })
   .meta({ description: "The axes of generate() and what a run reports; see /v1/chainrule/methods" });
 
+const temperature = z.number().min(0).max(2).nullish();
+const topP = z.number().min(0).max(1).nullish();
+const topLogprobs = z.int().min(0).max(20).nullish();
+const seed = z.int().min(0);
+const stop = z.union([text.min(1), z.array(text.min(1)).max(maxStops)]);
 const sampling = {
   model: z.string().min(1).optional(),
-  temperature: z.number().min(0).max(2).nullish(),
-  top_p: z.number().min(0).max(1).nullish(),
+  temperature,
+  top_p: topP,
   n: z.int().min(1).max(16).nullish(),
-  seed: z.int().min(0).nullish(),
-  stop: z.union([text.min(1), z.array(text.min(1)).max(maxStops)]).nullish(),
+  seed: seed.nullish(),
+  stop: stop.nullish(),
   presence_penalty: z.number().min(-2).max(2).nullish(),
   frequency_penalty: z.number().min(-2).max(2).nullish(),
   logit_bias: z.record(z.string().regex(/^\d+$/), z.number().min(-100).max(100)).nullish(),
@@ -45,13 +52,34 @@ const sampling = {
   chainrule: extension.optional(),
 };
 
+const functionName = z.string().regex(/^[a-zA-Z0-9_-]{1,64}$/);
+const functionFields = {
+  name: functionName,
+  description: text.nullish(),
+  parameters: z.looseObject({}).nullish(),
+  strict: z.boolean().nullish(),
+};
+const maxTools = 128;
+
 const part = z.strictObject({ type: z.literal("text"), text });
 const content = z.union([text, z.array(part).min(1)]);
+const toolCall = z.strictObject({
+  id: text.min(1),
+  type: z.literal("function"),
+  function: z.strictObject({ name: functionName, arguments: text }),
+});
 const message = z.discriminatedUnion("role", [
   z.strictObject({ role: z.literal("system"), content, name: text.optional() }),
   z.strictObject({ role: z.literal("developer"), content, name: text.optional() }),
   z.strictObject({ role: z.literal("user"), content, name: text.optional() }),
-  z.strictObject({ role: z.literal("assistant"), content, name: text.optional(), refusal: z.null().optional() }),
+  z.strictObject({
+    role: z.literal("assistant"),
+    content: content.nullish(),
+    name: text.optional(),
+    refusal: z.null().optional(),
+    tool_calls: z.array(toolCall).min(1).max(maxTools).optional(),
+  }),
+  z.strictObject({ role: z.literal("tool"), content, tool_call_id: text.min(1) }),
 ]);
 const jsonSchema = z.looseObject({});
 
@@ -60,7 +88,19 @@ export const chatRequest = z.strictObject({
   max_tokens: z.int().min(0).nullish(),
   max_completion_tokens: z.int().min(0).nullish(),
   logprobs: z.boolean().nullish(),
-  top_logprobs: z.int().min(0).max(20).nullish(),
+  top_logprobs: topLogprobs,
+  tools: z
+    .array(z.strictObject({ type: z.literal("function"), function: z.strictObject(functionFields) }))
+    .min(1)
+    .max(maxTools)
+    .nullish(),
+  tool_choice: z
+    .union([
+      z.enum(["none", "auto", "required"]),
+      z.strictObject({ type: z.literal("function"), function: z.strictObject({ name: functionName }) }),
+    ])
+    .nullish(),
+  parallel_tool_calls: z.boolean().nullish(),
   response_format: z
     .discriminatedUnion("type", [
       z.strictObject({ type: z.literal("text") }),
@@ -83,9 +123,78 @@ const tokens = z.array(z.int().min(0)).min(1);
 export const completionRequest = z.strictObject({
   prompt: z.union([text, tokens, z.array(text).min(1).max(64), z.array(tokens).min(1).max(64)]),
   max_tokens: z.int().min(0).nullish(),
-  logprobs: z.int().min(0).max(20).nullish(),
+  logprobs: topLogprobs,
   echo: z.boolean().nullish(),
   ...sampling,
+});
+
+const responseText = z.union([text, z.array(z.looseObject({ type: z.enum(["input_text", "output_text", "text"]), text })).min(1)]);
+const itemStatus = z.enum(["in_progress", "completed", "incomplete"]).optional();
+const responseItem = z.union([
+  z.strictObject({
+    type: z.literal("message").optional(),
+    id: text.optional(),
+    status: itemStatus,
+    role: z.enum(["system", "developer", "user", "assistant"]),
+    content: responseText,
+  }),
+  z.strictObject({
+    type: z.literal("function_call"),
+    id: text.nullish(),
+    status: itemStatus,
+    call_id: text.min(1),
+    name: functionName,
+    arguments: text,
+  }),
+  z.strictObject({
+    type: z.literal("function_call_output"),
+    id: text.nullish(),
+    status: itemStatus,
+    call_id: text.min(1),
+    output: text,
+  }),
+]);
+
+export const responsesRequest = z.strictObject({
+  model: z.string().min(1).optional(),
+  input: z.union([text.min(1), z.array(responseItem).min(1).max(2048)]),
+  instructions: text.nullish(),
+  max_output_tokens: z.int().min(1).nullish(),
+  temperature,
+  top_p: topP,
+  top_logprobs: topLogprobs,
+  include: z.array(z.enum(["message.output_text.logprobs"])).nullish(),
+  tools: z
+    .array(z.strictObject({ type: z.literal("function"), ...functionFields }))
+    .max(maxTools)
+    .nullish()
+    .transform((tools) => (tools?.length === 0 ? null : tools)),
+  tool_choice: z
+    .union([z.enum(["none", "auto", "required"]), z.strictObject({ type: z.literal("function"), name: functionName })])
+    .nullish(),
+  parallel_tool_calls: z.boolean().nullish(),
+  text: z
+    .strictObject({
+      format: z
+        .discriminatedUnion("type", [
+          z.strictObject({ type: z.literal("text") }),
+          z.strictObject({ type: z.literal("json_object") }),
+          z.strictObject({
+            type: z.literal("json_schema"),
+            name: text,
+            schema: jsonSchema,
+            strict: z.boolean().nullish(),
+            description: text.optional(),
+          }),
+        ])
+        .optional(),
+    })
+    .nullish(),
+  truncation: z.literal("disabled").nullish(),
+  stream: z.boolean().nullish(),
+  stream_options: z.strictObject({ include_obfuscation: z.literal(false).optional() }).nullish(),
+  /** Here also what OpenAI's other endpoints have and this one has not. */
+  chainrule: extension.extend({ seed: seed.optional(), stop: stop.optional() }).optional(),
 });
 
 export const embeddingRequest = z.strictObject({
@@ -99,19 +208,17 @@ export const detokenizeRequest = z.strictObject({ tokens: z.array(z.int().min(0)
 
 export type ChatRequest = z.infer<typeof chatRequest>;
 export type CompletionRequest = z.infer<typeof completionRequest>;
-export type EmbeddingRequest = z.infer<typeof embeddingRequest>;
-export type Extension = z.infer<typeof extension>;
+export type ResponsesRequest = z.infer<typeof responsesRequest>;
+/** What requests for text say of sampling. */
+export type SamplingFields = Partial<Pick<ChatRequest, Exclude<keyof typeof sampling, "model" | "n" | "stream" | "stream_options">>>;
 
 /** Accepted without effect, since OpenAI defines them to have none on the output. */
 export const annotations: readonly string[] = ["user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"];
 
 /** Fields of OpenAI's that would change the answer and that this server has not; each with what to do instead. */
 export const refused: Readonly<Record<string, string>> = {
-  tools: "tool calls are not supported yet",
-  tool_choice: "tool calls are not supported yet",
-  parallel_tool_calls: "tool calls are not supported yet",
-  functions: "tool calls are not supported yet",
-  function_call: "tool calls are not supported yet",
+  functions: "use tools",
+  function_call: "use tool_choice",
   modalities: "text is the only modality",
   audio: "text is the only modality",
   prediction: "use chainrule.draft",
@@ -121,6 +228,11 @@ export const refused: Readonly<Record<string, string>> = {
   best_of: "use chainrule.search",
   suffix: "the model can't fill in the middle",
   dimensions: "the model's own size is the only one",
+  previous_response_id: "nothing is stored: send the conversation as input",
+  conversation: "nothing is stored: send the conversation as input",
+  background: "nothing is stored: read the answer as it comes",
+  reasoning: "the model has no such setting",
+  max_tool_calls: "the server calls nothing by itself",
 };
 
 /** A request that is wrong; the server answers 400 with this. */

@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import { fileURLToPath } from "node:url";
 import { serve as listen } from "@hono/node-server";
 import { serveStatic } from "@hono/node-server/serve-static";
-import { type AppOptions, createApp, isApi, type Traffic } from "./app.ts";
+import { type AppOptions, createApp, isApi } from "./app.ts";
 import { EngineClient, type EngineClientOptions } from "./engine-client.ts";
 import { metricsOf } from "./metrics.ts";
 import type { ChildSettings } from "./protocol.ts";
@@ -38,7 +38,7 @@ export async function serve(options: ServeOptions = {}): Promise<RunningServer> 
   const engine = new EngineClient(settings, options);
   let isDraining = false;
   const metrics = metricsOf(engine);
-  const traffic: Traffic = metrics.traffic;
+  const { traffic } = metrics;
   const app = createApp(engine, traffic, () => isDraining, options);
   app.get("/metrics", async (c) => c.text(await metrics.text(), 200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" }));
   const playground = fileURLToPath(new URL("../playground", import.meta.url));

@@ -191,7 +191,7 @@ test("the AI SDK, whole and streamed", async () => {
 describe("what is wrong is said in OpenAI's form", () => {
   test.each<[string, string, unknown, number, string, string | null]>([
     ["an unknown parameter", "/v1/chat/completions", { ...chat, tempreature: 1 }, 400, "unknown_parameter", "tempreature"],
-    ["a refused parameter", "/v1/chat/completions", { ...chat, tools: [] }, 400, "unsupported_parameter", "tools"],
+    ["a refused parameter", "/v1/chat/completions", { ...chat, functions: [] }, 400, "unsupported_parameter", "functions"],
     ["a value out of range", "/v1/chat/completions", { ...chat, temperature: 9 }, 400, "invalid_value", "temperature"],
     [
       "a message of no role",
@@ -258,6 +258,9 @@ describe("what is wrong is said in OpenAI's form", () => {
       "logit_bias",
       "chainrule",
       "response_format",
+      "tools",
+      "tool_choice",
+      "input",
     ];
     const odd = fc.dictionary(fc.constantFrom(...fields), anything, { maxKeys: 4 });
     const nearly = fc.record(
@@ -272,7 +275,7 @@ describe("what is wrong is said in OpenAI's form", () => {
     );
     await fc.assert(
       fc.asyncProperty(
-        fc.constantFrom("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/tokenize", "/detokenize"),
+        fc.constantFrom("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings", "/tokenize", "/detokenize"),
         fc.oneof(odd, nearly, anything),
         async (path, body) => {
           const limited =

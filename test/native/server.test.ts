@@ -1,0 +1,255 @@
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
+import { generateText, jsonSchema, streamText, tool } from "ai";
+import OpenAI from "openai";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { load, type Model } from "../../src/index.ts";
+import { type RunningServer, serve } from "../../src/server/index.ts";
+import { temporaryFolder } from "../support/engine.ts";
+import { writeTinyChatModel } from "../support/tiny-chat-model.ts";
+
+// Contracts of the official clients on a tiny random checkpoint: what it answers is noise, so only form and grammar can make it right.
+
+const execArgv = ["--import", pathToFileURL(resolve("scripts/register-typescript.mjs")).href];
+const folder = temporaryFolder();
+const path = `${folder.path}/tiny.gguf`;
+let server: RunningServer;
+let model: Model;
+let client: OpenAI;
+beforeAll(async () => {
+  await writeTinyChatModel(path);
+  const settings = { threads: 1, context: 1024, cacheBytes: 2 ** 26 };
+  [server, model] = await Promise.all([serve({ model: path, load: settings, port: 0, execArgv }), load(path, settings)]);
+  client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "none", maxRetries: 0 });
+});
+afterAll(async () => {
+  await server?.[Symbol.asyncDispose]();
+  await model?.[Symbol.asyncDispose]();
+  folder[Symbol.dispose]();
+});
+const post = async (path: string, body: object) => {
+  const response = await fetch(`${server.url}${path}`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+  });
+  return { status: response.status, body: (await response.json()) as { error: { code: string; param: string | null } } };
+};
+
+const parameters = {
+  type: "object" as const,
+  properties: { city: { type: "string" as const, maxLength: 4 }, days: { type: "integer" as const, minimum: 1, maximum: 7 } },
+  required: ["city", "days"],
+  additionalProperties: false as const,
+};
+const weather = { type: "function" as const, function: { name: "get_weather", description: "the weather", parameters } };
+const clock = { type: "function" as const, function: { name: "now" } };
+const validArguments = { city: expect.stringMatching(/^.{0,4}$/su), days: expect.toSatisfy((days) => days >= 1 && days <= 7) };
+const messages = [{ role: "user" as const, content: "How is Paris?" }];
+
+describe("tool calls, chat", () => {
+  const chat = { model: "", messages, tools: [weather, clock], max_tokens: 200, seed: 4 };
+  const named = { type: "function" as const, function: { name: "get_weather" } };
+  beforeAll(() => {
+    chat.model = model.name;
+  });
+
+  test("a tool that is named is called, with arguments that are valid under its schema", async () => {
+    const { choices } = await client.chat.completions.create({ ...chat, tool_choice: named, n: 2, parallel_tool_calls: false });
+    for (const { message, finish_reason: reason } of choices) {
+      expect(reason).toBe("tool_calls");
+      expect(message.content).toBeNull();
+      const [call, ...others] = message.tool_calls!;
+      expect(others).toEqual([]);
+      expect(call).toMatchObject({ type: "function", id: expect.stringMatching(/^call_\w+$/), function: { name: "get_weather" } });
+      if (call!.type === "function") expect(JSON.parse(call!.function.arguments)).toEqual(validArguments);
+    }
+  });
+
+  test("required: some tool is called; the client's stream puts the pieces together to the same", async () => {
+    const body = { ...chat, tool_choice: "required" as const, parallel_tool_calls: false };
+    const whole = (await client.chat.completions.create(body)).choices[0]!.message;
+    const streamed = (await client.chat.completions.stream(body).finalChatCompletion()).choices[0]!;
+    expect(streamed.finish_reason).toBe("tool_calls");
+    const calls = (of: typeof whole) => of.tool_calls!.map((call) => (call.type === "function" ? call.function : undefined));
+    expect(calls(streamed.message as typeof whole).map((call) => [call!.name, call!.arguments])).toEqual(
+      calls(whole).map((call) => [call!.name, call!.arguments]),
+    );
+  });
+
+  test("auto: text is text, and without maxTokens to spare it ends where it must", async () => {
+    const { choices } = await client.chat.completions.create({ ...chat, max_tokens: 12 });
+    expect(typeof choices[0]!.message.content).toBe("string");
+    expect(choices[0]!.finish_reason).not.toBe("tool_calls");
+  });
+
+  test("none: the tools are in the prompt, nothing is held to anything", async () => {
+    const tools = [{ name: "now", parameters: { type: "object", properties: {}, additionalProperties: false } }];
+    const tokens = await model.encode(messages, { tools });
+    const expected = await model.generate(tokens, { maxTokens: 8, temperature: 0 });
+    const { choices, usage } = await client.chat.completions.create({
+      ...{ model: model.name, messages, tools: [clock], tool_choice: "none", max_tokens: 8, temperature: 0 },
+    });
+    expect([choices[0]!.message.content, usage!.prompt_tokens]).toEqual([expected.text, tokens.length]);
+  });
+
+  test("a conversation with a call and its answer goes on", async () => {
+    const history = [
+      ...messages,
+      {
+        role: "assistant" as const,
+        content: null,
+        tool_calls: [
+          { id: "call_1", type: "function" as const, function: { name: "get_weather", arguments: '{"city": "Oslo", "days": 1}' } },
+        ],
+      },
+      { role: "tool" as const, tool_call_id: "call_1", content: "rain" },
+    ];
+    const { usage } = await client.chat.completions.create({ ...chat, messages: history, max_tokens: 4, tool_choice: "none" });
+    const first = await client.chat.completions.create({ ...chat, max_tokens: 4, tool_choice: "none" });
+    expect(usage!.prompt_tokens).toBeGreaterThan(first.usage!.prompt_tokens);
+  });
+
+  test.each<[string, object, string]>([
+    ["a choice without tools", { tools: undefined, tool_choice: "required" }, "tool_choice"],
+    ["a choice of another tool", { tool_choice: { type: "function", function: { name: "later" } } }, "tool_choice"],
+    ["two tools of one name", { tools: [clock, clock] }, "tools"],
+    [
+      "arguments that are no JSON",
+      { messages: [{ role: "assistant", tool_calls: [{ id: "a", type: "function", function: { name: "f", arguments: "{" } }] }] },
+      "messages.0.tool_calls.0.function.arguments",
+    ],
+    ["a schema that no grammar has", { tools: [{ type: "function", function: { name: "f", parameters: { type: "nothing" } } }] }, "#/type"],
+    ["an assistant who says nothing", { messages: [{ role: "assistant", content: null }] }, "messages.0.content"],
+    ["the older name", { functions: [] }, "functions"],
+  ])("%s is refused by name", async (_, more, param) => {
+    const { status, body } = await post("/v1/chat/completions", { ...chat, ...more });
+    expect([status, body.error.param]).toEqual([400, expect.stringContaining(param.split(".")[0]!)]);
+  });
+});
+
+test("the AI SDK calls a tool and reads its answer, whole and streamed", async () => {
+  const provider = createOpenAICompatible({ name: "chainrule", baseURL: `${server.url}/v1` });
+  const asked: unknown[] = [];
+  const options = {
+    model: provider(model.name),
+    prompt: messages[0]!.content,
+    maxOutputTokens: 200,
+    seed: 4,
+    maxRetries: 0,
+    toolChoice: { type: "tool" as const, toolName: "get_weather" as const },
+    tools: {
+      get_weather: tool({
+        inputSchema: jsonSchema<{ city: string; days: number }>(parameters),
+        execute: async (input) => {
+          asked.push(input);
+          return "rain";
+        },
+      }),
+    },
+  };
+  const { toolCalls, toolResults, finishReason } = await generateText(options);
+  expect(finishReason).toBe("tool-calls");
+  expect(toolCalls[0]).toMatchObject({ toolName: "get_weather", input: validArguments });
+  expect(toolResults[0]).toMatchObject({ output: "rain" });
+  const streamed = streamText(options);
+  for await (const part of streamed.fullStream) if (part.type === "error") throw part.error;
+  const inputs = toolCalls.map(({ input }) => input);
+  expect((await streamed.toolCalls).map(({ input }) => input)).toEqual(inputs);
+  expect(asked).toEqual([...inputs, ...inputs]);
+});
+
+describe("/v1/responses", () => {
+  const body = { input: "How is Paris?", max_output_tokens: 16, temperature: 0 };
+
+  test("the answer, its usage and its facts are those of the model in process", async () => {
+    const prompt = [{ role: "system" as const, content: "Be brief." }, ...messages];
+    const expected = await model.generate(prompt, { maxTokens: 16, temperature: 0 });
+    const response = await client.responses.create({ ...body, model: model.name, instructions: "Be brief." });
+    expect(response.output_text).toBe(expected.text);
+    expect(response.status).toBe(expected.finishReason === "stop" ? "completed" : "incomplete");
+    expect(response.incomplete_details).toEqual(expected.finishReason === "stop" ? null : { reason: "max_output_tokens" });
+    expect(response.usage).toMatchObject({
+      input_tokens: expected.usage.promptTokens,
+      output_tokens: expected.usage.completionTokens,
+      total_tokens: expected.usage.promptTokens + expected.usage.completionTokens,
+    });
+    expect((response as unknown as { chainrule: { tokens: number[] } }).chainrule.tokens).toEqual(expected.tokens);
+  });
+
+  test("streamed: events are numbered, open and close what they name, and add up to the whole response", async () => {
+    const whole = await client.responses.create({ ...body, model: model.name });
+    const stream = client.responses.stream({ ...body, model: model.name });
+    const events: { type: string; sequence_number: number }[] = [];
+    let text = "";
+    for await (const event of stream) {
+      events.push(event);
+      if (event.type === "response.output_text.delta") text += event.delta;
+    }
+    expect(events.map(({ sequence_number: number }) => number)).toEqual(events.map((_, index) => index));
+    const types = events.map(({ type }) => type).filter((type) => type !== "response.output_text.delta");
+    expect(types).toEqual([
+      ...["response.created", "response.in_progress", "response.output_item.added", "response.content_part.added"],
+      ...["response.output_text.done", "response.content_part.done", "response.output_item.done", `response.${whole.status}`],
+    ]);
+    const final = await stream.finalResponse();
+    expect([text, final.output_text]).toEqual([whole.output_text, whole.output_text]);
+    expect(final.usage).toEqual(whole.usage);
+  });
+
+  test("a function is called, whole and streamed, and its output goes on", async () => {
+    const tools = [{ type: "function" as const, name: "get_weather", parameters, strict: true }];
+    const asking = { model: model.name, input: "How is Paris?", max_output_tokens: 200, tools, tool_choice: "required" as const };
+    const seeded = { ...asking, parallel_tool_calls: false, chainrule: { seed: 3 } } as typeof asking;
+    const response = await client.responses.create(seeded);
+    const [call] = response.output;
+    if (call?.type !== "function_call") throw new Error("no call");
+    expect(JSON.parse(call.arguments)).toEqual(validArguments);
+    let pieces = "";
+    const stream = client.responses.stream(seeded);
+    for await (const event of stream) if (event.type === "response.function_call_arguments.delta") pieces += event.delta;
+    expect(pieces).toBe(call.arguments);
+    expect((await stream.finalResponse()).output[0]).toMatchObject({ type: "function_call", arguments: call.arguments });
+    const next = await client.responses.create({
+      ...asking,
+      tool_choice: "none",
+      max_output_tokens: 4,
+      input: [
+        { role: "user", content: "How is Paris?" },
+        ...(response.output as OpenAI.Responses.ResponseInputItem[]),
+        { type: "function_call_output", call_id: call.call_id, output: "rain" },
+      ],
+    });
+    expect(next.usage!.input_tokens).toBeGreaterThan(response.usage!.input_tokens);
+  });
+
+  test("a form for the answer, and log-probabilities where they are asked for", async () => {
+    const response = await client.responses.create({
+      model: model.name,
+      input: "A person:",
+      max_output_tokens: 60,
+      temperature: 0,
+      include: ["message.output_text.logprobs"],
+      top_logprobs: 2,
+      text: { format: { type: "json_schema", name: "answer", schema: { enum: ["yes", "no"] } } },
+    });
+    expect(["yes", "no"]).toContain(JSON.parse(response.output_text));
+    const [item] = response.output;
+    const part = item?.type === "message" && item.content[0]?.type === "output_text" ? item.content[0] : undefined;
+    expect(part!.logprobs!.map(({ token }) => token).join("")).toContain(response.output_text);
+    expect(part!.logprobs![0]!.top_logprobs).toHaveLength(2);
+  });
+
+  test.each<[object, string, string]>([
+    [{ previous_response_id: "resp_1" }, "unsupported_parameter", "previous_response_id"],
+    [{ background: true }, "unsupported_parameter", "background"],
+    [{ truncation: "auto" }, "invalid_value", "truncation"],
+    [{ top_logprobs: 2 }, "invalid_value", "top_logprobs"],
+    [{ messages }, "unknown_parameter", "messages"],
+    [{ input: [{ type: "reasoning", id: "a", summary: [] }] }, "invalid_value", "input"],
+  ])("%j is refused by name", async (more, code, param) => {
+    const { status, body: answer } = await post("/v1/responses", { ...body, ...more });
+    expect([status, answer.error.code, answer.error.param?.split(".")[0]]).toEqual([400, code, param]);
+  });
+});
