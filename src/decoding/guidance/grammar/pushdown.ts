@@ -24,8 +24,18 @@ interface Stack {
   readonly isBottom: boolean;
   /** Fewest bytes from the end of the running rule to the end of the text. */
   readonly distance: number;
-  /** Equal for stacks that no token can tell apart; undefined until asked for. */
-  signature: number | undefined;
+  /** Undefined until asked for. */
+  signature: Signature | undefined;
+}
+
+/** Numbers that are equal for equal behaviour. */
+interface Signature {
+  /** Equal where no token can tell two stacks or configurations apart. */
+  readonly exact: number;
+  /** The same, were no repetition bounded from above. */
+  readonly unbounded: number;
+  /** Fewest turns that a bounded repetition has left: for so many bytes, at least, bounds make no difference. */
+  readonly room: number;
 }
 
 /**
@@ -40,13 +50,23 @@ export interface Configuration {
   readonly isComplete: boolean;
   /** Fewest bytes to the end of the text. */
   readonly distance: number;
-  /** See {@link Pushdown.signature}; undefined until asked for. */
-  signature: number | undefined;
+  /** Undefined until asked for. */
+  signature: Signature | undefined;
   /** By byte class; null = none. Asked through {@link Pushdown.step} only. */
   successors: (Configuration | null | undefined)[];
   epoch: number;
   /** Fewest tokens along the shortest text, once asked for. */
   neededTokens: number | undefined;
+}
+
+/** Byte classes that lead from a configuration to one that differs from it in counts alone. */
+export interface Loop {
+  /** Bits by class, 32 to a word. */
+  readonly classes: Uint32Array;
+  /** The most that one byte adds to the distance. */
+  readonly growth: number;
+  /** Whether none changes the distance. */
+  readonly keepsDistance: boolean;
 }
 
 /** Configurations remembered before all are forgotten: some 20 MB. */
@@ -64,11 +84,17 @@ export class Pushdown {
   readonly #distance: Float64Array;
   /** [S]: whether the state has byte transitions */
   readonly #readsBytes: Uint8Array;
+  /** [S]: whether it has nothing else: no calls to follow, no return to take */
+  readonly #isPlain: Uint8Array;
   readonly #farCount: number;
   readonly #maxThreads: number;
   readonly #configurations = new Map<string, Configuration>();
+  /** Those of one state and one stack, by id of the stack · maxStates + state. */
+  readonly #singles = new Map<number, Configuration>();
   readonly #stacks = new Map<string, Stack>();
   readonly #signatures = new Map<string, number>();
+  /** By unbounded signature. */
+  readonly #loops = new Map<number, Loop | null>();
   #nextId = 0;
   #nextSignature = 0;
   /** Successors of configurations of another epoch are to be found anew. */
@@ -89,6 +115,10 @@ export class Pushdown {
     grammar.next.forEach((target, index) => {
       if (target >= 0) this.#readsBytes[Math.floor(index / grammar.numClasses)] = 1;
     });
+    const { edgeOffset, accepting } = grammar;
+    this.#isPlain = this.#readsBytes.map((reads, state) =>
+      reads === 1 && edgeOffset[state] === edgeOffset[state + 1] && accepting[state] === 0 ? 1 : 0,
+    );
     this.#farCount = farCount;
     this.#maxThreads = maxThreads;
     const bottom: Stack = { id: this.#nextId++, returns: [], isBottom: true, distance: 0, signature: undefined };
@@ -117,11 +147,17 @@ export class Pushdown {
 
   #read(from: Configuration, byteClass: number): Configuration | null {
     const { next, numClasses, accepting } = this.grammar;
+    const { states, stacks } = from;
+    const targetOf = (i: number): number => {
+      const target = next[states[i]! * numClasses + byteClass]!;
+      return target >= 0 && this.#distance[target]! < Number.POSITIVE_INFINITY ? target : -1;
+    };
+    let first = 0;
+    while (first < states.length && targetOf(first) < 0) first++;
+    if (first === states.length) return null;
+    if (first === states.length - 1 && this.#isPlain[targetOf(first)] === 1) return this.#single(targetOf(first), stacks[first]!);
     const threads = new Threads(this.#maxThreads);
-    for (let i = 0; i < from.states.length; i++) {
-      const target = next[from.states[i]! * numClasses + byteClass]!;
-      if (target >= 0 && Number.isFinite(this.#distance[target]!)) threads.add(target, from.stacks[i]!);
-    }
+    for (let i = first; i < states.length; i++) if (targetOf(i) >= 0) threads.add(targetOf(i), stacks[i]!);
     // Returns: `threads` grows while we go through it. No call is empty, so none of these is reached again by the calls below.
     for (let i = 0; i < threads.states.length; i++) {
       if (accepting[threads.states[i]!] === 0) continue;
@@ -172,12 +208,13 @@ export class Pushdown {
   }
 
   #stack(returns: readonly Return[], isBottom: boolean): Stack {
-    const keyed = new Map(returns.map((back) => [`${back.call},${back.count},${back.target},${back.parent.id}`, back]));
-    const keys = [...keyed.keys()].sort();
+    const keyOf = ({ call, count, target, parent }: Return) => `${call},${count},${target},${parent.id}`;
+    const keyed = returns.length > 1 ? new Map(returns.map((back) => [keyOf(back), back])) : undefined; // without duplicates
+    const keys = keyed === undefined ? returns.map(keyOf) : [...keyed.keys()].sort();
     const key = `${isBottom ? "bottom;" : ""}${keys.join(";")}`;
     let stack = this.#stacks.get(key);
     if (!stack) {
-      const sorted = keys.map((entry) => keyed.get(entry)!);
+      const sorted = keyed === undefined ? returns : keys.map((entry) => keyed.get(entry)!);
       const distance = sorted.reduce((least, back) => Math.min(least, this.#returnDistance(back)), isBottom ? 0 : Number.POSITIVE_INFINITY);
       stack = { id: this.#nextId++, returns: sorted, isBottom, distance, signature: undefined };
       this.#stacks.set(key, stack);
@@ -196,19 +233,58 @@ export class Pushdown {
    * only in counts so far from their bounds that no token reaches them. Distances enter relative to the configuration's own.
    */
   signature(configuration: Configuration): number {
+    return this.#signature(configuration).exact;
+  }
+
+  /** For so many bytes, at least, a configuration behaves as if no repetition were bounded from above. */
+  room(configuration: Configuration): number {
+    return this.#signature(configuration).room;
+  }
+
+  /**
+   * The classes after which a configuration has its own unbounded signature again; null for none. Any bytes of these classes, as many as
+   * it has {@link room} for and at most as many as the longest token has, may follow: after the first, whatever may follow is what might
+   * have followed before it, and so on.
+   */
+  loop(from: Configuration): Loop | null {
+    const { unbounded, room } = this.#signature(from);
+    if (room < 1) return null;
+    const known = this.#loops.get(unbounded);
+    if (known !== undefined) return known;
+    const { numClasses } = this.grammar;
+    const classes = new Uint32Array(Math.ceil(numClasses / 32));
+    const changes: number[] = [];
+    for (let byteClass = 0; byteClass < numClasses; byteClass++) {
+      const to = this.step(from, byteClass);
+      if (to === null || this.#signature(to).unbounded !== unbounded) continue;
+      classes[byteClass >> 5]! |= 1 << (byteClass & 31);
+      changes.push(to.distance - from.distance);
+    }
+    const loop =
+      changes.length === 0 ? null : { classes, growth: Math.max(...changes), keepsDistance: changes.every((change) => change === 0) };
+    if (this.#loops.size >= maxSignatures) this.#loops.clear();
+    this.#loops.set(unbounded, loop);
+    return loop;
+  }
+
+  #signature(configuration: Configuration): Signature {
     if (configuration.signature === undefined) {
       const { states, stacks, isComplete, distance } = configuration;
-      const parts = states.map((state, i) => {
-        const stack = stacks[i]!;
-        return `${state},${this.#stackSignature(stack)},${this.#distance[state]! + stack.distance - distance}`;
-      });
-      configuration.signature = this.#signatureOf(`${isComplete ? "complete;" : ""}${parts.sort().join(";")}`);
+      const signatures = stacks.map((stack) => this.#stackSignature(stack));
+      const number = (kind: "exact" | "unbounded") => {
+        const parts = states.map(
+          (state, i) => `${state},${signatures[i]![kind]},${this.#distance[state]! + stacks[i]!.distance - distance}`,
+        );
+        return this.#numberOf(`${isComplete ? "complete;" : ""}${parts.sort().join(";")}`);
+      };
+      const room = signatures.reduce((least, signature) => Math.min(least, signature.room), Number.POSITIVE_INFINITY);
+      configuration.signature = { exact: number("exact"), unbounded: number("unbounded"), room };
     }
     return configuration.signature;
   }
 
   /** The same for stacks. Goes down without recursion: a stack may be as deep as the text is long. */
-  #stackSignature(top: Stack): number {
+  #stackSignature(top: Stack): Signature {
     const nearOrFar = (turns: number): number => (turns > this.#farCount ? -1 : turns);
     const pending = [top];
     for (let stack = pending.at(-1); stack !== undefined; stack = pending.at(-1)) {
@@ -218,19 +294,31 @@ export class Pushdown {
         continue;
       }
       pending.pop();
+      if (stack.signature !== undefined) continue;
       const { returns, isBottom, distance } = stack;
-      const parts = returns.map((back) => {
+      let room = Number.POSITIVE_INFINITY;
+      const [exact, unbounded]: [string[], string[]] = [[], []];
+      for (const back of returns) {
         const { min, max } = this.grammar.calls[back.call]!;
         const missing = nearOrFar(Math.max(0, min - back.count - 1));
-        const allowed = nearOrFar(max - back.count - 1);
-        return `${back.call},${missing},${allowed},${back.target},${back.parent.signature},${this.#returnDistance(back) - distance}`;
-      });
-      stack.signature ??= this.#signatureOf(`stack;${isBottom ? "bottom;" : ""}${parts.sort().join(";")}`);
+        const allowed = max - back.count - 1;
+        const below = back.parent.signature!;
+        const rest = `${back.target},${this.#returnDistance(back) - distance}`;
+        exact.push(`${back.call},${missing},${nearOrFar(allowed)},${rest},${below.exact}`);
+        unbounded.push(`${back.call},${missing},${rest},${below.unbounded}`);
+        room = Math.min(room, below.room, max === 1 ? Number.POSITIVE_INFINITY : allowed);
+      }
+      const bottom = isBottom ? "bottom;" : "";
+      stack.signature = {
+        exact: this.#numberOf(`stack;${bottom}${exact.sort().join(";")}`),
+        unbounded: this.#numberOf(`unbounded stack;${bottom}${unbounded.sort().join(";")}`),
+        room,
+      };
     }
     return top.signature!;
   }
 
-  #signatureOf(key: string): number {
+  #numberOf(key: string): number {
     let signature = this.#signatures.get(key);
     if (signature === undefined) {
       if (this.#signatures.size >= maxSignatures) this.#signatures.clear(); // numbers are never used twice
@@ -242,35 +330,44 @@ export class Pushdown {
 
   #configuration(threads: Threads): Configuration {
     // A state without byte transitions has done its part: its calls are followed, its return is taken.
-    const order = [...threads.states.keys()]
-      .filter((i) => this.#readsBytes[threads.states[i]!] === 1)
-      .sort((a, b) => threads.states[a]! - threads.states[b]! || threads.stacks[a]!.id - threads.stacks[b]!.id);
+    const order: number[] = [];
+    for (let i = 0; i < threads.states.length; i++) if (this.#readsBytes[threads.states[i]!] === 1) order.push(i);
+    if (order.length === 1 && !threads.isComplete) return this.#single(threads.states[order[0]!]!, threads.stacks[order[0]!]!);
+    if (order.length > 1) order.sort((a, b) => threads.states[a]! - threads.states[b]! || threads.stacks[a]!.id - threads.stacks[b]!.id);
     const states = order.map((i) => threads.states[i]!);
     const stacks = order.map((i) => threads.stacks[i]!);
-    const key = `${threads.isComplete ? "complete;" : ""}${states.map((state, i) => `${state},${stacks[i]!.id}`).join(";")}`;
+    let key = threads.isComplete ? "complete;" : "";
+    for (let i = 0; i < states.length; i++) key += `${states[i]},${stacks[i]!.id};`;
     let configuration = this.#configurations.get(key);
     if (!configuration) {
-      if (this.#configurations.size >= maxRemembered) this.#forget();
-      const distances = states.map((state, i) => this.#distance[state]! + stacks[i]!.distance);
-      const distance = threads.isComplete ? 0 : distances.reduce((least, value) => Math.min(least, value), Number.POSITIVE_INFINITY);
-      configuration = {
-        states,
-        stacks,
-        isComplete: threads.isComplete,
-        distance,
-        signature: undefined,
-        successors: [],
-        epoch: this.epoch,
-        neededTokens: undefined,
-      };
+      configuration = this.#make(states, stacks, threads.isComplete);
       this.#configurations.set(key, configuration);
     }
     return configuration;
   }
 
+  /** The configuration of one state that reads bytes; what most bytes lead to. */
+  #single(state: number, stack: Stack): Configuration {
+    const key = stack.id * maxStates + state;
+    let configuration = this.#singles.get(key);
+    if (!configuration) {
+      configuration = this.#make([state], [stack], false);
+      this.#singles.set(key, configuration);
+    }
+    return configuration;
+  }
+
+  #make(states: readonly number[], stacks: readonly Stack[], isComplete: boolean): Configuration {
+    if (this.#configurations.size + this.#singles.size >= maxRemembered) this.#forget();
+    const distances = states.map((state, i) => this.#distance[state]! + stacks[i]!.distance);
+    const distance = isComplete ? 0 : distances.reduce((least, value) => Math.min(least, value), Number.POSITIVE_INFINITY);
+    return { states, stacks, isComplete, distance, signature: undefined, successors: [], epoch: this.epoch, neededTokens: undefined };
+  }
+
   /** Starts afresh, so that a long run holds no more than a bounded number; what is still in use stays valid. */
   #forget(): void {
     this.#configurations.clear();
+    this.#singles.clear();
     this.#stacks.clear();
     this.epoch++;
   }

@@ -190,3 +190,52 @@ describe("where the grammar leaves no choice", () => {
     expect(start.advance(0)!.forcedTokens()).toEqual([]);
   });
 });
+
+describe("whole subtrees", () => {
+  /** Words whose subtrees are large enough to be taken whole, and some that leave every loop. */
+  const words = (() => {
+    const plain = Array.from({ length: 5 }, (_, length) =>
+      Array.from({ length: 2 ** (length + 1) }, (_, bits) => Array.from({ length: length + 1 }, (_, i) => "ab"[(bits >> i) & 1]).join("")),
+    ).flat();
+    const long = Array.from({ length: 12 }, (_, i) => "a".repeat(i + 6));
+    return [
+      ...plain,
+      ...long,
+      ...plain.slice(0, 14).flatMap((word) => [`${word}"`, `${word},b`, `[${word}]`, `${word}][`]),
+      '"',
+      ",",
+      "[",
+      "]",
+    ];
+  })();
+
+  test.each([
+    'root ::= "\\"" [ab]* "\\""',
+    'root ::= "\\"" [ab]{0,40} "\\""',
+    "root ::= [ab]{3,9}",
+    'root ::= ([ab] | "," [ab]){2,25} "]"',
+    'root ::= ("[" [ab]{0,7} "]"){0,6}',
+    'root ::= ("[" ([ab]{1,3} ",")* [ab]{0,30} "]"){2,3}',
+    'root ::= item | "\\"" item "\\""\nitem ::= [ab] item | [ab] | "[" root "]"',
+  ])("masks are what the tokens do one by one, also where a subtree is taken whole: %s", (text) => {
+    const grammar = grammarOf({ kind: "gbnf", text }, trieOf(words));
+    fc.assert(
+      fc.property(fc.array(fc.nat(), { maxLength: 30 }), (choices) => {
+        let state = grammar.start;
+        for (const choice of choices) {
+          const after = words.map((_, token) => state.advance(token));
+          const allowed = idsOf(state.mask()).filter((token) => token < words.length);
+          expect(allowed).toEqual([...words.keys()].filter((token) => after[token] !== undefined));
+          const needed = state.shortestCompletion() + 1;
+          for (const left of [needed, needed + 1, needed + 3]) {
+            const inTime = allowed.filter((token) => after[token]!.shortestCompletion() <= left - 2);
+            expect(idsOf(state.mask(left)).filter((token) => token < words.length)).toEqual(inTime);
+          }
+          if (allowed.length === 0) break;
+          state = after[allowed[choice % allowed.length]!]!;
+        }
+      }),
+      { numRuns: 25 },
+    );
+  });
+});

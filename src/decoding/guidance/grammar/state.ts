@@ -1,11 +1,13 @@
 import type { CompiledGrammar } from "./network.ts";
-import { type Configuration, Pushdown } from "./pushdown.ts";
+import { type Configuration, type Loop, Pushdown } from "./pushdown.ts";
 import type { TokenTrie } from "./trie.ts";
 
 /** Masks remembered, and tokens by where they lead: bytes of each. */
 const cacheBytes = 32 << 20;
 /** Shortest texts longer than this (bytes) are not cut into the fewest tokens: one token per byte is assumed. */
 const maxTokenizedLength = 4096;
+/** Smaller subtrees are sooner walked than compared with a loop. */
+const smallestLoop = 8;
 /** Default bound on the places an ambiguous grammar may be in at once. */
 export const defaultMaxThreads = 16_384;
 
@@ -16,7 +18,7 @@ interface MaskEntry {
   readonly growth: number;
 }
 
-/** Tokens that lead from one configuration to another, the same for all: `example` is the bytes of one of them. */
+/** Tokens that lead from one configuration to others at the same distance from the end: `example` is the bytes of one of them. */
 interface TokenGroup {
   readonly example: Uint8Array;
   readonly tokens: Int32Array;
@@ -30,6 +32,8 @@ export class TokenGrammar {
   readonly #masks: Recent<MaskEntry>;
   readonly #groups: Recent<readonly TokenGroup[]>;
   readonly #path: Configuration[] = [];
+  /** [N, W]: the byte classes in a node's subtree, its own among them, as W words of 32 bits. */
+  readonly #subtrees: Uint32Array;
 
   /** @throws OptionError if no text of the grammar can be written with the vocabulary's single-byte tokens */
   constructor(grammar: CompiledGrammar, trie: TokenTrie, maxThreads: number = defaultMaxThreads) {
@@ -37,6 +41,7 @@ export class TokenGrammar {
     this.#masks = new Recent(Math.max(16, Math.floor((8 * cacheBytes) / trie.size)));
     this.#groups = new Recent(Math.max(4, Math.floor(cacheBytes / (4 * trie.size))));
     this.#pushdown = new Pushdown(grammar, trie.isWritable, trie.maxLength, maxThreads);
+    this.#subtrees = subtreeClasses(trie, grammar);
     this.start = new GrammarState(this, this.#pushdown.start, false);
   }
 
@@ -56,11 +61,19 @@ export class TokenGrammar {
   mask(from: Configuration): MaskEntry {
     return this.#masks.get(this.#pushdown.signature(from), () => {
       const words = this.#emptyMask(from);
+      const { skip } = this.trie;
       let farthest = Number.NEGATIVE_INFINITY;
-      this.#walk(from, (node, to) => {
-        farthest = Math.max(farthest, to.distance);
-        this.#allow(words, node);
-      });
+      this.#walk(
+        from,
+        (node, to) => {
+          farthest = Math.max(farthest, to.distance);
+          this.#allow(words, node, node + 1);
+        },
+        (node, parent, { growth }) => {
+          farthest = Math.max(farthest, parent.distance + (growth > 0 ? growth * this.trie.maxLength : growth));
+          this.#allow(words, node, skip[node]!);
+        },
+      );
       return { words, growth: farthest - from.distance };
     });
   }
@@ -83,20 +96,26 @@ export class TokenGrammar {
 
   /**
    * The allowed tokens by where they lead. Two tokens that lead to one configuration do so from every configuration of the same
-   * signature, since these differ in counts alone.
+   * signature, since these differ in counts alone. So do the configurations of a loop that keeps the distance: the same text ends them.
    */
   #groupsOf(from: Configuration): readonly TokenGroup[] {
     return this.#groups.get(this.#pushdown.signature(from), () => {
-      const { tokens, tokenOffset } = this.trie;
-      const groups = new Map<Configuration, number[]>();
-      this.#walk(from, (node, to) => {
-        let group = groups.get(to);
+      const { tokens, tokenOffset, skip } = this.trie;
+      const groups = new Map<Configuration | Loop, number[]>();
+      const add = (key: Configuration | Loop, first: number, end: number) => {
+        let group = groups.get(key);
         if (group === undefined) {
           group = [];
-          groups.set(to, group);
+          groups.set(key, group);
         }
-        for (let i = tokenOffset[node]!; i < tokenOffset[node + 1]!; i++) group.push(tokens[i]!);
-      });
+        for (let i = tokenOffset[first]!; i < tokenOffset[end]!; i++) group.push(tokens[i]!);
+      };
+      this.#walk(
+        from,
+        (node, to) => add(to, node, node + 1),
+        (node, _parent, loop) => add(loop, node, skip[node]!),
+        ({ keepsDistance }) => keepsDistance,
+      );
       return Array.from(groups.values(), (group) => ({ example: this.trie.piece(group[0]!), tokens: Int32Array.from(group) }));
     });
   }
@@ -169,9 +188,17 @@ export class TokenGrammar {
     return only;
   }
 
-  /** Calls `visit` for every node of the trie that spells a token and can be reached. */
-  #walk(from: Configuration, visit: (node: number, to: Configuration) => void): void {
-    const { byte, depth, skip, tokenOffset, numNodes } = this.trie;
+  /**
+   * Calls `visit` for every node of the trie that spells a token and can be reached; and where a whole subtree stays in a loop of its
+   * parent's configuration, `visitLoop` for its root instead.
+   */
+  #walk(
+    from: Configuration,
+    visit: (node: number, to: Configuration) => void,
+    visitLoop: (root: number, parent: Configuration, loop: Loop) => void,
+    isWanted: (loop: Loop) => boolean = () => true,
+  ): void {
+    const { byte, depth, height, skip, tokenOffset, numNodes } = this.trie;
     const { classOf } = this.#pushdown.grammar;
     const path = this.#path; // path[d]: the configuration after the first d bytes
     path[0] = from;
@@ -179,6 +206,14 @@ export class TokenGrammar {
     for (let node = 0; node < numNodes; ) {
       const level = depth[node]!;
       const parent = path[level - 1]!;
+      if (skip[node]! - node >= smallestLoop) {
+        const loop = pushdown.loop(parent);
+        if (loop !== null && isWanted(loop) && height[node]! <= pushdown.room(parent) && this.#isWithin(node, loop)) {
+          visitLoop(node, parent, loop);
+          node = skip[node]!;
+          continue;
+        }
+      }
       const symbol = classOf[byte[node]!]!;
       // The look-up of `step` written out: this loop is the cost of a new mask.
       const known = parent.epoch === pushdown.epoch ? parent.successors[symbol] : undefined;
@@ -194,16 +229,37 @@ export class TokenGrammar {
     path.length = 0;
   }
 
+  /** Whether all bytes of a node's subtree are of a loop's classes. */
+  #isWithin(node: number, { classes }: Loop): boolean {
+    const words = classes.length;
+    for (let word = 0; word < words; word++) if ((this.#subtrees[node * words + word]! & ~classes[word]!) !== 0) return false;
+    return true;
+  }
+
   #emptyMask(from: Configuration): Uint32Array {
     const words = new Uint32Array(Math.ceil(this.trie.size / 32));
     if (from.isComplete) for (const token of this.trie.endTokens) words[token >> 5]! |= 1 << (token & 31);
     return words;
   }
 
-  #allow(words: Uint32Array, node: number): void {
+  /** Allows the tokens of the nodes [first, end). */
+  #allow(words: Uint32Array, first: number, end: number): void {
     const { tokens, tokenOffset } = this.trie;
-    for (let i = tokenOffset[node]!; i < tokenOffset[node + 1]!; i++) words[tokens[i]! >> 5]! |= 1 << (tokens[i]! & 31);
+    for (let i = tokenOffset[first]!; i < tokenOffset[end]!; i++) words[tokens[i]! >> 5]! |= 1 << (tokens[i]! & 31);
   }
+}
+
+/** [N, W]: see {@link TokenGrammar}. Children come after their parent, so the nodes are taken from the last. */
+function subtreeClasses({ byte, skip, numNodes }: TokenTrie, { classOf, numClasses }: CompiledGrammar): Uint32Array {
+  const words = Math.ceil(numClasses / 32);
+  const subtrees = new Uint32Array(numNodes * words);
+  for (let node = numNodes - 1; node >= 0; node--) {
+    const symbol = classOf[byte[node]!]!;
+    subtrees[node * words + (symbol >> 5)] = 1 << (symbol & 31);
+    for (let child = node + 1; child < skip[node]!; child = skip[child]!)
+      for (let word = 0; word < words; word++) subtrees[node * words + word]! |= subtrees[child * words + word]!;
+  }
+  return subtrees;
 }
 
 /** Values by number; the one that was not asked for the longest goes first. */

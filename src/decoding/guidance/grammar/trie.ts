@@ -27,6 +27,8 @@ export class TokenTrie {
   readonly depth: Uint16Array;
   /** [N]: the first node after this one's subtree */
   readonly skip: Int32Array;
+  /** [N]: number of bytes from the node's parent to the deepest node of its subtree, >= 1 */
+  readonly height: Uint16Array;
   /** [N + 1]: the tokens spelled by node n are tokens[tokenOffset[n] .. tokenOffset[n + 1]) */
   readonly tokenOffset: Int32Array;
   readonly tokens: Int32Array;
@@ -80,6 +82,12 @@ export class TokenTrie {
     this.depth = depth.slice(0, numNodes);
     this.skip = skip.slice(0, numNodes);
     this.tokenOffset = tokenOffset.slice(0, numNodes + 1);
+    this.height = new Uint16Array(numNodes);
+    for (let node = numNodes - 1; node >= 0; node--) {
+      let below = 0;
+      for (let child = node + 1; child < skip[node]!; child = skip[child]!) below = Math.max(below, this.height[child]!);
+      this.height[node] = below + 1;
+    }
     this.tokens = Int32Array.from(spelled, ({ token }) => token);
     const single = new Set(spelled.filter(({ piece }) => piece.length === 1).map(({ piece }) => piece[0]));
     this.isWritable = Array.from({ length: 256 }, (_, value) => single.has(value));
