@@ -149,6 +149,7 @@ export class Chat {
       },
       // whatever ended the turn: the sequence holds the first of the tokens that were to be put there
       close: (sequence) => {
+        this.#sequence = sequence;
         this.#cached = known.slice(0, sequence.length);
       },
     });

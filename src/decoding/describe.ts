@@ -8,7 +8,9 @@ export interface DescribedMethod {
   readonly parameters: Readonly<Record<string, Parameter & { readonly range: string }>>;
   readonly source?: { readonly title: string; readonly arxiv?: string };
   readonly needs: readonly string[];
-  /** Axes of which nothing else can stand beside it, each with the reason. */
+  /** Whether it does what is done without any method of its axis. */
+  readonly isNeutral: boolean;
+  /** Axes of which nothing but the neutral methods can stand beside it, each with the reason. */
   readonly refuses: Readonly<Record<string, string>>;
 }
 
@@ -17,7 +19,7 @@ export function describeRegistry(): Readonly<Record<string, readonly DescribedMe
   return Object.fromEntries(
     Object.entries(registry).map(([axis, list]) => [
       axis,
-      list.map(({ name, summary, parameters, source, needs, refuses }) => ({
+      list.map(({ name, summary, parameters, source, needs, isNeutral = false, refuses }) => ({
         name,
         summary,
         parameters: Object.fromEntries(
@@ -25,6 +27,7 @@ export function describeRegistry(): Readonly<Record<string, readonly DescribedMe
         ),
         ...(source === undefined ? {} : { source }),
         needs,
+        isNeutral,
         refuses: { ...refuses },
       })),
     ]),

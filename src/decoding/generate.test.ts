@@ -291,7 +291,7 @@ describe("options are refused by name", () => {
     [{ sample: ["greedy", "top-k,k=3"] }, /^sample: greedy chooses the token, so nothing may follow it/],
     [{ sample: ["top-k,k=3", "greedy"] }, /^sample: greedy leaves nothing to do/],
     [{ sample: "beam" }, /^sample: no method "beam"; there are greedy, temperature/],
-    [{ search: "beam" }, /^search: no method "beam"; there are path/],
+    [{ search: "beams" }, /^search: no method "beams"; there are path/],
     [{ repetitionPenalty: 0 }, "repetitionPenalty: must be a number in (0, 10], got 0"],
     [{ presencePenalty: 2.1 }, "presencePenalty: must be a number in [-2, 2], got 2.1"],
     [{ bias: { 1: 101 } }, /^bias: must be a map from token ids to numbers in \[-100, 100\], got /],

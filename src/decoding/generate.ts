@@ -4,7 +4,7 @@ import type { DecodingModel } from "./model.ts";
 import { type GenerateOptions, type Plan, resolveMaxTokens, resolveOptions } from "./options.ts";
 import { encodePrompt, type Prompt } from "./prompt.ts";
 import { RunRecord, type Timings } from "./record.ts";
-import type { Run, SearchEvent, SearchResult } from "./search/search.ts";
+import type { Alternative, Run, SearchEvent, SearchResult } from "./search/search.ts";
 import type { SkipPlan } from "./skipping/skip.ts";
 import type { FinishReason, StoppedBy } from "./stop.ts";
 import { TimeLimit } from "./time-limit.ts";
@@ -33,6 +33,8 @@ export interface GenerateResult {
   readonly logprobs?: readonly TokenLogprob[];
   /** With `promptLogprobs`: one entry per prompt token from the second on. */
   readonly promptLogprobs?: readonly TokenLogprob[];
+  /** Other answers, best first, where the search was asked for several. */
+  readonly alternatives?: readonly Alternative[];
   readonly facts: Facts;
 }
 
@@ -90,6 +92,7 @@ export interface Job {
   /** How many tokens of the prompt the sequence holds; fewer than all. */
   readonly numCached: number;
   open(signal: AbortSignal | undefined): Sequence | Promise<Sequence>;
+  /** Takes back the sequence that holds what was decoded: the one that `open` gave, or a fork of it, when that one is disposed. */
   close(sequence: Sequence): void;
 }
 
@@ -119,7 +122,8 @@ export async function* decode(model: DecodingModel, job: Job): AsyncGenerator<Ge
           if (event.kind === "prompt") {
             record.promptDone();
             promptFacts = event.facts;
-          } else {
+          } else if (event.kind === "branch") record.branchDone(event.fact);
+          else {
             record.tokenDone(event.fact);
             text += event.text;
           }
@@ -128,7 +132,8 @@ export async function* decode(model: DecodingModel, job: Job): AsyncGenerator<Ge
         }
       } finally {
         await events.return(end);
-        job.close(sequence);
+        if (end.sequence !== undefined && end.sequence !== sequence) sequence[Symbol.dispose]();
+        job.close(end.sequence ?? sequence);
       }
     }
   } finally {
@@ -142,6 +147,7 @@ export async function* decode(model: DecodingModel, job: Job): AsyncGenerator<Ge
     usage: { promptTokens: job.prompt.length, completionTokens: record.tokens.length },
     timings: record.timings(),
     ...(plan.logprobs === undefined ? {} : { logprobs: withTexts(model, record.tokens) }),
+    ...(end.alternatives === undefined ? {} : { alternatives: end.alternatives }),
     ...(promptFacts === undefined ? {} : { promptLogprobs: withTexts(model, promptFacts) }),
     facts: record.facts([...plan.choices, ...(skip?.choices ?? [])]),
   };

@@ -10,4 +10,5 @@ export type { Timings } from "./record.ts";
 export { registry } from "./registry.ts";
 export { philox4x32 } from "./sampling/random.ts";
 export { type ScoreOptions, type ScoreResult, score } from "./score.ts";
+export type { Alternative } from "./search/search.ts";
 export type { FinishReason, StoppedBy } from "./stop.ts";

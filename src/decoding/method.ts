@@ -43,7 +43,9 @@ export interface Method<Made> {
   readonly parameters: ParameterTable;
   readonly source?: { readonly title: string; readonly arxiv?: string };
   readonly needs: readonly Need[];
-  /** Axes of which no other method can be used beside this one, each with the reason. Default: none. */
+  /** Whether it does what is done without any method of its axis, so that nothing need refuse it. */
+  readonly isNeutral?: true;
+  /** Axes of which no method but the neutral ones can be used beside this one, each with the reason. Default: none. */
   readonly refuses?: Partial<Readonly<Record<Axis, string>>>;
   /** @param values checked values, defaults filled in */
   create(values: Readonly<Record<string, unknown>>): Made;

@@ -157,8 +157,11 @@ export function resolveOptions(options: GenerateOptions, model: DecodingModel): 
   const choices: ChoiceFact[] = [];
   const { shapes, choice } = resolveSamplers(options, choices);
   const { method, values } = parseMethod(registry.search, options.search ?? "path", "search");
+  if (!choice.isGreedy && method.refuses?.sample !== undefined) {
+    throw new OptionError("search", `${method.name} and a sampler other than greedy can't be combined: ${method.refuses.sample}`);
+  }
   const draft = options.draft === undefined ? undefined : parseMethod(registry.draft, options.draft, "draft");
-  if (draft !== undefined && method.refuses?.draft !== undefined) {
+  if (draft !== undefined && draft.method.isNeutral !== true && method.refuses?.draft !== undefined) {
     throw new OptionError("draft", `${draft.method.name} and search ${method.name} can't be combined: ${method.refuses.draft}`);
   }
   const skip = options.skip === undefined ? undefined : parseMethod(registry.skip, options.skip, "skip");

@@ -1,4 +1,4 @@
-import type { ChoiceFact, DraftFacts, Facts, ForwardRequest, ForwardResult, Sequence, TokenFact } from "../engine/index.ts";
+import type { BranchFact, ChoiceFact, DraftFacts, Facts, ForwardRequest, ForwardResult, Sequence, TokenFact } from "../engine/index.ts";
 
 /** How long the parts of a run took. Rates leave out what they do not measure: see each. */
 export interface Timings {
@@ -23,6 +23,7 @@ export class RunRecord {
   #drafts: DraftFacts | undefined;
   #choices: readonly ChoiceFact[] = [];
   #guides: NonNullable<Facts["guides"]> = [];
+  readonly #branches: BranchFact[] = [];
   #skips: { blocks: [row: number, block: number, half: "attn" | "ffn"][]; total: number; run: number } | undefined;
   /** The run's own time up to `#resumedMs`; the clock stands while `#resumedMs` is undefined. */
   #ownMs = 0;
@@ -87,6 +88,10 @@ export class RunRecord {
     this.#lastTokenMs = this.#now();
   }
 
+  branchDone(fact: BranchFact): void {
+    this.#branches.push(fact);
+  }
+
   reportDrafts(drafts: DraftFacts, choices: readonly ChoiceFact[]): void {
     this.#drafts = drafts;
     this.#choices = choices;
@@ -116,6 +121,7 @@ export class RunRecord {
       tokens: this.tokens,
       ...(this.#drafts === undefined ? {} : { drafts: this.#drafts }),
       ...(this.#skips === undefined ? {} : { skips: this.#skips }),
+      ...(this.#branches.length === 0 ? {} : { branches: this.#branches }),
       ...(this.#guides.length === 0 ? {} : { guides: this.#guides }),
       times: {
         queueMs: this.#queueMs,

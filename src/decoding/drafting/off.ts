@@ -4,6 +4,7 @@ export const off = defineDraft({
   name: "off",
   summary: "nobody guesses ahead: a pass per token",
   parameters: {},
+  isNeutral: true,
   needs: [],
   create: () => {
     const state = {

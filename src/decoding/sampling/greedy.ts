@@ -7,6 +7,7 @@ export const greedy = defineSampler({
   name: "greedy",
   summary: "the most probable token; ties go to the lowest id",
   parameters: {},
+  isNeutral: true,
   needs: ["want.top"],
   create: () => ({ kind: "choice", isGreedy: true, isRandom: false, start: () => choice }),
 });

@@ -61,9 +61,9 @@ export interface Taking {
  */
 export class StepSampler {
   readonly #rules: StepRules;
+  /** Scratch, shared with forks: the row under decision, and one token alone. */
   readonly #distribution: Distribution;
-  /** For {@link measure}: one token alone. */
-  #single: Distribution | undefined;
+  readonly #single: Distribution;
   readonly #guides: readonly GuideState[];
   readonly #choice: Choice;
   readonly #taking: Taking;
@@ -76,14 +76,15 @@ export class StepSampler {
   private constructor(
     rules: StepRules,
     taking: Taking,
-    distribution: Distribution,
+    scratch: { readonly distribution: Distribution; readonly single: Distribution },
     guides: readonly GuideState[],
     choice: Choice,
     wantsFullRow: boolean,
   ) {
     this.#rules = rules;
     this.#taking = taking;
-    this.#distribution = distribution;
+    this.#distribution = scratch.distribution;
+    this.#single = scratch.single;
     this.#guides = guides;
     this.#choice = choice;
     this.#shifts = guides.map(() => 0);
@@ -100,7 +101,8 @@ export class StepSampler {
     taking: Taking = { count: 1, isNormalized: false },
   ): Promise<StepSampler> {
     const guides = await Promise.all(rules.guides.map((guide) => guide.start(prompt, run)));
-    return new StepSampler(rules, taking, new Distribution(vocabSize), guides, rules.choice.start(prompt), false);
+    const scratch = { distribution: new Distribution(vocabSize), single: new Distribution(vocabSize) };
+    return new StepSampler(rules, taking, scratch, guides, rules.choice.start(prompt), false);
   }
 
   /**
@@ -150,7 +152,6 @@ export class StepSampler {
   /** Notes what each guide did to a token that is taken; before {@link advance}. */
   measure({ token, logit }: Chosen): void {
     if (this.#guides.length === 0) return;
-    this.#single ??= new Distribution(this.#distribution.vocabSize);
     this.#single.loadOne(token, logit);
     this.#numShifted++;
     for (const [index, guide] of this.#guides.entries()) {
@@ -184,11 +185,14 @@ export class StepSampler {
     for (const guide of this.#guides) guide.rewind(length);
   }
 
-  /** For another branch; shifts are counted by each on its own. */
+  /** For another branch, which goes on from the same tokens; what guides did to these counts for both. */
   fork(): StepSampler {
     const guides = this.#guides.map((guide) => guide.fork());
-    const distribution = new Distribution(this.#distribution.vocabSize);
-    return new StepSampler(this.#rules, this.#taking, distribution, guides, this.#choice.fork(), this.#wantsFullRow);
+    const scratch = { distribution: this.#distribution, single: this.#single };
+    const fork = new StepSampler(this.#rules, this.#taking, scratch, guides, this.#choice.fork(), this.#wantsFullRow);
+    fork.#numShifted = this.#numShifted;
+    fork.#shifts.splice(0, fork.#shifts.length, ...this.#shifts);
+    return fork;
   }
 
   /** Each guide's mean change of the logits of the tokens taken. */
@@ -246,7 +250,6 @@ export class StepSampler {
   /** A logit as the guides leave it. */
   #guided(token: TokenId, logit: number): number {
     if (!this.hasGuides) return logit;
-    this.#single ??= new Distribution(this.#distribution.vocabSize);
     this.#single.loadOne(token, logit);
     for (const guide of this.#guides) guide.apply(this.#single);
     return this.#single.logits[0]!;

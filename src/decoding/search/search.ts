@@ -1,10 +1,19 @@
-import type { ChoiceFact, CostCurve, DraftFacts, ForwardRequest, ForwardResult, Sequence, TokenFact } from "../../engine/index.ts";
+import type {
+  BranchFact,
+  ChoiceFact,
+  CostCurve,
+  DraftFacts,
+  ForwardRequest,
+  ForwardResult,
+  Sequence,
+  TokenFact,
+} from "../../engine/index.ts";
 import type { TokenId } from "../../token.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
 import type { Draft } from "../drafting/draft.ts";
 import { type Definition, defineMethod, type Method, type ParameterTable } from "../method.ts";
 import type { StepRules } from "../sampling/step.ts";
-import type { Ending, StopRules } from "../stop.ts";
+import type { Ending, FinishReason, StopRules } from "../stop.ts";
 
 /** A value of the search axis: the loop that turns a prompt into an answer. Plain sequential code that awaits `run.forward`. */
 export type Search = (run: Run) => AsyncGenerator<SearchEvent, SearchResult>;
@@ -13,6 +22,19 @@ export interface SearchResult {
   readonly ending: Ending;
   /** Text held back until then, shown now. */
   readonly text: string;
+  /** Holds the answer when the search went on in a fork; the run's own sequence, which holds the prompt, is then closed. */
+  readonly sequence?: Sequence;
+  /** Other answers, best first, for searches that were asked for several. */
+  readonly alternatives?: readonly Alternative[];
+}
+
+/** An answer beside the one that won. */
+export interface Alternative {
+  readonly text: string;
+  readonly tokens: readonly TokenId[];
+  /** In the measure by which the search compares answers. */
+  readonly score: number;
+  readonly finishReason: FinishReason;
 }
 
 /** What a search is given. */
@@ -61,6 +83,11 @@ export type SearchEvent =
       readonly fact: TokenFact;
       /** Text that became certain with this token; often empty. The answer is all events' text in a row. */
       readonly text: string;
+    }
+  | {
+      /** A branch came to its end. */
+      readonly kind: "branch";
+      readonly fact: BranchFact;
     };
 
 export function defineSearch<Table extends ParameterTable>(definition: Definition<Search, Table>): Method<Search> {

@@ -1,0 +1,79 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Message } from "../../src/chat/index.ts";
+import { Chat, type DecodingModel, type GenerateOptions, generateText } from "../../src/decoding/index.ts";
+import { toyTokenizer } from "../../src/decoding/testing/toy-tokenizer.ts";
+import type { Sequence } from "../../src/engine/index.ts";
+import { openEngine, temporaryFolder } from "../support/engine.ts";
+import { ReencodingSequence } from "../support/reencoding-sequence.ts";
+import { writeTinyModel } from "../support/tiny-model.ts";
+
+const tokenizer = toyTokenizer(Array.from({ length: 94 }, (_, id) => String.fromCharCode(33 + id)));
+const { vocabSize } = tokenizer;
+const prompt = tokenizer.encode("abcabcabdabc");
+const searches = ["beam,width=4,best=3", "beam,width=4,groups=2,diversity=2,length=0", "contrastive,k=4", "contrastive,k=3,alpha=0.9"];
+
+describe.each(["f32", "q4_0", "q8_0"] as const)("searches on the engine, %s", (type) => {
+  let folder: ReturnType<typeof temporaryFolder>;
+  let opened: Awaited<ReturnType<typeof openEngine>>;
+  let model: DecodingModel;
+  let reencoding: DecodingModel;
+  const render = async (messages: readonly Message[]) => messages.map(({ content }) => content as string).join("");
+  beforeAll(async () => {
+    folder = temporaryFolder();
+    await writeTinyModel(`${folder.path}/tiny.gguf`, { type, vocabSize, blocks: 2 });
+    opened = await openEngine(`${folder.path}/tiny.gguf`, { contextLength: 128, strict: true });
+    const { engine } = opened;
+    const fresh = (): Sequence => engine.sequence();
+    model = { hash: "tiny", vocabSize, contextLength: engine.contextLength, tokenizer, sequence: fresh, chat: { render } };
+    reencoding = { ...model, sequence: () => new ReencodingSequence(fresh) };
+  });
+  afterAll(async () => {
+    expect(opened.engine.statistics().streamsUsed).toBe(0);
+    await opened[Symbol.asyncDispose]();
+    folder[Symbol.dispose]();
+  });
+
+  const settings: readonly GenerateOptions[] = [
+    { ignoreEndTokens: true, logprobs: 2 },
+    { repetitionPenalty: 1.4, presencePenalty: 0.5, stop: "ab" },
+  ];
+  test.each(searches.flatMap((search) => settings.map((options) => ({ search, ...options }))))(
+    "the same tokens, scores and log-probabilities as with the whole text evaluated anew: %o",
+    async (options) => {
+      const given = { ...options, maxTokens: 10 };
+      const [cached, anew] = [await generateText(model, prompt, given), await generateText(reencoding, prompt, given)];
+      expect(cached.tokens).toEqual(anew.tokens);
+      expect(cached.logprobs).toEqual(anew.logprobs);
+      expect(cached.alternatives).toEqual(anew.alternatives);
+      expect(cached.facts.branches).toEqual(anew.facts.branches);
+    },
+  );
+
+  test.each(["beam,width=1", "contrastive,k=1", "contrastive,alpha=0"])("%s is plain decoding to the bit", async (search) => {
+    const given = { maxTokens: 16, ignoreEndTokens: true, logprobs: 2 };
+    const plain = await generateText(model, prompt, given);
+    const result = await generateText(model, prompt, { ...given, search });
+    expect(result.tokens).toEqual(plain.tokens);
+    expect(result.logprobs).toEqual(plain.logprobs);
+  });
+
+  test("rows of all branches share a pass, and a full context is used to its last token", async () => {
+    const before = opened.engine.passCount;
+    const maxTokens = model.contextLength - prompt.length;
+    const result = await generateText(model, prompt, { maxTokens, search: "contrastive,k=4", ignoreEndTokens: true });
+    expect(result.tokens).toHaveLength(maxTokens);
+    // a step may take a second pass where the stream's cells run out and it is compacted
+    expect(opened.engine.passCount - before).toBeLessThan(1.05 * (1 + maxTokens));
+  });
+
+  test("a chat goes on after a search as after the same text from another", async () => {
+    const given = { maxTokens: 8, search: "beam,width=3" };
+    using chat = new Chat(model);
+    const first = await chat.ask("abc", given);
+    const second = await chat.ask("ab", { maxTokens: 6 });
+    const whole = tokenizer.encode(`abc${first.text}ab`);
+    expect(second.tokens).toEqual((await generateText(model, whole, { maxTokens: 6 })).tokens);
+    // the second turn evaluates what is new, and not the first answer again
+    expect(second.facts.rows).toBeLessThan(6 + 4 + 2);
+  });
+});
