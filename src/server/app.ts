@@ -16,6 +16,7 @@ import {
   responsesRequest,
   tokenizeRequest,
 } from "./schemas.ts";
+import { contentSecurityPolicy } from "./static.ts";
 import { newId } from "./tools.ts";
 
 export interface AppOptions extends RunLimits {
@@ -51,10 +52,7 @@ export function createApp(engine: EngineClient, traffic: Traffic, isDraining: ()
     c.header("x-request-id", id);
     c.header("x-content-type-options", "nosniff");
     c.header("referrer-policy", "no-referrer");
-    c.header(
-      "content-security-policy",
-      "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-    );
+    c.header("content-security-policy", contentSecurityPolicy);
     options.onRequest?.({ id, method: c.req.method, path: c.req.path, status: c.res.status, ms: performance.now() - started });
   });
 

@@ -1,13 +1,11 @@
-import { existsSync } from "node:fs";
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { fileURLToPath } from "node:url";
 import { serve as listen } from "@hono/node-server";
-import { serveStatic } from "@hono/node-server/serve-static";
 import { type AppOptions, createApp, isApi } from "./app.ts";
 import { EngineClient, type EngineClientOptions } from "./engine-client.ts";
 import { metricsOf } from "./metrics.ts";
 import type { ChildSettings } from "./protocol.ts";
+import { playground, playgroundFolder } from "./static.ts";
 
 export interface ServeOptions extends AppOptions, EngineClientOptions {
   /** As for `load()`. Default "smollm2". */
@@ -41,11 +39,8 @@ export async function serve(options: ServeOptions = {}): Promise<RunningServer> 
   const { traffic } = metrics;
   const app = createApp(engine, traffic, () => isDraining, options);
   app.get("/metrics", async (c) => c.text(await metrics.text(), 200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" }));
-  const playground = fileURLToPath(new URL("../playground", import.meta.url));
-  if (existsSync(playground)) {
-    const files = serveStatic({ root: playground });
-    app.get("*", (c, next) => (isApi(c.req.path) ? next() : files(c, next)));
-  }
+  const files = playground(playgroundFolder());
+  app.get("*", (c, next) => (isApi(c.req.path) ? next() : files(c, next)));
   let server: Server;
   try {
     server = await new Promise<Server>((resolve, reject) => {
