@@ -5,12 +5,20 @@ import { dirname, join, relative, resolve } from "node:path";
 
 const src = resolve(import.meta.dirname ?? dirname(new URL(import.meta.url).pathname), "../src");
 /** folder -> what it may import; leaves (errors.ts, token.ts) are open to all */
-const below = { ggml: [], tensor: ["ggml"], weights: ["tensor", "ggml"], tokenizer: ["weights", "ggml"], nn: ["tensor"], chat: [] };
+const below = {
+  ggml: [],
+  tensor: ["ggml"],
+  weights: ["tensor", "ggml"],
+  tokenizer: ["weights", "ggml"],
+  nn: ["tensor"],
+  chat: [],
+  optimizers: [],
+};
 below.models = ["nn", "weights", "tokenizer", "tensor", "ggml"];
 below.adapters = ["nn", "tensor", "weights"];
 below.engine = ["adapters", "models", "nn", "tokenizer", "weights", "tensor", "ggml"];
 below.decoding = ["engine", "tokenizer", "chat"]; // of engine: types only
-below.training = ["decoding", "chat", ...below.engine, "engine"];
+below.training = ["decoding", "chat", "optimizers", ...below.engine, "engine"];
 const domains = ["forecasting", "speech", "vision", "retrieval", "evaluation"];
 for (const domain of domains) below[domain] = [...below.training, "training"];
 below.load = [...below.training, "training", ...domains];

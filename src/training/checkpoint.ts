@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { FormatError } from "../errors.ts";
+import type { OptimizerState } from "../optimizers/index.ts";
 import { AtomicFile, openSafetensors, type Parameters, writeSafetensors } from "../weights/index.ts";
-import type { OptimizerState } from "./optimizers.ts";
 
 /** All that a run needs to go on, beside its parameters. Where the data stand and what is drawn at random follow from the step and the seed. */
 export interface RunState {

@@ -1,22 +1,23 @@
+export {
+  type AdamWOptions,
+  adamW,
+  clipByGlobalNorm,
+  learningRate,
+  type Optimizer,
+  type OptimizerState,
+  type Parameter,
+  type Schedule,
+  type SgdOptions,
+  sgd,
+  type WeightDecay,
+} from "../optimizers/index.ts";
 export { type Batch, Packing, type PackingOptions } from "./data/batches.ts";
 export { type DataFormat, dataFormats, readSamples, type Sample, type Segment } from "./data/samples.ts";
 export { type PrepareOptions, TokenFile } from "./data/token-file.ts";
 export { exportModel } from "./export.ts";
 export { type Forward, type ForwardOptions, forward, type Rows, setRows } from "./forward.ts";
 export { type ModelShape, vocabularyMetadata, vocabularyOf, writeRandomModel } from "./from-scratch.ts";
-export {
-  type AdamWOptions,
-  adamW,
-  clipByGlobalNorm,
-  type Optimizer,
-  type OptimizerState,
-  type Parameter,
-  type SgdOptions,
-  sgd,
-  type WeightDecay,
-} from "./optimizers.ts";
 export { trainingReport } from "./report.ts";
-export { learningRate, type Schedule } from "./schedule.ts";
 export { type Start, type TrainFileHooks, type TrainFileOptions, trainFile } from "./train-file.ts";
 export {
   type BatchSource,

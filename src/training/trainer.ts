@@ -4,13 +4,12 @@ import { OptionError, TrainingError } from "../errors.ts";
 import type { Device } from "../ggml/index.ts";
 import type { Pass, Transformer } from "../models/index.ts";
 import { crossEntropy, targetIndices } from "../nn/index.ts";
+import { adamW, clipByGlobalNorm, learningRate, type Optimizer, type OptimizerState, type Schedule, sgd } from "../optimizers/index.ts";
 import { grad, input, Program, type Tensor, topologicalOrder } from "../tensor/index.ts";
 import type { Parameters } from "../weights/index.ts";
 import { cutMetrics, newestCheckpoint, type RunState, readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
 import type { Batch } from "./data/batches.ts";
 import { forward, setRows } from "./forward.ts";
-import { adamW, clipByGlobalNorm, type Optimizer, type OptimizerState, sgd } from "./optimizers.ts";
-import { learningRate, type Schedule } from "./schedule.ts";
 
 /** What is trained. */
 export interface Trainee {
