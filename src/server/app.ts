@@ -111,7 +111,9 @@ export function createApp(engine: EngineClient, traffic: Traffic, isDraining: ()
   });
   app.post("/detokenize", async (c) => {
     const { tokens, special = false } = parseBody(detokenizeRequest, await readBody(c.req.raw));
-    return c.json({ text: await runs.admitted(() => engine.call({ kind: "detokenize", tokens, special })) });
+    const text = (list: readonly number[]) => engine.call({ kind: "detokenize", tokens: list, special });
+    if (tokens.length === 0 || typeof tokens[0] === "number") return c.json({ text: await runs.admitted(() => text(tokens as number[])) });
+    return c.json({ texts: await runs.admitted(() => Promise.all((tokens as number[][]).map(text))) });
   });
 
   app.post("/v1/embeddings", async (c) => {

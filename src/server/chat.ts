@@ -112,6 +112,8 @@ export function chatStream(request: ChatRequest, form: AnswerForm, head: ChatHea
         ...others.map((delta) => chunk([{ index, delta, logprobs: null, finish_reason: null }])),
       ];
     },
+    branch: (index, { fact }) =>
+      withFacts(request) ? [chunk([{ index, delta: {}, logprobs: null, finish_reason: null }], facts(index, { branch: fact }))] : [],
     finish(index, { text, result }) {
       const reader = readers.get(index)!;
       const deltas = reader.end(text).map(toDelta);

@@ -105,6 +105,10 @@ export function completionStream(request: CompletionRequest, echoed: readonly st
       const logprobs = logprob === undefined ? null : legacyLogprobs([logprob], at);
       return [chunk([{ index, text, logprobs, finish_reason: null }], facts(index, { token: fact }))];
     },
+    branch: (index, { fact }) =>
+      request.chainrule?.facts === false
+        ? []
+        : [chunk([{ index, text: "", logprobs: null, finish_reason: null }], facts(index, { branch: fact }))],
     finish: (index, { text, result }) => [
       chunk([{ index, text, logprobs: null, finish_reason: finishReason(result) }], facts(index, extensionOf(result))),
     ],

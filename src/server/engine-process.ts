@@ -127,7 +127,8 @@ async function answer(
     if (event.kind === "token") {
       const logprob = event.fact.top === undefined ? undefined : named(of, event.fact);
       await send({ kind: "token", choice, text: event.text, fact: event.fact, ...(logprob === undefined ? {} : { logprob }) });
-    } else if (event.kind === "finish") {
+    } else if (event.kind === "branch") await send({ kind: "branch", choice, fact: event.fact });
+    else if (event.kind === "finish") {
       const { tokens, finishReason, usage, timings, facts, promptLogprobs } = event.result;
       const firstPromptText = of.tokenizer.decode([prompt[0]!], { special: true });
       const prompts = promptLogprobs === undefined ? {} : { promptLogprobs, firstPromptText };

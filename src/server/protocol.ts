@@ -1,6 +1,6 @@
 import type { Tool } from "../chat/index.ts";
 import type { DescribedMethod, EmbedOptions, FinishReason, GenerateOptions, Prompt, Timings, TokenLogprob } from "../decoding/index.ts";
-import type { Facts, TokenFact } from "../engine/index.ts";
+import type { BranchFact, Facts, TokenFact } from "../engine/index.ts";
 
 /**
  * What parent and child say to each other: lists of messages, one list per turn of either event loop. The parent owns the sockets, the
@@ -41,6 +41,8 @@ export type WireEvent =
       /** With `logprobs`. */
       readonly logprob?: TokenLogprob;
     }
+  /** A branch of a search came to its end. */
+  | { readonly kind: "branch"; readonly choice: number; readonly fact: BranchFact }
   | { readonly kind: "finish"; readonly choice: number; readonly text: string; readonly result: WireResult };
 
 export interface WireResult {

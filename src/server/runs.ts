@@ -8,6 +8,7 @@ import type { Task, WireEvent, WireResult } from "./protocol.ts";
 export type Env = { Variables: { id: string } };
 export type GenerateTask = Extract<Task, { kind: "generate" }>;
 export type TokenEvent = Extract<WireEvent, { kind: "token" }>;
+export type BranchEvent = Extract<WireEvent, { kind: "branch" }>;
 export type FinishEvent = Extract<WireEvent, { kind: "finish" }>;
 
 /** What happens to requests, for metrics. */
@@ -39,6 +40,7 @@ export interface Message {
 export interface StreamShape {
   begin(choice: number): readonly Message[];
   token(choice: number, event: TokenEvent): readonly Message[];
+  branch(choice: number, event: BranchEvent): readonly Message[];
   finish(choice: number, event: FinishEvent): readonly Message[];
   end(results: readonly WireResult[]): readonly Message[];
   failed(error: HttpError): Message;
@@ -85,6 +87,7 @@ export class Runs {
     const logprobs: TokenLogprob[][] = [];
     const answers: Answer[] = [];
     for await (const event of this.#events(tasks, client)) {
+      if (event.kind === "branch") continue; // it is in the result's facts
       const { choice } = event;
       texts[choice] = (texts[choice] ?? "") + event.text;
       logprobs[choice] ??= [];
@@ -117,6 +120,7 @@ export class Runs {
           if (!begun.has(event.choice)) await send(shape.begin(event.choice));
           begun.add(event.choice);
           if (event.kind === "token") await send(shape.token(event.choice, event));
+          else if (event.kind === "branch") await send(shape.branch(event.choice, event));
           else {
             results[event.choice] = event.result;
             await send(shape.finish(event.choice, event));
@@ -164,7 +168,7 @@ export class Runs {
           else traffic.onToken((now - last) / 1000);
           last = now;
           traffic.completionTokens += 1;
-        } else if (event.choice === 0) traffic.promptTokens += event.result.usage.promptTokens;
+        } else if (event.kind === "finish" && event.choice === 0) traffic.promptTokens += event.result.usage.promptTokens;
         yield { ...event, choice: index * tasks[index]!.count + event.choice };
       }
     } finally {

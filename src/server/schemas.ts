@@ -204,7 +204,12 @@ export const embeddingRequest = z.strictObject({
 });
 
 export const tokenizeRequest = z.strictObject({ text, special: z.boolean().optional(), bos: z.boolean().optional() });
-export const detokenizeRequest = z.strictObject({ tokens: z.array(z.int().min(0)), special: z.boolean().optional() });
+const anyTokens = z.array(z.int().min(0));
+/** A list of tokens is answered with its text, a list of lists with as many texts. */
+export const detokenizeRequest = z.strictObject({
+  tokens: z.union([anyTokens, z.array(anyTokens).max(4096)]),
+  special: z.boolean().optional(),
+});
 
 export type ChatRequest = z.infer<typeof chatRequest>;
 export type CompletionRequest = z.infer<typeof completionRequest>;

@@ -159,12 +159,33 @@ describe("the openai client", () => {
     const { tokens } = (await (await post("/tokenize", { text: "Hello world" })).json()) as { tokens: number[] };
     expect(tokens).toEqual(model.tokenize("Hello world"));
     expect(await (await post("/detokenize", { tokens })).json()).toEqual({ text: "Hello world" });
+    const lists = [tokens, [], tokens.slice(1)];
+    expect(await (await post("/detokenize", { tokens: lists })).json()).toEqual({ texts: ["Hello world", "", " world"] });
     const headers = { authorization: `Bearer ${key}` };
     const methods = (await (await fetch(`${server.url}/v1/chainrule/methods`, { headers })).json()) as Record<string, { name: string }[]>;
     expect(methods.draft!.map(({ name }) => name)).toContain("ngram");
     expect(await (await fetch(`${server.url}/metrics`, { headers })).text()).toMatch(/^chainrule:num_requests_running \d+$/m);
     expect(((await (await fetch(`${server.url}/openapi.json`, { headers })).json()) as { openapi: string }).openapi).toBe("3.1.0");
   });
+
+  test.each(["/v1/chat/completions", "/v1/completions"])(
+    "%s: a search's branches come as they end, before the answer's end",
+    async (path) => {
+      const prompt = path.includes("chat") ? { messages } : { prompt: "Once upon a time" };
+      const body = { ...prompt, max_tokens: 8, temperature: 0, stream: true, chainrule: { search: "beam,width=3" } };
+      const events = (await (await post(path, body)).text())
+        .split("\n\n")
+        .filter((event) => event.startsWith("data: {"))
+        .map(
+          (event) => (JSON.parse(event.slice(6)) as { chainrule?: { branch?: object; facts?: { branches: object[] } } }).chainrule ?? {},
+        );
+      const branches = events.flatMap(({ branch }) => branch ?? []);
+      expect(events.at(-1)!.facts!.branches).toEqual(branches);
+      expect(branches.length).toBeGreaterThanOrEqual(3);
+      const without = await (await post(path, { ...body, chainrule: { ...body.chainrule, facts: false } })).text();
+      expect(without).not.toContain('chainrule":');
+    },
+  );
 
   test("the axes in one extra object, the facts in the answer", async () => {
     const plain = await client.chat.completions.create({ ...chat, max_tokens: 24 });
