@@ -22,12 +22,15 @@ export function layOutTools(
   tools: readonly Tool[] | undefined,
 ): { readonly messages: readonly Message[]; readonly tools?: readonly Tool[] } {
   if (template.includes(opening)) return { messages, ...(tools === undefined ? {} : { tools }) };
-  const written = messages.reduce<Message[]>((list, message) => {
-    if (message.role === "tool") return addAnswer(list, textOf(message));
-    if (message.toolCalls === undefined) return [...list, message];
-    const { toolCalls, ...rest } = message;
-    return [...list, { ...rest, content: [textOf(message), ...toolCalls.map(writeCall)].filter((text) => text !== "").join("\n") }];
-  }, []);
+  const written: Message[] = [];
+  for (const message of messages) {
+    if (message.role === "tool") addAnswer(written, textOf(message));
+    else if (message.toolCalls === undefined) written.push(message);
+    else {
+      const { toolCalls, ...rest } = message;
+      written.push({ ...rest, content: [textOf(message), ...toolCalls.map(writeCall)].filter((text) => text !== "").join("\n") });
+    }
+  }
   if (tools === undefined) return { messages: written };
   const [first, ...others] = written;
   const description = describeTools(tools);
@@ -37,13 +40,12 @@ export function layOutTools(
 }
 
 /** A tool's answer, as part of the user's message: templates that don't know tools know no such role. Answers in a row are one message. */
-function addAnswer(list: readonly Message[], answer: string): Message[] {
+function addAnswer(list: Message[], answer: string): void {
   const text = `<tool_response>\n${answer}\n</tool_response>`;
   const last = list.at(-1);
-  const isAfterAnswer = last?.role === "user" && textOf(last).endsWith("</tool_response>");
-  return isAfterAnswer
-    ? [...list.slice(0, -1), { role: "user", content: `${textOf(last)}\n${text}` }]
-    : [...list, { role: "user", content: text }];
+  if (last?.role === "user" && textOf(last).endsWith("</tool_response>"))
+    list[list.length - 1] = { role: "user", content: `${textOf(last)}\n${text}` };
+  else list.push({ role: "user", content: text });
 }
 
 const textOf = ({ content }: Message): string => (typeof content === "string" ? content : content.map(({ text }) => text).join("\n"));

@@ -13,7 +13,7 @@ import { forecasters } from "./models/index.ts";
 import { checkParameters } from "./parameters.ts";
 import { canStartWorkers, createPool, type Pool } from "./pool.ts";
 import { type Regressors, toRegressors } from "./regression.ts";
-import type { ParameterValues, Series } from "./types.ts";
+import type { Forecaster, ParameterValues, Series } from "./types.ts";
 
 export interface BacktestOptions extends LoadOptions {
   /** Steps ahead, >= 1. */
@@ -132,10 +132,14 @@ function openPool(table: LoadedTable, options: BacktestOptions): Pool {
   return createPool(wanted);
 }
 
+const automaticModels = Object.values(forecasters)
+  .filter((forecaster: Forecaster) => forecaster.isOnRequest !== true)
+  .map(({ name }) => name);
+
 /** The models to try, by the option; the first is the reference. */
 function candidatesOf(options: BacktestOptions): readonly Combination[] {
   const { model = "auto", parameters = {} } = options;
-  const names = typeof model === "string" ? (model === "auto" ? Object.keys(forecasters) : [model]) : model;
+  const names = typeof model === "string" ? (model === "auto" ? automaticModels : [model]) : model;
   if (names.length === 0) throw new OptionError("model", "names no model");
   if (Object.keys(parameters).length > 0 && (names.length !== 1 || model === "auto"))
     throw new OptionError("parameters", "are taken with a single named model only");

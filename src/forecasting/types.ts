@@ -70,6 +70,8 @@ export interface Forecaster {
   readonly parameters: Readonly<Record<string, ParameterSpec>>;
   /** True: parameters are fitted on all series together, so a caller must not divide the list. */
   readonly shared: boolean;
+  /** Whether `auto` leaves it out, since a fit takes far longer than those of all others together; default false. */
+  readonly isOnRequest?: boolean;
   /** The shortest history that `fit` takes. Callers ask before; a shorter one is a RangeError. */
   minimumLength(seasonalPeriod: number, horizon: number): number;
   /**

@@ -1,4 +1,5 @@
 import type { Forecaster } from "../types.ts";
+import { arNet } from "./ar-net.ts";
 import { autoregression } from "./autoregression.ts";
 import { ets } from "./ets.ts";
 import { drift, naive, seasonalNaive, windowMean } from "./naive.ts";
@@ -12,10 +13,11 @@ export const forecasters = {
   drift,
   "window-mean": windowMean,
   ar: autoregression,
+  "ar-net": arNet,
   ets,
   theta,
   ridge,
 } as const satisfies Readonly<Record<string, Forecaster>>;
 
 export type ForecasterName = keyof typeof forecasters;
-export { autoregression, drift, ets, naive, ridge, seasonalNaive, theta, windowMean };
+export { arNet, autoregression, drift, ets, naive, ridge, seasonalNaive, theta, windowMean };

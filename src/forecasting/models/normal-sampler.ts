@@ -1,12 +1,10 @@
 /**
- * Independent standard normal numbers from a seed: a 32-bit Weyl sequence with a multiplicative mix for the uniform numbers
- * (splitmix32's scheme), Marsaglia's polar method for the normal ones. For simulated intervals and tests, not for cryptography.
- *
- * @see Marsaglia & Bray 1964, A convenient method for generating normal variables, https://doi.org/10.1137/1006063
+ * Independent uniform numbers in (0, 1) from a seed: a 32-bit Weyl sequence with a multiplicative mix (splitmix32's scheme). For
+ * simulation and shuffling, not for cryptography.
  */
-export function normalSampler(seed: number): () => number {
+export function uniformSampler(seed: number): () => number {
   let state = seed | 0;
-  const uniform = () => {
+  return () => {
     state = (state + 0x9e3779b9) | 0;
     let bits = state ^ (state >>> 16);
     bits = Math.imul(bits, 0x21f0aaad);
@@ -15,6 +13,15 @@ export function normalSampler(seed: number): () => number {
     bits ^= bits >>> 15;
     return ((bits >>> 0) + 0.5) / 2 ** 32;
   };
+}
+
+/**
+ * Independent standard normal numbers from a seed, by Marsaglia's polar method.
+ *
+ * @see Marsaglia & Bray 1964, A convenient method for generating normal variables, https://doi.org/10.1137/1006063
+ */
+export function normalSampler(seed: number): () => number {
+  const uniform = uniformSampler(seed);
   let spare: number | undefined;
   return () => {
     if (spare !== undefined) {

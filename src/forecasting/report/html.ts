@@ -1,5 +1,6 @@
 import { describeUnderstood, formatTime } from "../data/index.ts";
 import type { ForecastResult } from "../forecast.ts";
+import { coefficientChart } from "./coefficient-chart.ts";
 import { escapeXml, fanChart } from "./fan-chart.ts";
 import { describeCoverage, scoreRows } from "./text.ts";
 
@@ -17,10 +18,10 @@ th:first-child, td:first-child { text-align: left } tr.chosen { font-weight: 600
 
 /**
  * The whole answer as one HTML page that needs nothing else: what was understood, the choice with its table, coverage, and a fan chart
- * per series (the first 100).
+ * per series (the first 100), and the weights by lag where the model is an autoregression.
  */
 export function htmlReport(result: ForecastResult): string {
-  const { understood, chosen, forecasts, series } = result;
+  const { understood, chosen, forecasts, fitted, series } = result;
   const horizon = forecasts[0]?.mean.length ?? 0;
   const title = `Forecast of ${understood.source.name}, ${horizon} steps`;
   const [header, ...rows] = scoreRows(result);
@@ -37,6 +38,11 @@ export function htmlReport(result: ForecastResult): string {
     };
     return fanChart({ title: forecast.series || "forecast", history, forecast });
   });
+  // of an average or a model with covariates the weights are not those of one autoregression: there is no such array
+  const weights = fitted.series.slice(0, maxCharts).flatMap(({ id, fitted: { parameters } }) => {
+    const { coefficients } = parameters;
+    return Array.isArray(coefficients) && coefficients.length > 0 ? [coefficientChart(id || "forecast", coefficients)] : [];
+  });
   const notes = [...result.coverage.map(describeCoverage), ...result.notes];
   const left = forecasts.length - charts.length;
   return [
@@ -45,6 +51,7 @@ export function htmlReport(result: ForecastResult): string {
     `<p><strong>${escapeXml(chosen.model)}</strong>: ${escapeXml(chosen.because)}.</p>`,
     ...charts,
     left > 0 ? `<p>${left} more series are not drawn.</p>` : "",
+    ...(weights.length === 0 ? [] : ["<h2>What part of the past it uses</h2>", ...weights]),
     "<h2>How the model was chosen</h2>",
     rows.length === 0
       ? ""
