@@ -141,7 +141,7 @@ export class Chat {
     const numCached = plan.promptLogprobs === undefined ? Math.min(commonLength(this.#cached, prompt), prompt.length - 1) : 0;
     const known = [...prompt];
     const events = decode(model, {
-      ...{ plan: { ...plan, choices }, startMs, prompt, maxTokens, numCached },
+      ...{ plan: { ...plan, choices }, startMs, prompt, maxTokens, numCached, isChat: true },
       open: async (signal) => {
         const sequence = await this.#open(signal);
         sequence.rewind(numCached);

@@ -2,7 +2,7 @@ import type { Facts, Sequence, TokenFact } from "../engine/index.ts";
 import type { TokenId } from "../token.ts";
 import type { DecodingModel } from "./model.ts";
 import { type GenerateOptions, type Plan, resolveMaxTokens, resolveOptions } from "./options.ts";
-import { encodePrompt, type Prompt } from "./prompt.ts";
+import { encodePrompt, isMessages, type Prompt } from "./prompt.ts";
 import { RunRecord, type Timings } from "./record.ts";
 import type { Alternative, Run, SearchEvent, SearchResult } from "./search/search.ts";
 import type { SkipPlan } from "./skipping/skip.ts";
@@ -71,7 +71,7 @@ export async function* generate(model: DecodingModel, prompt: Prompt, options: G
   });
   const maxTokens = resolveMaxTokens(plan.maxTokens, tokens.length, model.contextLength);
   yield* decode(model, {
-    ...{ plan, startMs, prompt: tokens, maxTokens, numCached: 0 },
+    ...{ plan, startMs, prompt: tokens, maxTokens, numCached: 0, isChat: isMessages(prompt) },
     open: (signal) => model.sequence({ maxLength: tokens.length + maxTokens, ...(signal === undefined ? {} : { signal }) }),
     close: (sequence) => sequence[Symbol.dispose](),
   });
@@ -91,6 +91,8 @@ export interface Job {
   readonly maxTokens: number;
   /** How many tokens of the prompt the sequence holds; fewer than all. */
   readonly numCached: number;
+  /** Whether the prompt is a conversation. */
+  readonly isChat: boolean;
   open(signal: AbortSignal | undefined): Sequence | Promise<Sequence>;
   /** Takes back the sequence that holds what was decoded: the one that `open` gave, or a fork of it, when that one is disposed. */
   close(sequence: Sequence): void;
@@ -123,7 +125,8 @@ export async function* decode(model: DecodingModel, job: Job): AsyncGenerator<Ge
             record.promptDone();
             promptFacts = event.facts;
           } else if (event.kind === "branch") record.branchDone(event.fact);
-          else {
+          else if (event.kind === "effort") record.effortDone(event.fact);
+          else if (event.kind === "token") {
             record.tokenDone(event.fact);
             text += event.text;
           }
@@ -173,16 +176,17 @@ function startRun(
   limit: TimeLimit,
   skip: SkipPlan | undefined,
 ): Run {
-  const { plan, prompt, numCached, maxTokens } = job;
+  const { plan, prompt, numCached, maxTokens, isChat } = job;
+  const abort = limit.signal === undefined ? {} : { signal: limit.signal };
   const { rules, draft, logprobs, promptLogprobs } = plan;
   return {
-    ...{ tokenizer: model.tokenizer, sequence, prompt, numCached, rules, draft, logprobs, promptLogprobs },
+    ...{ tokenizer: model.tokenizer, sequence, prompt, numCached, rules, draft, logprobs, promptLogprobs, isChat },
+    ...(model.chat === undefined ? {} : { chat: model.chat }),
     stop: { ...plan.stop, maxTokens },
     forward: (target, request) =>
       limit.within(() => {
         // the prompt is read with every block, whoever reads it
         const blocks = target.length < prompt.length ? undefined : skip?.blocksAt(target.length);
-        const abort = limit.signal === undefined ? {} : { signal: limit.signal };
         const whole = { ...request, ...(blocks === undefined ? {} : { blocks }), ...abort };
         return record.forward(
           target,
@@ -190,9 +194,12 @@ function startRun(
           skip === undefined ? undefined : { from: target.length - prompt.length, blocks: model.blocks! },
         );
       }),
-    ...(model.costCurve === undefined
-      ? {}
-      : { costCurve: () => model.costCurve!(limit.signal === undefined ? {} : { signal: limit.signal }) }),
+    consult: (target, request) => limit.within(() => record.forward(target, { ...request, ...abort })),
+    spent: () => record.spent(),
+    ...(model.costCurve === undefined ? {} : { costCurve: () => model.costCurve!(abort) }),
+    ...(model.attributeHead === undefined ? {} : { attributeHead: (name) => model.attributeHead!(name) }),
+    ...(model.judgeQuality === undefined ? {} : { judgeQuality: (judge) => limit.within(() => model.judgeQuality!(judge, abort)) }),
+    reportChoices: (choices) => record.reportChoices(choices),
     reportDrafts: (drafts, choices) => record.reportDrafts(drafts, choices),
     reportGuides: (guides) => record.reportGuides(guides),
   };

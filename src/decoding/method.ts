@@ -9,10 +9,15 @@ export type Need = keyof ForwardRequest | `want.${keyof Want}` | "fork" | "rewin
 
 /** One parameter of a method, as the parser checks it and the lists of methods print it. */
 export interface Parameter<T = unknown> {
-  readonly type: "number" | "integer" | "boolean" | "text" | "token values";
+  readonly type: "number" | "integer" | "boolean" | "text" | "token values" | "choice" | "function";
   readonly doc: string;
-  /** Absent: the parameter must be given. */
+  /** Absent: the parameter must be given, unless it is optional. */
   readonly default?: T;
+  readonly isOptional?: true;
+  /** Names of a choice. */
+  readonly choices?: readonly string[];
+  /** Whether a choice may also be a function of the caller's. */
+  readonly takesFunction?: true;
   /** Limits of a number, or of each value of a map. */
   readonly min?: number;
   readonly max?: number;
@@ -27,6 +32,19 @@ export const boolean = (rules: Rules<boolean>): Parameter<boolean> => ({ type: "
 export const text = (rules: Rules<string>): Parameter<string> => ({ type: "text", ...rules });
 /** A map from token id to number. In the compact form `13:-2;42:5`. */
 export const tokenValues = (rules: Rules<TokenValues>): Parameter<TokenValues> => ({ type: "token values", ...rules });
+/** One of several names or, with `takesFunction`, a function, which only a program can give. */
+export const choice = <Name>(rules: Rules<Name> & { readonly choices: readonly string[] }): Parameter<Name> => ({
+  type: "choice",
+  ...rules,
+});
+/** A function, which only a program can give. */
+export const callable = <Callable>(
+  rules: Omit<Rules<Callable | undefined>, "default" | "isOptional">,
+): Parameter<Callable | undefined> => ({
+  type: "function",
+  isOptional: true,
+  ...rules,
+});
 export type TokenValues = Readonly<Record<string, number>>;
 
 export type ParameterTable = Readonly<Record<string, Parameter>>;
@@ -45,6 +63,8 @@ export interface Method<Made> {
   readonly needs: readonly Need[];
   /** Whether it does what is done without any method of its axis, so that nothing need refuse it. */
   readonly isNeutral?: true;
+  /** Whether it draws several answers, so that without any sampling option tokens are drawn, not greedy; greedy is refused. */
+  readonly draws?: true;
   /** Axes of which no method but the neutral ones can be used beside this one, each with the reason. Default: none. */
   readonly refuses?: Partial<Readonly<Record<Axis, string>>>;
   /** @param values checked values, defaults filled in */
@@ -98,7 +118,7 @@ export function parseMethod<Made>(methods: readonly Method<Made>[], spec: Method
       const typed = typeof spec === "string" ? fromText(parameter, value as string) : value;
       values[key] = checkParameter(parameter, typed, option, `${name}: ${key} `);
     } else if (parameter.default !== undefined) values[key] = parameter.default;
-    else throw new OptionError(option, `${name} needs ${key} (${describeRange(parameter)})`);
+    else if (parameter.isOptional !== true) throw new OptionError(option, `${name} needs ${key} (${describeRange(parameter)})`);
   }
   return { method, values };
 }
@@ -120,6 +140,10 @@ export function isParameter(parameter: Parameter, value: unknown): boolean {
       return typeof value === "boolean";
     case "text":
       return typeof value === "string";
+    case "choice":
+      return parameter.choices!.includes(value as string) || (parameter.takesFunction === true && typeof value === "function");
+    case "function":
+      return typeof value === "function";
     case "token values":
       return (
         typeof value === "object" &&
@@ -140,7 +164,10 @@ export function describeRange(parameter: Parameter): string {
       : min !== undefined
         ? ` ${isMinOpen ? ">" : ">="} ${min}`
         : "";
+  const aFunction = "a function, from a program";
   return {
+    choice: `one of ${parameter.choices?.join(", ")}${parameter.takesFunction === true ? ` or ${aFunction}` : ""}`,
+    function: aFunction,
     number: `a number${range}`,
     integer: `an integer${range}`,
     boolean: "true or false",
@@ -188,6 +215,8 @@ function fromText(parameter: Parameter, written: string): unknown {
     case "boolean":
       return written === "true" ? true : written === "false" ? false : written;
     case "text":
+    case "choice":
+    case "function":
       return written;
     case "token values":
       return Object.fromEntries(

@@ -1,6 +1,9 @@
 import type { Message, Tool } from "../chat/index.ts";
 import type { CostCurve, Sequence } from "../engine/index.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
+import type { AttributeHead } from "./search/attribute-head.ts";
+import type { JudgeName } from "./search/judge.ts";
+import type { JudgeQuality } from "./search/judge-quality.ts";
 
 /** What decoding needs of a model. The object that `load()` returns is one; tests build one over a toy distribution. */
 export interface DecodingModel {
@@ -26,6 +29,10 @@ export interface DecodingModel {
   skipPrices?(options: { readonly signal?: AbortSignal }): Promise<readonly number[]>;
   /** T(n)/T(1) on this machine: what drafts decide their width by. Absent: methods that need it are refused. */
   costCurve?(options: { readonly signal?: AbortSignal }): Promise<CostCurve>;
+  /** A head fitted for this model, by name. @see fitAttribute */
+  attributeHead?(name: string): Promise<AttributeHead | undefined>;
+  /** How well a judge tells good answers from bad ones: measured at the first call and kept. @see measureJudge */
+  judgeQuality?(judge: JudgeName, options: { readonly signal?: AbortSignal }): Promise<JudgeQuality>;
 }
 
 export interface ChatFormat {

@@ -155,8 +155,12 @@ export function resolveOptions(options: GenerateOptions, model: DecodingModel): 
   if (options.signal !== undefined && !(options.signal instanceof AbortSignal)) throw new OptionError("signal", "must be an AbortSignal");
 
   const choices: ChoiceFact[] = [];
-  const { shapes, choice } = resolveSamplers(options, choices);
   const { method, values } = parseMethod(registry.search, options.search ?? "path", "search");
+  const { shapes, choice } = resolveSamplers(options, method, choices);
+  if (method.draws === true && !choice.isRandom) {
+    const who = choice.isGreedy ? "greedy decoding" : "a sampler that draws nothing";
+    throw new OptionError("search", `${method.name} and ${who} can't be combined: every answer that it draws would be the same`);
+  }
   if (!choice.isGreedy && method.refuses?.sample !== undefined) {
     throw new OptionError("search", `${method.name} and a sampler other than greedy can't be combined: ${method.refuses.sample}`);
   }
@@ -207,7 +211,7 @@ export function resolveMaxTokens(maxTokens: number | undefined, promptLength: nu
   return maxTokens ?? Math.min(defaultMaxTokens, contextLength - promptLength);
 }
 
-function resolveSamplers(options: GenerateOptions, choices: ChoiceFact[]): { shapes: Shape[]; choice: ChoiceRule } {
+function resolveSamplers(options: GenerateOptions, search: Method<Search>, choices: ChoiceFact[]): { shapes: Shape[]; choice: ChoiceRule } {
   const shortcuts = samplerShortcuts.filter(({ option }) => options[option] !== undefined);
   if (options.sample !== undefined) {
     if (shortcuts.length > 0) throw new OptionError(shortcuts[0]!.option, "and sample contradict each other; name it in sample's list");
@@ -222,6 +226,10 @@ function resolveSamplers(options: GenerateOptions, choices: ChoiceFact[]): { sha
     kept.push(shortcut.option);
   }
   const isGreedy = options.temperature === 0 || (shortcuts.length === 0 && options.seed === undefined);
+  if (options.temperature !== 0 && isGreedy && search.draws === true) {
+    choices.push({ what: "sample", chosen: "drawn at temperature 1", because: `search ${search.name} compares answers that differ` });
+    return { shapes, choice: randomDraw };
+  }
   if (!isGreedy) return { shapes, choice: randomDraw };
   if (kept.length > 0) {
     throw new OptionError(kept[0]!, `does nothing at temperature 0, which takes the most probable token; leave one of the two out`);

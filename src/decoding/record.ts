@@ -1,4 +1,15 @@
-import type { BranchFact, ChoiceFact, DraftFacts, Facts, ForwardRequest, ForwardResult, Sequence, TokenFact } from "../engine/index.ts";
+import type {
+  BranchFact,
+  ChoiceFact,
+  Cost,
+  DraftFacts,
+  EffortFact,
+  Facts,
+  ForwardRequest,
+  ForwardResult,
+  Sequence,
+  TokenFact,
+} from "../engine/index.ts";
 
 /** How long the parts of a run took. Rates leave out what they do not measure: see each. */
 export interface Timings {
@@ -17,11 +28,13 @@ export class RunRecord {
   readonly tokens: TokenFact[] = [];
   readonly #startMs: number;
   #passes = 0;
+  readonly #passIds = new Set<number>();
   #rows = 0;
   #queueMs = 0;
   #firstTokenMs = 0;
   #drafts: DraftFacts | undefined;
-  #choices: readonly ChoiceFact[] = [];
+  readonly #choices: ChoiceFact[] = [];
+  #effort: EffortFact | undefined;
   #guides: NonNullable<Facts["guides"]> = [];
   readonly #branches: BranchFact[] = [];
   #skips: { blocks: [row: number, block: number, half: "attn" | "ffn"][]; total: number; run: number } | undefined;
@@ -44,10 +57,20 @@ export class RunRecord {
   async forward(sequence: Sequence, request: ForwardRequest, skipping?: { from: number; blocks: number }): Promise<ForwardResult> {
     const result = await sequence.forward(request);
     if (skipping !== undefined && skipping.from >= 0) this.#countSkips(request, result, skipping);
-    this.#passes += result.cost.passes;
+    this.#countPasses(result.cost);
     this.#rows += result.cost.rows;
     this.#queueMs += result.cost.queueMs;
     return result;
+  }
+
+  /** A pass that several branches share is one pass. */
+  #countPasses({ passes, passIds }: Cost): void {
+    if (passIds === undefined) this.#passes += passes;
+    for (const id of passIds ?? []) {
+      if (this.#passIds.has(id)) continue;
+      this.#passIds.add(id);
+      this.#passes += 1;
+    }
   }
 
   #countSkips(
@@ -88,13 +111,26 @@ export class RunRecord {
     this.#lastTokenMs = this.#now();
   }
 
+  effortDone(fact: EffortFact): void {
+    this.#effort = fact;
+  }
+
   branchDone(fact: BranchFact): void {
     this.#branches.push(fact);
   }
 
   reportDrafts(drafts: DraftFacts, choices: readonly ChoiceFact[]): void {
     this.#drafts = drafts;
-    this.#choices = choices;
+    this.#choices.push(...choices);
+  }
+
+  reportChoices(choices: readonly ChoiceFact[]): void {
+    this.#choices.push(...choices);
+  }
+
+  /** What was spent so far. */
+  spent(): { readonly passes: number; readonly ms: number } {
+    return { passes: this.#passes, ms: this.#now() };
   }
 
   reportGuides(guides: NonNullable<Facts["guides"]>): void {
@@ -122,6 +158,7 @@ export class RunRecord {
       ...(this.#drafts === undefined ? {} : { drafts: this.#drafts }),
       ...(this.#skips === undefined ? {} : { skips: this.#skips }),
       ...(this.#branches.length === 0 ? {} : { branches: this.#branches }),
+      ...(this.#effort === undefined ? {} : { effort: this.#effort }),
       ...(this.#guides.length === 0 ? {} : { guides: this.#guides }),
       times: {
         queueMs: this.#queueMs,

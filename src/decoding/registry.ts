@@ -19,6 +19,7 @@ import { topK } from "./sampling/top-k.ts";
 import { topP } from "./sampling/top-p.ts";
 import { typical } from "./sampling/typical.ts";
 import { beam } from "./search/beam.ts";
+import { conditionalBeam } from "./search/conditional-beam.ts";
 import { contrastive } from "./search/contrastive.ts";
 import { path } from "./search/path.ts";
 import type { Search } from "./search/search.ts";
@@ -32,5 +33,5 @@ export const registry = {
   draft: [off, auto, ngram, adaptive] as readonly Method<Draft>[],
   guide: [bias, repetition, presence, frequency, grammar] as readonly Method<Guide>[],
   sample: [greedy, temperature, topK, topP, minP, typical, momentum] as readonly Method<Sampler>[],
-  search: [path, beam, contrastive] as readonly Method<Search>[],
+  search: [path, beam, conditionalBeam, contrastive] as readonly Method<Search>[],
 };

@@ -188,7 +188,7 @@ export class Engine implements AsyncDisposable {
         arrival: sequence.family.group,
         queuedAt: performance.now(),
         startedAt: 0,
-        passes: 0,
+        passIds: [],
         computedRows: 0,
         computeMs: 0,
         resolve,
@@ -414,7 +414,7 @@ export class Engine implements AsyncDisposable {
       for (const family of families) family.lastUsed = this.#step;
       for (const { job, entries } of taken) {
         job.rows.push(...entries);
-        job.passes += 1;
+        job.passIds.push(this.passCount);
         job.computedRows += entries.length;
         job.computeMs += computeMs;
       }
@@ -554,7 +554,10 @@ export class Engine implements AsyncDisposable {
     job.resolve({
       rows: [...job.results.values()].sort((a, b) => a.row - b.row),
       taps: job.taps,
-      cost: { passes: job.passes, rows: job.computedRows, computeMs: job.computeMs, queueMs: job.startedAt - job.queuedAt },
+      cost: {
+        ...{ passes: job.passIds.length, passIds: job.passIds, rows: job.computedRows },
+        ...{ computeMs: job.computeMs, queueMs: job.startedAt - job.queuedAt },
+      },
     });
   }
 }

@@ -16,6 +16,8 @@ export interface Facts {
     readonly run: number;
   };
   readonly branches?: readonly BranchFact[];
+  /** Of a search that spends many passes on an answer. */
+  readonly effort?: EffortFact;
   readonly guides?: readonly { readonly name: string; readonly weight: number; readonly meanShift: number }[];
   readonly times: { readonly queueMs: number; readonly promptMs: number; readonly firstTokenMs: number; readonly perPassMs: number };
   /** Choices the engine made by measurement or rule, with the reason. */
@@ -49,6 +51,25 @@ export interface BranchFact {
   readonly score: number;
   readonly end: "won" | "pruned" | "rewound" | "stopped";
   readonly why?: string;
+}
+
+/** How far a search that spends many passes came. Streamed, too, as it goes: the first one, before any token, says what is expected. */
+export interface EffortFact {
+  readonly method: string;
+  /** What is counted: "iterations", "answers". */
+  readonly unit: string;
+  readonly done: number;
+  /** As far as is known: what the rest of the answer takes is estimated. */
+  readonly planned: number;
+  /** Since the prompt was read. */
+  readonly passes: number;
+  readonly ms: number;
+  /** What `planned` was expected to take before it began; `ms` where the model's speed is known. */
+  readonly expected?: { readonly passes: number; readonly ms?: number };
+  /** The budget that ended it before everything planned was done. */
+  readonly endedBy?: "passes" | "seconds";
+  /** What the paper's setting would take, at this run's passes and time for each unit. */
+  readonly paper?: { readonly setting: string; readonly passes: number; readonly ms: number };
 }
 
 export interface ChoiceFact {

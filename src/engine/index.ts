@@ -1,10 +1,11 @@
 export { type CurvePoints, costCurve, measureCostCurve } from "./cost-curve.ts";
 export { Engine, type EngineOptions } from "./engine.ts";
-export type { BranchFact, ChoiceFact, DraftFacts, Facts, TokenFact } from "./facts.ts";
+export type { BranchFact, ChoiceFact, DraftFacts, EffortFact, Facts, TokenFact } from "./facts.ts";
 export { type InvarianceFinding, probeInvariance, rowWiseKinds } from "./invariance.ts";
 export type {
   BlockPlan,
   Candidates,
+  Cost,
   CostCurve,
   Embeddings,
   ForwardRequest,

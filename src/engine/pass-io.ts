@@ -27,7 +27,7 @@ export interface Job {
   readonly arrival: number;
   readonly queuedAt: number;
   startedAt: number;
-  passes: number;
+  readonly passIds: number[];
   computedRows: number;
   computeMs: number;
   resolve: (result: ForwardResult) => void;

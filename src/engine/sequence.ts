@@ -156,8 +156,17 @@ export interface ForwardResult {
   readonly rows: readonly RowResult[];
   /** By tap name: values row-major, shape [T, ...]. */
   readonly taps: ReadonlyMap<string, { readonly values: Float32Array; readonly shape: readonly number[] }>;
-  /** What the request cost; a fused pass counts for each of its requests. */
-  readonly cost: { readonly passes: number; readonly rows: number; readonly computeMs: number; readonly queueMs: number };
+  readonly cost: Cost;
+}
+
+/** What a request cost; a fused pass counts for each of its requests. */
+export interface Cost {
+  readonly passes: number;
+  /** The engine's numbers of these passes, so that one which several requests shared can be told. Absent: nobody shared any. */
+  readonly passIds?: readonly number[];
+  readonly rows: number;
+  readonly computeMs: number;
+  readonly queueMs: number;
 }
 
 /** T(n)/T(1): time of one pass over n rows against one row, for the file, device, threads and mode in use. */

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Message } from "../../src/chat/index.ts";
-import { Chat, type DecodingModel, type GenerateOptions, generateText } from "../../src/decoding/index.ts";
+import { Chat, type DecodingModel, type GenerateOptions, generate, generateText } from "../../src/decoding/index.ts";
+import type { AttributeHead } from "../../src/decoding/search/attribute-head.ts";
 import { toyTokenizer } from "../../src/decoding/testing/toy-tokenizer.ts";
 import type { Sequence } from "../../src/engine/index.ts";
 import { openEngine, temporaryFolder } from "../support/engine.ts";
@@ -10,7 +11,20 @@ import { writeTinyModel } from "../support/tiny-model.ts";
 const tokenizer = toyTokenizer(Array.from({ length: 94 }, (_, id) => String.fromCharCode(33 + id)));
 const { vocabSize } = tokenizer;
 const prompt = tokenizer.encode("abcabcabdabc");
-const searches = ["beam,width=4,best=3", "beam,width=4,groups=2,diversity=2,length=0", "contrastive,k=4", "contrastive,k=3,alpha=0.9"];
+const searches = [
+  "beam,width=4,best=3",
+  "beam,width=4,groups=2,diversity=2,length=0",
+  "conditional-beam,ngram=2,best=2",
+  "conditional-beam,head=random,look=6,width=3",
+  "contrastive,k=4",
+  "contrastive,k=3,alpha=0.9",
+];
+const head: AttributeHead = {
+  name: "random",
+  weights: Array.from({ length: 256 }, (_, channel) => Math.sin(channel * channel)),
+  bias: 0.1,
+  facts: { numGood: 1, numBad: 1, auc: 1, accuracy: 1, numHeldOut: 2 },
+};
 
 describe.each(["f32", "q4_0", "q8_0"] as const)("searches on the engine, %s", (type) => {
   let folder: ReturnType<typeof temporaryFolder>;
@@ -24,7 +38,15 @@ describe.each(["f32", "q4_0", "q8_0"] as const)("searches on the engine, %s", (t
     opened = await openEngine(`${folder.path}/tiny.gguf`, { contextLength: 128, strict: true });
     const { engine } = opened;
     const fresh = (): Sequence => engine.sequence();
-    model = { hash: "tiny", vocabSize, contextLength: engine.contextLength, tokenizer, sequence: fresh, chat: { render } };
+    model = {
+      hash: "tiny",
+      vocabSize,
+      contextLength: engine.contextLength,
+      tokenizer,
+      sequence: fresh,
+      chat: { render },
+      attributeHead: async () => head,
+    };
     reencoding = { ...model, sequence: () => new ReencodingSequence(fresh) };
   });
   afterAll(async () => {
@@ -55,6 +77,24 @@ describe.each(["f32", "q4_0", "q8_0"] as const)("searches on the engine, %s", (t
     const result = await generateText(model, prompt, { ...given, search });
     expect(result.tokens).toEqual(plain.tokens);
     expect(result.logprobs).toEqual(plain.logprobs);
+  });
+
+  test.each([
+    { search: "beam,width=4", rows: 4 },
+    { search: "contrastive,k=4", rows: 4 },
+    { search: "conditional-beam,width=2,look=6,head=random", rows: 6 },
+  ])("the branches of a step are rows of one pass in one stream: %o", async ({ search, rows }) => {
+    const before = opened.engine.passCount;
+    const maxTokens = 12;
+    let mostStreams = 0;
+    for await (const _ of generate(model, prompt, { maxTokens, search, ignoreEndTokens: true }))
+      mostStreams = Math.max(mostStreams, opened.engine.statistics().streamsUsed);
+    const { facts } = await generateText(model, prompt, { maxTokens, search, ignoreEndTokens: true });
+    expect(mostStreams).toBe(1);
+    expect(facts.passes).toBe((opened.engine.passCount - before) / 2);
+    // the prompt's pass gives the first token; of the last one only the searches that look at states need a row
+    expect(facts.passes).toBe(search.startsWith("beam") ? maxTokens : maxTokens + 1);
+    expect(facts.rows).toBe(prompt.length + rows * (facts.passes - 1));
   });
 
   test("rows of all branches share a pass, and a full context is used to its last token", async () => {

@@ -168,6 +168,11 @@ export class StepSampler {
     if (waiting.length > 0) return Promise.all(waiting).then(() => undefined);
   }
 
+  /** Whether a guide may make a token more probable than the model does; a mask does not. */
+  get mayRaise(): boolean {
+    return this.#guides.some((guide) => guide.touches() !== "lowers");
+  }
+
   /** Whether guides change anything, so that what rows must come with depends on the path. */
   get hasGuides(): boolean {
     return this.#guides.length > 0;

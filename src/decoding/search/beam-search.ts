@@ -1,9 +1,10 @@
-import type { TokenFact } from "../../engine/index.ts";
 import { NativeError } from "../../errors.ts";
 import type { TokenId } from "../../token.ts";
 import type { Candidate } from "../sampling/step.ts";
 import { AnswerText } from "../stop.ts";
+import { AgreedText } from "./agreed-text.ts";
 import { type Branch, Branches } from "./branch.ts";
+import type { Judged } from "./judge.ts";
 import { readPrompt } from "./read-prompt.ts";
 import type { Alternative, Run, SearchEvent, SearchResult } from "./search.ts";
 
@@ -20,6 +21,22 @@ export interface BeamSettings {
   readonly best: number;
 }
 
+/** What a beam search may be conditioned on beside the model's probability: an attribute of the finished answer. */
+export interface Condition {
+  readonly weight: number;
+  /** Whether it reads the state after the last token, so that a hypothesis is evaluated before it is weighed. */
+  readonly readsState: boolean;
+  /** Of all hypotheses' next tokens, those that are weighed at each step. */
+  readonly look: number;
+  /** log P(the finished answer has the attribute | the answer so far), <= 0. */
+  logprob(answer: ConditionedAnswer): number | Promise<number>;
+}
+
+export interface ConditionedAnswer extends Judged {
+  /** [C], where it reads states: after the last token, or, where this one ends the answer and is never read, before it. */
+  readonly state?: Float32Array;
+}
+
 /** A branch with its standing. */
 interface Hypothesis {
   readonly id: number;
@@ -29,6 +46,8 @@ interface Hypothesis {
   readonly branch: Branch;
   /** Σ log-probability of its tokens, as the guides leave it. */
   readonly logprob: number;
+  /** weight · log P(attribute | answer so far); 0 without a condition. */
+  readonly condition: number;
 }
 
 /** A hypothesis with a token more, before it is kept. */
@@ -50,30 +69,33 @@ export class BeamSearch {
   readonly #run: Run;
   readonly #settings: BeamSettings;
   readonly #branches: Branches;
+  readonly #condition: Condition | undefined;
   #live: Hypothesis[] = [];
   readonly #ended: Hypothesis[] = [];
-  /** Shows the tokens on which all hypotheses agree. */
-  readonly #shown: AnswerText;
-  #numShown = 0;
+  readonly #shown: AgreedText;
 
-  private constructor(run: Run, settings: BeamSettings, branches: Branches) {
+  private constructor(run: Run, settings: BeamSettings, branches: Branches, condition: Condition | undefined) {
     this.#run = run;
     this.#settings = settings;
     this.#branches = branches;
-    this.#shown = AnswerText.start(run.tokenizer, run.stop);
+    this.#condition = condition;
+    this.#shown = new AgreedText(run.tokenizer, run.stop);
   }
 
-  static async *search(run: Run, settings: BeamSettings): AsyncGenerator<SearchEvent, SearchResult> {
-    const branches = await Branches.create(run, { count: settings.width, isNormalized: false });
-    const beam = new BeamSearch(run, settings, branches);
+  /** @param condition  what `beam` is without and `conditional-beam` with */
+  static async *search(run: Run, settings: BeamSettings, condition?: Condition): AsyncGenerator<SearchEvent, SearchResult> {
+    const hidden = condition?.readsState ?? false;
+    const count = Math.max(settings.width, condition?.look ?? 0);
+    const branches = await Branches.create(run, { count, isNormalized: false, hidden });
+    const beam = new BeamSearch(run, settings, branches, condition);
     let winner: Branch | undefined;
     try {
-      const read = yield* readPrompt(run, branches.sampler);
+      const read = yield* readPrompt(run, branches.sampler, hidden ? { hidden: "last" } : {});
       if (read === undefined) return { ending: { reason: "deadline" }, text: "" };
       if (run.stop.maxTokens === 0) return { ending: { reason: "length" }, text: "" };
       for (let group = 0; group < settings.groups; group++) {
         const id = branches.nextId();
-        beam.#live.push({ id, parent: undefined, from: 0, group, branch: branches.start(read.last), logprob: 0 });
+        beam.#live.push({ id, parent: undefined, from: 0, group, branch: branches.start(read.last), logprob: 0, condition: 0 });
       }
       while (beam.#live.length > 0) if (!(yield* beam.#step())) break;
       const ranked = beam.#ranked();
@@ -93,22 +115,64 @@ export class BeamSearch {
     const proposals = parents.flatMap((hypothesis, index) =>
       rows[index]!.map((candidate) => ({ hypothesis, candidate, logprob: hypothesis.logprob + candidate.logprob })),
     );
-    const children = this.#extend(this.#select(proposals));
-    this.#ended.push(...children.filter(({ branch }) => branch.ending !== undefined));
+    const children = this.#condition === undefined ? this.#extend(this.#select(proposals)) : await this.#weigh(proposals, this.#condition);
+    if (children === undefined) return false;
+    const ended = children.filter(({ branch }) => branch.ending !== undefined);
+    for (const child of ended) yield this.#growth(child);
+    this.#ended.push(...ended);
     this.#live = [];
     const bar = this.#ended.map((hypothesis) => this.#score(hypothesis)).sort((a, b) => b - a)[this.#settings.best - 1];
     for (const child of children) {
       if (child.branch.ending !== undefined) continue;
-      if (bar === undefined || this.#reach(child) > bar) this.#live.push(child);
-      else yield this.#drop(child, "however it went on, it could not pass the answers that are complete");
+      if (bar === undefined || this.#reach(child) > bar) {
+        this.#live.push(child);
+        yield this.#growth(child);
+      } else yield this.#drop(child, "however it went on, it could not pass the answers that are complete");
     }
     for (const parent of parents) {
       if (children.some(({ id }) => id === parent.id)) this.#branches.drop(parent.branch);
       else yield this.#drop(parent, "others are more probable");
     }
-    yield* this.#show();
+    yield* this.#shown.show([...this.#live, ...this.#ended].map(({ branch }) => branch.tokens));
+    if (this.#condition?.readsState === true) return true; // they were evaluated before they were weighed
     const evaluated = await Promise.all(this.#live.map(({ branch }) => branch.evaluate()));
     return !evaluated.includes(false);
+  }
+
+  /**
+   * The hypotheses that are kept by log-probability and attribute together: of the proposals the `look` best by what is known of them are
+   * extended, evaluated where the attribute reads states, and weighed. Undefined once the deadline has passed.
+   */
+  async #weigh(proposals: readonly Proposal[], condition: Condition): Promise<Hypothesis[] | undefined> {
+    const known = ({ hypothesis, logprob }: Proposal) => logprob + hypothesis.condition;
+    const looks = [...proposals].sort((a, b) => known(b) - known(a)).slice(0, condition.look);
+    const branches = looks.map(({ hypothesis, candidate }) => this.#branches.extend(hypothesis.branch, candidate));
+    if (condition.readsState) {
+      const evaluated = await Promise.all(branches.map((branch) => endsUnread(branch) || branch.evaluate()));
+      if (evaluated.includes(false)) return undefined;
+    }
+    const weighed = await Promise.all(
+      looks.map(async (proposal, index) => {
+        const branch = branches[index]!;
+        return { proposal, branch, condition: await this.#conditionOf(branch, condition) };
+      }),
+    );
+    const standing = ({ proposal, condition }: (typeof weighed)[number]) => proposal.logprob + condition;
+    const kept = weighed
+      .filter(({ condition }) => condition !== Number.NEGATIVE_INFINITY)
+      .sort((a, b) => standing(b) - standing(a)) // stable
+      .slice(0, this.#settings.width - this.#ended.length);
+    for (const one of weighed) if (!kept.includes(one)) this.#branches.drop(one.branch);
+    return this.#name(
+      kept.map(({ proposal, branch, condition }) => ({ hypothesis: proposal.hypothesis, branch, logprob: proposal.logprob, condition })),
+    );
+  }
+
+  async #conditionOf({ tokens, row, ending }: Branch, { weight, readsState, logprob }: Condition): Promise<number> {
+    const ids = tokens.map(({ id }) => id as TokenId);
+    const given = { text: this.#run.tokenizer.decode(ids), tokens: ids, isComplete: ending !== undefined };
+    const value = await logprob(readsState ? { ...given, state: row.hidden! } : given);
+    return weight === 0 ? 0 : weight * value;
   }
 
   /** The proposals that are kept, group after group, the best first. */
@@ -129,30 +193,44 @@ export class BeamSearch {
     return kept;
   }
 
-  /** Hypotheses of the proposals. The best child of each goes on under its parent's number. */
   #extend(kept: readonly Proposal[]): Hypothesis[] {
+    return this.#name(
+      kept.map(({ hypothesis, candidate, logprob }) => {
+        const branch = this.#branches.extend(hypothesis.branch, candidate);
+        return { hypothesis, branch, logprob, condition: 0 };
+      }),
+    );
+  }
+
+  /** The best child of each hypothesis goes on under its number, the others get numbers of their own. */
+  #name(children: readonly { hypothesis: Hypothesis; branch: Branch; logprob: number; condition: number }[]): Hypothesis[] {
     const continued = new Set<Hypothesis>();
-    return kept.map(({ hypothesis, candidate, logprob }) => {
+    return children.map(({ hypothesis, ...child }) => {
       const { id, parent, from, group } = hypothesis;
-      const branch = this.#branches.extend(hypothesis.branch, candidate);
       if (!continued.has(hypothesis)) {
         continued.add(hypothesis);
-        return { id, parent, from, group, branch, logprob };
+        return { id, parent, from, group, ...child };
       }
-      return { id: this.#branches.nextId(), parent: id, from: hypothesis.branch.tokens.length, group, branch, logprob };
+      return { id: this.#branches.nextId(), parent: id, from: hypothesis.branch.tokens.length, group, ...child };
     });
   }
 
   /** By which complete answers are compared. */
-  #score({ logprob, branch }: Hypothesis): number {
-    return logprob / branch.tokens.length ** this.#settings.length;
+  #score({ logprob, condition, branch }: Hypothesis): number {
+    return (logprob + condition) / branch.tokens.length ** this.#settings.length;
   }
 
   /** The largest score that a hypothesis may still get: its log-probability only falls, unless a guide raises it. */
   #reach({ logprob, branch }: Hypothesis): number {
     const { length } = this.#settings;
-    if (this.#branches.sampler.hasGuides) return Number.POSITIVE_INFINITY;
+    if (this.#branches.sampler.mayRaise) return Number.POSITIVE_INFINITY;
     return logprob / (length > 0 ? this.#run.stop.maxTokens : branch.tokens.length + 1) ** length;
+  }
+
+  #growth(hypothesis: Hypothesis): SearchEvent {
+    const { id, parent, from, branch } = hypothesis;
+    const at = branch.tokens.length - 1;
+    return { kind: "growth", id, parent, from, at, tokens: [branch.tokens[at]!.id], score: this.#score(hypothesis) };
   }
 
   #drop(hypothesis: Hypothesis, why: string): SearchEvent {
@@ -169,24 +247,11 @@ export class BeamSearch {
   /** The complete answers, or those under way if the deadline came before there was one; the best first. */
   #ranked(): Hypothesis[] {
     const all = this.#ended.length > 0 ? this.#ended : this.#live;
-    if (all.length === 0) throw new NativeError("the guides leave no token possible");
+    if (all.length === 0)
+      throw new NativeError(
+        this.#condition === undefined ? "the guides leave no token possible" : "no answer within the beam has the attribute: widen it",
+      );
     return [...all].sort((a, b) => this.#score(b) - this.#score(a));
-  }
-
-  /** Shows the tokens on which every answer that may still win agrees. */
-  *#show(): Generator<SearchEvent> {
-    const [first, ...others] = [...this.#live, ...this.#ended].map(({ branch }) => branch.tokens);
-    if (first === undefined) return;
-    let count = this.#numShown;
-    while (count < first.length && others.every((tokens) => tokens[count]?.id === first[count]!.id)) count++;
-    yield* this.#showUpTo(first, count);
-  }
-
-  *#showUpTo(tokens: readonly TokenFact[], count: number): Generator<SearchEvent> {
-    for (; this.#numShown < count; this.#numShown++) {
-      const fact = tokens[this.#numShown]!;
-      yield { kind: "token", index: this.#numShown, fact, text: this.#shown.push(fact.id as TokenId).text };
-    }
   }
 
   *#finish(ranked: readonly Hypothesis[]): Generator<SearchEvent, SearchResult> {
@@ -194,7 +259,7 @@ export class BeamSearch {
     const { tokens, ending = { reason: "deadline" as const }, sequence } = winner.branch;
     for (const live of this.#live) if (!ranked.includes(live)) yield this.#report(live, "pruned", "the deadline came");
     for (const other of others) yield this.#report(other, "stopped");
-    yield* this.#showUpTo(tokens, tokens.length);
+    yield* this.#shown.showAll(tokens);
     yield this.#report(winner, "won");
     const text = ending.reason === "deadline" ? this.#shown.flush() : "";
     if (this.#settings.best === 1) return { ending, text, sequence };
@@ -213,4 +278,9 @@ export class BeamSearch {
       finishReason: ending.reason,
     };
   }
+}
+
+/** Whether nothing reads the branch's last token, since it ends the answer and is no text. */
+function endsUnread({ ending }: Branch): boolean {
+  return ending?.reason === "stop" && ending.by.kind !== "stop-text";
 }

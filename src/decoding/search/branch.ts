@@ -11,15 +11,18 @@ export class Branches {
   /** Of the prompt, before any token. */
   readonly sampler: StepSampler;
   readonly #open = new Set<Branch>();
+  readonly #hidden: boolean;
   #numIds = 0;
 
-  private constructor(run: Run, sampler: StepSampler) {
+  private constructor(run: Run, sampler: StepSampler, hidden: boolean) {
     this.run = run;
     this.sampler = sampler;
+    this.#hidden = hidden;
   }
 
-  static async create(run: Run, taking: Taking): Promise<Branches> {
-    return new Branches(run, await StepSampler.start(run.rules, run.sequence.vocabSize, run.prompt, run, taking));
+  /** @param hidden  whether rows come with their state */
+  static async create(run: Run, { hidden = false, ...taking }: Taking & { readonly hidden?: boolean }): Promise<Branches> {
+    return new Branches(run, await StepSampler.start(run.rules, run.sequence.vocabSize, run.prompt, run, taking), hidden);
   }
 
   /** The empty answer. @param row  the prompt's last */
@@ -68,7 +71,7 @@ export class Branches {
   }
 
   #add(parts: BranchParts): Branch {
-    const branch = new Branch(this.run, parts);
+    const branch = new Branch(this.run, parts, this.#hidden);
     this.#open.add(branch);
     return branch;
   }
@@ -98,9 +101,11 @@ export class Branch {
   readonly ending: Ending | undefined;
   row: RowResult;
   readonly #run: Run;
+  readonly #hidden: boolean;
 
-  constructor(run: Run, { sequence, sampler, answer, row, tokens, text, ending }: BranchParts) {
+  constructor(run: Run, { sequence, sampler, answer, row, tokens, text, ending }: BranchParts, hidden: boolean) {
     this.#run = run;
+    this.#hidden = hidden;
     this.sequence = sequence;
     this.sampler = sampler;
     this.answer = answer;
@@ -120,14 +125,14 @@ export class Branch {
     if (several !== undefined) return several;
     this.sequence.rewind(this.sequence.length - 1);
     const last = (this.tokens.at(-1)?.id ?? this.#run.prompt.at(-1)!) as TokenId;
-    return (await this.#forward(last, false)) ? this.sampler.several(this.row, point)! : undefined;
+    return (await this.#forward(last)) ? this.sampler.several(this.row, point)! : undefined;
   }
 
-  /** Reads the last token. False once the deadline has passed. @param hidden  whether the row comes with the state */
-  async evaluate({ hidden = false }: { readonly hidden?: boolean } = {}): Promise<boolean> {
+  /** Reads the last token. False once the deadline has passed. */
+  async evaluate(): Promise<boolean> {
     const last = this.tokens.at(-1)!.id as TokenId;
     const pending = this.sampler.advance(last); // a guide's model runs beside ours
-    const [isDone] = await Promise.all([this.#forward(last, hidden), pending]);
+    const [isDone] = await Promise.all([this.#forward(last), pending]);
     return isDone;
   }
 
@@ -136,11 +141,11 @@ export class Branch {
     return { ...parts, tokens: this.tokens.slice(parts.from).map(({ id }) => id) };
   }
 
-  async #forward(token: TokenId, hidden: boolean): Promise<boolean> {
+  async #forward(token: TokenId): Promise<boolean> {
     const want = this.sampler.want({ top: this.#run.logprobs ?? 0, isPrompt: false });
     const result = await this.#run.forward(this.sequence, {
       input: [token],
-      want: hidden ? { ...want, hidden: "last" } : want,
+      want: this.#hidden ? { ...want, hidden: "last" } : want,
     });
     if (result === undefined) return false;
     this.row = result.rows[0]!;

@@ -24,12 +24,12 @@ interface Look {
  */
 async function* searchContrastive(run: Run, settings: Settings): AsyncGenerator<SearchEvent, SearchResult> {
   const states = new UnitVectors();
-  const branches = await Branches.create(run, { count: settings.k, isNormalized: true });
+  const branches = await Branches.create(run, { count: settings.k, isNormalized: true, hidden: true });
   let winner: Branch | undefined;
   let score = 0;
   try {
     run.sequence.rewind(0); // the states of tokens that it holds already are gone
-    const read = yield* readPrompt({ ...run, numCached: 0 }, branches.sampler, { hidden: true });
+    const read = yield* readPrompt({ ...run, numCached: 0 }, branches.sampler, { hidden: "all" });
     if (read === undefined) return { ending: { reason: "deadline" }, text: "" };
     if (run.stop.maxTokens === 0) return { ending: { reason: "length" }, text: "" };
     for (const state of read.states) states.push(state);
@@ -53,6 +53,7 @@ async function* searchContrastive(run: Run, settings: Settings): AsyncGenerator<
       branch = best.branch;
       score += best.score;
       yield { kind: "token", index, fact: branch.tokens[index]!, text: branch.text };
+      yield { kind: "growth", id, parent: undefined, from: 0, at: index, tokens: [branch.tokens[index]!.id], score: best.score };
       if (branch.ending !== undefined) {
         yield { kind: "branch", fact: branch.fact({ id, parent: undefined, from: 0, score: score / (index + 1), end: "won" }) };
         winner = branch;
@@ -71,7 +72,7 @@ async function look(branches: Branches, from: Branch, states: UnitVectors, { alp
   if (candidates === undefined) return undefined;
   if (candidates.length === 0) throw new NativeError("the guides leave no token possible");
   const extended = candidates.map((candidate) => ({ candidate, branch: branches.extend(from, candidate) }));
-  const evaluated = await Promise.all(extended.map(({ branch }) => branch.evaluate({ hidden: true })));
+  const evaluated = await Promise.all(extended.map(({ branch }) => branch.evaluate()));
   if (evaluated.includes(false)) return undefined;
   return extended.map(({ candidate, branch }) => {
     const similarity = states.largestCosine(branch.row.hidden!);

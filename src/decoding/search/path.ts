@@ -1,51 +1,30 @@
-import type { RowResult } from "../../engine/index.ts";
-import { Verifier } from "../drafting/verifier.ts";
 import { StepSampler } from "../sampling/step.ts";
-import { AnswerText } from "../stop.ts";
-import { readPrompt, tokenFact } from "./read-prompt.ts";
+import { readPrompt } from "./read-prompt.ts";
 import { defineSearch, type Run, type SearchEvent, type SearchResult } from "./search.ts";
+import { Walk } from "./walk.ts";
 
-/** One answer: a token is chosen, appended, evaluated, and so on until something stops it. With a draft, a pass evaluates several. */
+/** One answer, token after token. */
 async function* followPath(run: Run): AsyncGenerator<SearchEvent, SearchResult> {
-  const { sequence, prompt, logprobs, draft, rules, costCurve } = run;
-  const { endTokens, stopTokens, maxTokens } = run.stop;
-  const answer = AnswerText.start(run.tokenizer, run.stop);
-  const atDeadline = (): SearchResult => ({ ending: { reason: "deadline" }, text: answer.flush() });
-  const state = await draft?.start(prompt, { seed: rules.seed, ...(costCurve === undefined ? {} : { costCurve }) });
+  const { sequence, prompt, rules } = run;
   const sampler = await StepSampler.start(rules, sequence.vocabSize, prompt, run);
-  const verifier = new Verifier({
-    ...{ sequence, sampler, maxTokens, top: logprobs ?? 0 },
-    ...(draft === undefined || state === undefined ? {} : { draft: { name: draft.name, state } }),
-    isEnd: (token) => endTokens.has(token) || stopTokens.has(token),
-    forward: (request) => run.forward(sequence, request),
-  });
+  const walk = await Walk.start(run, sequence, sampler, 0);
   try {
     const read = yield* readPrompt(run, sampler);
-    if (read === undefined) return atDeadline();
-    let row: RowResult | undefined = read.last;
-    if (maxTokens === 0) return { ending: { reason: "length" }, text: "" };
-    for (let index = 0, last = prompt.at(-1)!; ; index++) {
-      let chosen = sampler.choose(row, { stream: 0, index });
-      if (chosen === undefined) {
-        row = await verifier.again(last);
-        if (row === undefined) return atDeadline();
-        chosen = sampler.choose(row, { stream: 0, index })!;
-      }
-      last = chosen.token;
-      sampler.measure(chosen);
-      const { text, ending } = answer.push(last);
-      yield { kind: "token", index, fact: { ...tokenFact(row, last, chosen.logit, logprobs), ...verifier.sourceOf(last) }, text };
-      if (ending !== undefined) return { ending, text: "" };
-      row = await verifier.after(last);
-      if (row === undefined) return atDeadline();
+    if (read === undefined) return { ending: { reason: "deadline" }, text: walk.flush() };
+    if (run.stop.maxTokens === 0) return { ending: { reason: "length" }, text: "" };
+    walk.begin(read.last);
+    for (let index = 0; ; index++) {
+      const step = await walk.step();
+      if (step === undefined) return { ending: { reason: "deadline" }, text: walk.flush() };
+      yield { kind: "token", index, ...step };
+      if (walk.ending !== undefined) return { ending: walk.ending, text: "" };
     }
   } finally {
-    verifier.settle(); // whatever ended the run: the sequence holds the answer's path, without its last token
-    const drafts = verifier.facts();
-    if (drafts !== undefined) run.reportDrafts(drafts, state?.report?.().choices ?? []);
+    walk.settle(); // whatever ended the run: the sequence holds the answer's path, without its last token
+    const drafts = walk.draftFacts();
+    if (drafts !== undefined) run.reportDrafts(drafts, walk.draftReport()?.choices ?? []);
     run.reportGuides(sampler.guideFacts());
-    state?.[Symbol.dispose]?.();
-    sampler[Symbol.dispose]();
+    walk[Symbol.dispose]();
   }
 }
 

@@ -5,17 +5,17 @@ import type { Run, SearchEvent } from "./search.ts";
 
 /**
  * Evaluates what the sequence lacks of the prompt, in one request: the engine cuts it as it likes. Gives the last row and, with
- * `hidden`, the states of all rows; undefined once the deadline has passed.
+ * `hidden`, the states of that row or of all; undefined once the deadline has passed.
  */
 export async function* readPrompt(
   run: Run,
   sampler: StepSampler,
-  { hidden = false }: { readonly hidden?: boolean } = {},
+  { hidden }: { readonly hidden?: "last" | "all" } = {},
 ): AsyncGenerator<SearchEvent, { readonly last: RowResult; readonly states: readonly Float32Array[] } | undefined> {
   const { sequence, prompt, numCached, promptLogprobs } = run;
   const input = prompt.slice(numCached);
   const last = sampler.want({ top: run.logprobs ?? 0, isPrompt: true });
-  const states = hidden ? ({ hidden: "all" } as const) : {};
+  const states = hidden === undefined ? {} : { hidden };
   if (promptLogprobs === undefined) {
     const result = await run.forward(sequence, { input, want: { ...last, ...states } });
     if (result === undefined) return undefined;

@@ -2,38 +2,17 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { OptionError } from "../../errors.ts";
 import type { TokenId } from "../../token.ts";
-import { type GenerateEvent, type GenerateResult, generate, generateText } from "../generate.ts";
+import { generate, generateText } from "../generate.ts";
 import type { GenerateOptions } from "../options.ts";
 import { softmax } from "../testing/reference.ts";
 import { toyModel } from "../testing/toy-model.ts";
 import { toyTokenizer } from "../testing/toy-tokenizer.ts";
-
-/** Numbers in [0, 1) that depend on all tokens before and on what is asked. */
-function hash(tokens: readonly number[], salt: number): number {
-  let state = 2166136261 ^ salt;
-  for (const token of tokens) state = Math.imul(state ^ (token + 1), 16777619);
-  state = Math.imul(state ^ (state >>> 15), 0x2c1b3c6d);
-  return ((state ^ (state >>> 13)) >>> 0) / 2 ** 32;
-}
-const logitsOf = (seed: number, vocabSize: number) => (tokens: readonly TokenId[]) =>
-  Array.from({ length: vocabSize }, (_, id) => 3 * hash(tokens, 101 * seed + id));
-const hiddenOf = (seed: number) => (tokens: readonly TokenId[]) =>
-  [0, 1, 2].map((i) => hash(tokens.slice(-2), 7919 * (seed + 1) + i) - 0.4);
+import { eventsOf, everyAnswer, grownPaths, hiddenOf, idsOf, logitsOf, logprobOf, pathsOf } from "./testing.ts";
 
 const tokenizer = toyTokenizer([..."abcdefgh"]);
 const { vocabSize } = tokenizer;
 const prompt = tokenizer.encode("abca");
 const model = (seed: number) => toyModel(tokenizer, { logits: logitsOf(seed, vocabSize), hidden: hiddenOf(seed) });
-const idsOf = ({ tokens }: GenerateResult): number[] => [...tokens];
-
-async function eventsOf(events: AsyncIterable<GenerateEvent>) {
-  const all: GenerateEvent[] = [];
-  for await (const event of events) all.push(event);
-  const last = all.at(-1)!;
-  if (last.kind !== "finish") throw new Error("no finish");
-  return { all, result: last.result };
-}
-
 const plainly: readonly GenerateOptions[] = [
   {},
   { repetitionPenalty: 1.5, frequencyPenalty: 0.4, bias: { 2: 1.5 } },
@@ -69,35 +48,17 @@ describe.each([
   });
 });
 
-/** Every branch's whole answer, put together from its ancestors. */
-function pathsOf({ facts }: GenerateResult): Map<number, readonly number[]> {
-  const branches = new Map(facts.branches!.map((branch) => [branch.id, branch]));
-  const pathOf = (id: number): readonly number[] => {
-    const { parent, from, tokens } = branches.get(id)!;
-    return parent === undefined ? tokens : [...pathOf(parent).slice(0, from), ...tokens];
-  };
-  return new Map([...branches.keys()].map((id) => [id, pathOf(id)]));
-}
-
 describe("beam", () => {
   const small = toyTokenizer([..."ab"]);
   const start = small.encode("ab");
   const smallModel = (seed: number) => toyModel(small, { logits: logitsOf(seed, small.vocabSize) });
 
-  /** log p of an answer. */
-  const logprobOf = (logits: ReturnType<typeof logitsOf>, first: readonly number[], answer: readonly number[]) =>
-    answer.reduce((sum, id, index) => sum + Math.log(softmax(logits([...first, ...answer.slice(0, index)] as TokenId[]))[id]!), 0);
-
   test("as wide as there are answers it gives all of them in the order of their scores", async () => {
     for (let seed = 0; seed < 6; seed++) {
       for (const length of [0, 1]) {
-        const answers: { tokens: number[]; score: number }[] = [];
-        const visit = (tokens: number[]): void => {
-          if (tokens.at(-1) !== small.end && tokens.length < 3) for (let id = 0; id < small.vocabSize; id++) visit([...tokens, id]);
-          else answers.push({ tokens, score: logprobOf(logitsOf(seed, small.vocabSize), start, tokens) / tokens.length ** length });
-        };
-        visit([]);
-        answers.sort((a, b) => b.score - a.score);
+        const answers = everyAnswer(small.vocabSize, small.end, 3)
+          .map((tokens) => ({ tokens, score: logprobOf(logitsOf(seed, small.vocabSize), start, tokens) / tokens.length ** length }))
+          .sort((a, b) => b.score - a.score);
         const result = await generateText(smallModel(seed), start, { maxTokens: 3, search: { name: "beam", width: 64, best: 64, length } });
         const given = [
           { tokens: idsOf(result), score: result.facts.branches!.find(({ end }) => end === "won")!.score },
@@ -172,8 +133,9 @@ describe("beam", () => {
         expect(branch.score).toBeCloseTo(logprobOf(logitsOf(seed, vocabSize), prompt, path) / path.length, 5);
       }
       expect(all.flatMap((event) => (event.kind === "branch" ? [event.fact] : []))).toEqual(result.facts.branches);
+      for (const [id, path] of grownPaths(all)) expect(paths.get(id)!.slice(0, path.length)).toEqual(path);
+      expect(grownPaths(all).get(won[0]!.id)).toEqual(idsOf(result));
       expect(all.map((event) => ("text" in event ? event.text : "")).join("")).toBe(result.text);
-      // every step is one pass over all branches: the toy counts each request
       expect(result.facts.tokens.map(({ id }) => id)).toEqual(idsOf(result));
     }
   });

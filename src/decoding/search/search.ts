@@ -3,6 +3,7 @@ import type {
   ChoiceFact,
   CostCurve,
   DraftFacts,
+  EffortFact,
   ForwardRequest,
   ForwardResult,
   Sequence,
@@ -12,8 +13,12 @@ import type { TokenId } from "../../token.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
 import type { Draft } from "../drafting/draft.ts";
 import { type Definition, defineMethod, type Method, type ParameterTable } from "../method.ts";
+import type { ChatFormat } from "../model.ts";
 import type { StepRules } from "../sampling/step.ts";
 import type { Ending, FinishReason, StopRules } from "../stop.ts";
+import type { AttributeHead } from "./attribute-head.ts";
+import type { JudgeName } from "./judge.ts";
+import type { JudgeQuality } from "./judge-quality.ts";
 
 /** A value of the search axis: the loop that turns a prompt into an answer. Plain sequential code that awaits `run.forward`. */
 export type Search = (run: Run) => AsyncGenerator<SearchEvent, SearchResult>;
@@ -59,10 +64,22 @@ export interface Run {
    * @throws what it throws; the signal's reason when the run was aborted
    */
   forward(sequence: Sequence, request: ForwardRequest): Promise<ForwardResult | undefined>;
+  /** The same for what is asked beside the answer, such as a judgement: no skip takes part. */
+  consult(sequence: Sequence, request: ForwardRequest): Promise<ForwardResult | undefined>;
+  /** Whether the prompt is a conversation. */
+  readonly isChat: boolean;
+  readonly chat?: ChatFormat;
+  /** What the run has cost so far. */
+  spent(): { readonly passes: number; readonly ms: number };
   /** T(n)/T(1) of the model; absent where it has none. */
   costCurve?(): Promise<CostCurve>;
+  /** A head that was fitted for the model; undefined where there is none. */
+  attributeHead?(name: string): Promise<AttributeHead | undefined>;
+  /** How well a judge tells good answers from bad ones, measured once; undefined once the deadline has passed. */
+  judgeQuality?(judge: JudgeName): Promise<JudgeQuality | undefined>;
   /** Reports of the draft, when the search ends. */
   reportDrafts(drafts: DraftFacts, choices: readonly ChoiceFact[]): void;
+  reportChoices(choices: readonly ChoiceFact[]): void;
   /** Reports of guides, when the search ends. */
   reportGuides(guides: readonly { readonly name: string; readonly weight: number; readonly meanShift: number }[]): void;
 }
@@ -85,9 +102,27 @@ export type SearchEvent =
       readonly text: string;
     }
   | {
+      /** A branch that goes on has grown by some tokens, so that the tree can be drawn as it grows. */
+      readonly kind: "growth";
+      readonly id: number;
+      readonly parent: number | undefined;
+      /** Index of the generated token at which the branch left its parent. */
+      readonly from: number;
+      /** Index of the first of `tokens` in the branch's answer. */
+      readonly at: number;
+      readonly tokens: readonly number[];
+      /** In the measure by which the search compares branches, where there is one before the end. */
+      readonly score?: number;
+    }
+  | {
       /** A branch came to its end. */
       readonly kind: "branch";
       readonly fact: BranchFact;
+    }
+  | {
+      /** How far a search that spends many passes has come; the first, before any token, says what is expected. */
+      readonly kind: "effort";
+      readonly fact: EffortFact;
     };
 
 export function defineSearch<Table extends ParameterTable>(definition: Definition<Search, Table>): Method<Search> {
