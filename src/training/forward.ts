@@ -75,6 +75,8 @@ export interface Rows {
   readonly documents?: ArrayLike<number>;
   /** Default: counted from where the row's document begins in its sequence. */
   readonly positions?: ArrayLike<number>;
+  /** Of each row the row from which on no other sees it, as if its token had been taken back; default none: N and more mean never. */
+  readonly deletedAt?: ArrayLike<number>;
 }
 
 /**
@@ -101,7 +103,7 @@ export function setRows(
   if (program.hasInput("positions")) fill(program.input<"i32">("positions"), positions, config.contextLength, "position");
   for (const slidingWindow of new Set(config.blocks.map((block) => block.slidingWindow))) {
     const name = maskName(slidingWindow);
-    if (program.hasInput(name)) fillMask(program.input<"f16">(name), documents, positions, sequences, length, slidingWindow);
+    if (program.hasInput(name)) fillMask(program.input<"f16">(name), { ...data, documents, positions }, sequences, length, slidingWindow);
   }
 }
 
@@ -125,8 +127,7 @@ const hiddenBits = 0xfc00; // -Infinity in f16
 
 function fillMask(
   mask: Uint16Array,
-  documents: ArrayLike<number>,
-  positions: ArrayLike<number>,
+  { documents, positions, deletedAt }: Rows & { readonly documents: ArrayLike<number>; readonly positions: ArrayLike<number> },
   sequences: number,
   length: number,
   slidingWindow = Number.POSITIVE_INFINITY,
@@ -137,7 +138,12 @@ function fillMask(
     for (let row = first; row < first + length; row += 1) {
       const at = row * length - first;
       for (let other = first; other <= row; other += 1)
-        if (documents[other] === documents[row] && positions[row]! - positions[other]! < slidingWindow) mask[at + other] = 0;
+        if (
+          documents[other] === documents[row] &&
+          positions[row]! - positions[other]! < slidingWindow &&
+          (other === row || deletedAt === undefined || deletedAt[other]! > row)
+        )
+          mask[at + other] = 0;
     }
   }
 }

@@ -17,6 +17,7 @@ export { type PrepareOptions, TokenFile } from "./data/token-file.ts";
 export { exportModel } from "./export.ts";
 export { type Forward, type ForwardOptions, forward, type Rows, setRows } from "./forward.ts";
 export { type ModelShape, vocabularyMetadata, vocabularyOf, writeRandomModel } from "./from-scratch.ts";
+export { nextToken, type Objective } from "./objective.ts";
 export { trainingReport } from "./report.ts";
 export { type Start, type TrainFileHooks, type TrainFileOptions, trainFile } from "./train-file.ts";
 export {

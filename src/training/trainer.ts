@@ -3,20 +3,22 @@ import { join } from "node:path";
 import { OptionError, TrainingError } from "../errors.ts";
 import type { Device } from "../ggml/index.ts";
 import type { Pass, Transformer } from "../models/index.ts";
-import { crossEntropy, targetIndices } from "../nn/index.ts";
 import { adamW, clipByGlobalNorm, learningRate, type Optimizer, type OptimizerState, type Schedule, sgd } from "../optimizers/index.ts";
-import { grad, input, Program, type Tensor, topologicalOrder } from "../tensor/index.ts";
+import { grad, Program, type Tensor, topologicalOrder } from "../tensor/index.ts";
 import type { Parameters } from "../weights/index.ts";
 import { cutMetrics, newestCheckpoint, type RunState, readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
 import type { Batch } from "./data/batches.ts";
 import { forward, setRows } from "./forward.ts";
+import { nextToken, type Objective } from "./objective.ts";
 
-/** What is trained. */
-export interface Trainee {
+/** What is trained, and by what. */
+export interface Trainee<B extends Batch = Batch> {
   readonly model: Transformer;
   readonly parameters: Parameters;
   /** What adapters add to the model's layers. */
   readonly linear?: Pass["linear"];
+  /** Default: the cross-entropy of the next token. Its loss is also that of the held-out windows. */
+  readonly objective?: Objective<B>;
   /** Bytes of device memory that the weights take, trained or not. */
   readonly weightBytes: number;
   /** What a checkpoint must have in common with this trainee beside its parameters: the base model, an adapter's kind. */
@@ -24,12 +26,12 @@ export interface Trainee {
 }
 
 /** Batches by number: `Packing` is one. What a number gives never changes, so that a run can go on at any step. */
-export interface BatchSource {
+export interface BatchSource<B extends Batch = Batch> {
   /** What the batches depend on, for comparing runs. */
   readonly identity: unknown;
   readonly validationDocuments: number;
-  training(number: number): Batch;
-  validation(maxWindows: number): Iterable<Batch>;
+  training(number: number): B;
+  validation(maxWindows: number): Iterable<B>;
 }
 
 export interface TrainOptions {
@@ -112,13 +114,14 @@ export interface TrainResult {
 }
 
 /** A run's options as they stand in a checkpoint: all that its numbers depend on. */
-const configOf = (
+const configOf = <B extends Batch>(
   { checkpointEvery: _, ...options }: TrainOptions,
-  trainee: Trainee,
-  packing: BatchSource,
+  trainee: Trainee<B>,
+  packing: BatchSource<B>,
   device: Device,
 ): Record<string, unknown> => ({
   ...options,
+  ...(trainee.objective === undefined ? {} : { objective: trainee.objective.name }),
   ...trainee.identity,
   data: packing.identity,
   threads: device.threads,
@@ -129,10 +132,10 @@ const configOf = (
  *
  * @throws OptionError where a checkpoint was made with other options; TrainingError when a number is no longer finite
  */
-export async function train(
+export async function train<B extends Batch = Batch>(
   device: Device,
-  trainee: Trainee,
-  packing: BatchSource,
+  trainee: Trainee<B>,
+  packing: BatchSource<B>,
   folder: string,
   options: TrainOptions,
   hooks: RunHooks = {},
@@ -199,7 +202,7 @@ export async function train(
     for (const sum of sums.values()) sum.fill(0);
     for (const batch of batches) {
       if (batch.targetCount === 0) continue;
-      loss += await runPass(learn, model, options, batch, targets);
+      loss += await runPass(learn, trainee, options, batch, targets);
       for (const [name, sum] of sums) addTo(sum, learn.program.peek(learn.outputOf.get(name)!));
     }
     const rate = learningRate(schedule, state.step);
@@ -231,12 +234,17 @@ export async function train(
 }
 
 /** The mean loss of the held-out windows. */
-async function validate(look: CompiledPass, { model }: Trainee, packing: BatchSource, options: TrainOptions): Promise<number> {
+async function validate<B extends Batch>(
+  look: CompiledPass,
+  trainee: Trainee<B>,
+  packing: BatchSource<B>,
+  options: TrainOptions,
+): Promise<number> {
   let sum = 0;
   let count = 0;
   for (const batch of packing.validation(options.validationWindows ?? 64)) {
     if (batch.targetCount === 0) continue;
-    sum += (await runPass(look, model, options, batch, batch.targetCount)) * batch.targetCount;
+    sum += (await runPass(look, trainee, options, batch, batch.targetCount)) * batch.targetCount;
     count += batch.targetCount;
   }
   return sum / Math.max(1, count);
@@ -248,11 +256,15 @@ interface CompiledPass extends Disposable {
   readonly outputOf: ReadonlyMap<string, string>;
 }
 
-function compilePass(device: Device, { model, parameters, linear }: Trainee, options: TrainOptions, withGradients: boolean): CompiledPass {
+function compilePass<B extends Batch>(
+  device: Device,
+  { model, parameters, linear, objective = nextToken }: Trainee<B>,
+  options: TrainOptions,
+  withGradients: boolean,
+): CompiledPass {
   const { sequences, length, recompute = false } = options;
-  const rows = sequences * length;
   const { hidden } = forward(model, { sequences, length, recompute, ...(linear === undefined ? {} : { linear }) });
-  const loss = crossEntropy(model.head(hidden), input("targets", "i32", [rows]), input("weights", "f32", [rows]));
+  const loss = objective.loss(hidden, model);
   const outputs: Record<string, Tensor> = { loss };
   const outputOf = new Map<string, string>();
   if (withGradients) {
@@ -273,17 +285,20 @@ function compilePass(device: Device, { model, parameters, linear }: Trainee, opt
 }
 
 /** Runs a batch; its loss is the sum over its targets divided by `targets`. */
-async function runPass(
+async function runPass<B extends Batch>(
   { program }: CompiledPass,
-  model: Transformer,
+  { model, objective = nextToken }: Trainee<B>,
   options: TrainOptions,
-  batch: Batch,
+  batch: B,
   targets: number,
 ): Promise<number> {
-  setRows(program, model.config, options, { ids: batch.ids, documents: batch.documents });
-  program.input<"i32">("targets").set(targetIndices(batch.targets, model.config.vocabSize));
-  const weights = program.input("weights");
-  for (const [row, isTarget] of batch.isTarget.entries()) weights[row] = isTarget / targets;
+  const { ids, documents, positions, deletedAt } = batch;
+  setRows(program, model.config, options, {
+    ...{ ids, documents },
+    ...(positions === undefined ? {} : { positions }),
+    ...(deletedAt === undefined ? {} : { deletedAt }),
+  });
+  objective.fill(program, batch, targets, model);
   await program.run();
   return program.peek("loss")[0]!;
 }

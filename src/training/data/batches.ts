@@ -6,6 +6,10 @@ import type { TokenFile } from "./token-file.ts";
 export interface Batch {
   readonly ids: Int32Array;
   readonly documents: Int32Array;
+  /** Default: counted from where a document begins in its sequence. */
+  readonly positions?: Int32Array;
+  /** The row from which on a row is no longer seen; default: never. */
+  readonly deletedAt?: Int32Array;
   /** The token after each row's; anything where the weight is 0. */
   readonly targets: Int32Array;
   /** 1 where the next token is learned, 0 at a document's end, in what is read only, and in padding. */

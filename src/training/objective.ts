@@ -1,0 +1,32 @@
+import type { Transformer } from "../models/index.ts";
+import { crossEntropy, targetIndices } from "../nn/index.ts";
+import { input, type Program, type Tensor } from "../tensor/index.ts";
+import type { Batch } from "./data/batches.ts";
+
+/** What a run minimizes, as a graph over the final states of a pass and as the data that this graph reads. */
+export interface Objective<B extends Batch = Batch> {
+  /** Tells one objective from another when a run is resumed. */
+  readonly name: string;
+  /**
+   * The part that a pass has in the step's mean loss, [1, 1]. Its inputs are named here and filled by {@link fill}.
+   *
+   * @param hidden  [N, C], after the final norm
+   */
+  loss(hidden: Tensor, model: Transformer): Tensor;
+  /** @param targets  targets of all passes of the step, by which the loss is divided */
+  fill(program: Program, batch: B, targets: number, model: Transformer): void;
+}
+
+/** Cross-entropy of the next token: maximum likelihood. */
+export const nextToken: Objective = {
+  name: "next token",
+  loss(hidden, model) {
+    const [rows] = hidden.shape;
+    return crossEntropy(model.head(hidden), input("targets", "i32", [rows!]), input("weights", "f32", [rows!]));
+  },
+  fill(program, batch, targets, model) {
+    program.input<"i32">("targets").set(targetIndices(batch.targets, model.config.vocabSize));
+    const weights = program.input("weights");
+    for (const [row, isTarget] of batch.isTarget.entries()) weights[row] = isTarget / targets;
+  },
+};
