@@ -7,10 +7,12 @@ export {
   type GenerateEvent,
   type GenerateOptions,
   type GenerateResult,
+  type LayoutPrompt,
   type Prompt,
   registry,
   type ScoreOptions,
   type ScoreResult,
+  withLayout,
 } from "./decoding/index.ts";
 export type * from "./engine/index.ts";
 export * from "./errors.ts";

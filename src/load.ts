@@ -16,6 +16,8 @@ import {
   type GenerateResult,
   generate,
   generateText,
+  type LaidOut,
+  layOutPrompt,
   type Prompt,
   type PromptEncoder,
   type ScoreOptions,
@@ -340,6 +342,14 @@ export class Model implements AsyncDisposable {
   /** The tokens of a prompt, as `generate` would send them. @throws OptionError, TemplateError, RangeError */
   encode(prompt: Prompt, options: { parseSpecial?: boolean; tools?: readonly Tool[]; signal?: AbortSignal } = {}): Promise<TokenId[]> {
     return encodePrompt(this.#alive(), prompt, options);
+  }
+
+  /** A prompt as the model reads it, with its layout; it is a prompt for further calls. @throws what {@link encode} throws */
+  layOut(
+    prompt: Prompt,
+    options: { parseSpecial?: boolean; tools?: readonly Tool[]; maxPromptTokens?: number; signal?: AbortSignal } = {},
+  ): Promise<LaidOut> {
+    return layOutPrompt(this.#alive(), prompt, options);
   }
 
   /** Messages as the text that the model's template makes of them. */

@@ -5,7 +5,7 @@ import type { TokenId } from "../token.ts";
 import { decode, type GenerateEvent, type GenerateResult } from "./generate.ts";
 import type { DecodingModel } from "./model.ts";
 import { type GenerateOptions, type Plan, resolveMaxTokens, resolveOptions } from "./options.ts";
-import { encodePrompt } from "./prompt.ts";
+import { encodePrompt } from "./prompting/prompt.ts";
 import { readSavedChat, writeSavedChat } from "./saved-chat.ts";
 
 export interface ChatOptions {
@@ -141,7 +141,7 @@ export class Chat {
     const numCached = plan.promptLogprobs === undefined ? Math.min(commonLength(this.#cached, prompt), prompt.length - 1) : 0;
     const known = [...prompt];
     const events = decode(model, {
-      ...{ plan: { ...plan, choices }, startMs, prompt, maxTokens, numCached, isChat: true },
+      ...{ plan: { ...plan, choices }, startMs, layout: { kind: "laid-out", tokens: prompt, isChat: true }, maxTokens, numCached },
       open: async (signal) => {
         const sequence = await this.#open(signal);
         sequence.rewind(numCached);

@@ -2,7 +2,7 @@ import type { Sequence } from "../engine/index.ts";
 import { ContextOverflowError, NativeError, OptionError } from "../errors.ts";
 import type { TokenId } from "../token.ts";
 import type { DecodingModel } from "./model.ts";
-import { encodePrompt } from "./prompt.ts";
+import { encodePrompt } from "./prompting/prompt.ts";
 
 export interface EmbedOptions {
   /** "mean": of all tokens' states (the default). "last": the last token's, which alone has seen the whole text. */

@@ -4,7 +4,7 @@ import { ContextOverflowError, DisposedError, OptionError, UnsupportedError } fr
 import type { TokenId } from "../token.ts";
 import { type GenerateEvent, generate, generateText } from "./generate.ts";
 import type { GenerateOptions } from "./options.ts";
-import type { Prompt } from "./prompt.ts";
+import type { Prompt } from "./prompting/prompt.ts";
 import { chiSquare, referenceShapes, softmax } from "./testing/reference.ts";
 import { toyModel } from "./testing/toy-model.ts";
 import { toyTokenizer } from "./testing/toy-tokenizer.ts";

@@ -1,8 +1,10 @@
 import type { Facts, Sequence, TokenFact } from "../engine/index.ts";
+import { OptionError } from "../errors.ts";
 import type { TokenId } from "../token.ts";
 import type { DecodingModel } from "./model.ts";
 import { type GenerateOptions, type Plan, resolveMaxTokens, resolveOptions } from "./options.ts";
-import { encodePrompt, isMessages, type Prompt } from "./prompt.ts";
+import { type LaidOut, layoutOfRows } from "./prompting/layout.ts";
+import { layOutPrompt, type Prompt } from "./prompting/prompt.ts";
 import { RunRecord, type Timings } from "./record.ts";
 import type { Alternative, Run, SearchEvent, SearchResult } from "./search/search.ts";
 import type { SkipPlan } from "./skipping/skip.ts";
@@ -65,13 +67,17 @@ export async function* generate(model: DecodingModel, prompt: Prompt, options: G
   const plan = resolveOptions(options, model);
   plan.signal?.throwIfAborted();
   const { parseSpecial, signal } = plan;
-  const tokens = await encodePrompt(model, prompt, {
+  const layout = await layOutPrompt(model, prompt, {
+    ...{ maxPromptTokens: model.contextLength - (plan.maxTokens ?? 1) },
     ...(parseSpecial === undefined ? {} : { parseSpecial }),
     ...(signal === undefined ? {} : { signal }),
   });
+  if (layout.positions !== undefined && plan.promptLogprobs !== undefined)
+    throw new OptionError("promptLogprobs", "and layout set can't be combined: a member's first token does not follow the token before it");
+  const { tokens } = layout;
   const maxTokens = resolveMaxTokens(plan.maxTokens, tokens.length, model.contextLength);
   yield* decode(model, {
-    ...{ plan, startMs, prompt: tokens, maxTokens, numCached: 0, isChat: isMessages(prompt) },
+    ...{ plan, startMs, layout, maxTokens, numCached: 0 },
     open: (signal) => model.sequence({ maxLength: tokens.length + maxTokens, ...(signal === undefined ? {} : { signal }) }),
     close: (sequence) => sequence[Symbol.dispose](),
   });
@@ -87,12 +93,10 @@ export async function generateText(model: DecodingModel, prompt: Prompt, options
 export interface Job {
   readonly plan: Plan;
   readonly startMs: number;
-  readonly prompt: readonly TokenId[];
+  readonly layout: LaidOut;
   readonly maxTokens: number;
   /** How many tokens of the prompt the sequence holds; fewer than all. */
   readonly numCached: number;
-  /** Whether the prompt is a conversation. */
-  readonly isChat: boolean;
   open(signal: AbortSignal | undefined): Sequence | Promise<Sequence>;
   /** Takes back the sequence that holds what was decoded: the one that `open` gave, or a fork of it, when that one is disposed. */
   close(sequence: Sequence): void;
@@ -147,22 +151,23 @@ export async function* decode(model: DecodingModel, job: Job): AsyncGenerator<Ge
     tokens: record.tokens.map(({ id }) => id as TokenId),
     finishReason: end.ending.reason,
     ...(end.ending.reason === "stop" ? { stoppedBy: end.ending.by } : {}),
-    usage: { promptTokens: job.prompt.length, completionTokens: record.tokens.length },
+    usage: { promptTokens: job.layout.tokens.length, completionTokens: record.tokens.length },
     timings: record.timings(),
     ...(plan.logprobs === undefined ? {} : { logprobs: withTexts(model, record.tokens) }),
     ...(end.alternatives === undefined ? {} : { alternatives: end.alternatives }),
     ...(promptFacts === undefined ? {} : { promptLogprobs: withTexts(model, promptFacts) }),
-    facts: record.facts([...plan.choices, ...(skip?.choices ?? [])]),
+    facts: record.facts([...plan.choices, ...(job.layout.choices ?? []), ...(skip?.choices ?? [])]),
   };
   yield { kind: "finish", text: end.text, result };
 }
 
 /** The skip of a run, or undefined for none; undefined too where the deadline passed while it was measured. */
-function startSkip(model: DecodingModel, { plan, prompt, maxTokens }: Job, limit: TimeLimit): Promise<SkipPlan | undefined> {
+function startSkip(model: DecodingModel, { plan, layout, maxTokens }: Job, limit: TimeLimit): Promise<SkipPlan | undefined> {
   if (plan.skip === undefined) return Promise.resolve(undefined);
   const abort = limit.signal === undefined ? {} : { signal: limit.signal };
+  const promptLength = layout.tokens.length;
   const context = {
-    ...{ blocks: model.blocks!, promptLength: prompt.length, maxLength: prompt.length + maxTokens },
+    ...{ blocks: model.blocks!, promptLength, maxLength: promptLength + maxTokens },
     prices: () => model.skipPrices!(abort),
   };
   return limit.within(async () => plan.skip!.start(context));
@@ -176,7 +181,8 @@ function startRun(
   limit: TimeLimit,
   skip: SkipPlan | undefined,
 ): Run {
-  const { plan, prompt, numCached, maxTokens, isChat } = job;
+  const { plan, layout, numCached, maxTokens } = job;
+  const { tokens: prompt, isChat = false } = layout;
   const abort = limit.signal === undefined ? {} : { signal: limit.signal };
   const { rules, draft, logprobs, promptLogprobs } = plan;
   return {
@@ -185,9 +191,11 @@ function startRun(
     stop: { ...plan.stop, maxTokens },
     forward: (target, request) =>
       limit.within(() => {
-        // the prompt is read with every block, whoever reads it
-        const blocks = target.length < prompt.length ? undefined : skip?.blocksAt(target.length);
-        const whole = { ...request, ...(blocks === undefined ? {} : { blocks }), ...abort };
+        // whoever reads the prompt reads it as it is laid out, and with every block
+        const isPrompt = target.length < prompt.length;
+        const laidOut = isPrompt ? layoutOfRows(layout, target.length, (request.input as readonly TokenId[]).length) : {};
+        const blocks = isPrompt ? undefined : skip?.blocksAt(target.length);
+        const whole = { ...request, ...laidOut, ...(blocks === undefined ? {} : { blocks }), ...abort };
         return record.forward(
           target,
           whole,

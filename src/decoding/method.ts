@@ -9,7 +9,7 @@ export type Need = keyof ForwardRequest | `want.${keyof Want}` | "fork" | "rewin
 
 /** One parameter of a method, as the parser checks it and the lists of methods print it. */
 export interface Parameter<T = unknown> {
-  readonly type: "number" | "integer" | "boolean" | "text" | "token values" | "choice" | "function";
+  readonly type: "number" | "integer" | "boolean" | "text" | "token values" | "examples" | "choice" | "function";
   readonly doc: string;
   /** Absent: the parameter must be given, unless it is optional. */
   readonly default?: T;
@@ -46,6 +46,14 @@ export const callable = <Callable>(
   ...rules,
 });
 export type TokenValues = Readonly<Record<string, number>>;
+/** A list of solved examples; it has no compact form. */
+export const examples = (rules: Rules<readonly Example[]>): Parameter<readonly Example[]> => ({ type: "examples", ...rules });
+export interface Example {
+  readonly input: string;
+  readonly output: string;
+}
+/** A parameter that may be left out. */
+export const optional = <T>(parameter: Parameter<T>): Parameter<T | undefined> => ({ ...parameter, isOptional: true });
 
 export type ParameterTable = Readonly<Record<string, Parameter>>;
 export type ParameterValues<Table extends ParameterTable> = {
@@ -95,10 +103,20 @@ export interface ParsedMethod<Made> {
  * Reads a method by its name and parameters, in the compact form or as an object.
  *
  * @param option  how the caller wrote the option, for messages
+ * @param beside  parameters that have no compact form
  * @throws OptionError naming the method or parameter, its range and the value
  */
-export function parseMethod<Made>(methods: readonly Method<Made>[], spec: MethodSpec, option: string): ParsedMethod<Made> {
+export function parseMethod<Made>(
+  methods: readonly Method<Made>[],
+  spec: MethodSpec,
+  option: string,
+  beside: Readonly<Record<string, unknown>> = {},
+): ParsedMethod<Made> {
   const { name, given } = typeof spec === "string" ? parseCompact(spec, option) : splitObject(spec, option);
+  for (const [key, value] of Object.entries(beside)) {
+    if (given.has(key)) throw new OptionError(option, `${name}: ${key} is given twice`);
+    given.set(key, value);
+  }
   const method = methods.find((candidate) => candidate.name === name);
   if (method === undefined) {
     const known = methods.length === 0 ? "there is none on this axis yet" : `there are ${methods.map((m) => m.name).join(", ")}`;
@@ -115,7 +133,7 @@ export function parseMethod<Made>(methods: readonly Method<Made>[], spec: Method
   for (const [key, parameter] of Object.entries(method.parameters)) {
     const value = given.get(key);
     if (value !== undefined) {
-      const typed = typeof spec === "string" ? fromText(parameter, value as string) : value;
+      const typed = typeof spec === "string" && !Object.hasOwn(beside, key) ? fromText(parameter, value as string) : value;
       values[key] = checkParameter(parameter, typed, option, `${name}: ${key} `);
     } else if (parameter.default !== undefined) values[key] = parameter.default;
     else if (parameter.isOptional !== true) throw new OptionError(option, `${name} needs ${key} (${describeRange(parameter)})`);
@@ -150,9 +168,16 @@ export function isParameter(parameter: Parameter, value: unknown): boolean {
         value !== null &&
         Object.entries(value).every(([id, entry]) => /^(0|[1-9]\d*)$/.test(id) && isInRange(parameter, entry))
       );
+    case "examples":
+      return Array.isArray(value) && value.every(isExample);
     default:
       return parameter.type satisfies never;
   }
+}
+
+function isExample(value: unknown): value is Example {
+  const { input, output } = (value ?? {}) as Partial<Example>;
+  return typeof input === "string" && typeof output === "string";
 }
 
 /** "a number in (0, 1]", "an integer >= 1", "true or false". */
@@ -173,6 +198,7 @@ export function describeRange(parameter: Parameter): string {
     boolean: "true or false",
     text: "text",
     "token values": `a map from token ids to numbers${range}`,
+    examples: "a list of { input, output }, both texts",
   }[type];
 }
 
@@ -217,6 +243,7 @@ function fromText(parameter: Parameter, written: string): unknown {
     case "text":
     case "choice":
     case "function":
+    case "examples":
       return written;
     case "token values":
       return Object.fromEntries(

@@ -10,6 +10,9 @@ import type { Guide } from "./guidance/guide.ts";
 import { presence } from "./guidance/presence.ts";
 import { repetition } from "./guidance/repetition.ts";
 import type { Method } from "./method.ts";
+import { fewShot } from "./prompting/few-shot.ts";
+import type { Layout } from "./prompting/layout.ts";
+import { set } from "./prompting/set.ts";
 import { greedy } from "./sampling/greedy.ts";
 import { minP } from "./sampling/min-p.ts";
 import { momentum } from "./sampling/momentum.ts";
@@ -29,6 +32,7 @@ import type { Skip } from "./skipping/skip.ts";
 
 /** Every method, by axis: what options accept, `chainrule methods` prints and the server offers. A method is its file and a line here. */
 export const registry = {
+  layout: [set, fewShot] as readonly Method<Layout>[],
   skip: [ffn, layers] as readonly Method<Skip>[],
   draft: [off, auto, ngram, adaptive] as readonly Method<Draft>[],
   guide: [bias, repetition, presence, frequency, grammar] as readonly Method<Guide>[],

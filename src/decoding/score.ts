@@ -1,8 +1,8 @@
-import { NativeError, OptionError } from "../errors.ts";
+import { NativeError, OptionError, UnsupportedError } from "../errors.ts";
 import type { TokenId } from "../token.ts";
 import { checkParameter, integer } from "./method.ts";
 import type { DecodingModel } from "./model.ts";
-import { encodePrompt, type Prompt } from "./prompt.ts";
+import { layOutPrompt, type Prompt } from "./prompting/prompt.ts";
 
 export interface ScoreOptions {
   /** Tokens a window holds, in [2, contextLength]. Default: the context. */
@@ -54,10 +54,12 @@ export async function score(model: DecodingModel, input: Prompt, options: ScoreO
   const { stride = Math.floor(window / 2) } = options;
   checkParameter(integer({ min: 1, max: window - 1, doc: "" }), stride, "stride");
   const abort = signal === undefined ? {} : { signal };
-  const tokens = await encodePrompt(model, input, {
+  const { tokens, positions } = await layOutPrompt(model, input, {
     ...(parseSpecial === undefined ? {} : { parseSpecial }),
     ...{ addGenerationPrompt: false, ...abort },
   });
+  if (positions !== undefined)
+    throw new UnsupportedError("score: a text with sets without an order has no probability token by token; give it as plain text");
   if (tokens.length < 2)
     throw new OptionError("prompt", "is a single token; the first token has no probability, so nothing could be scored");
 

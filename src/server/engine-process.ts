@@ -1,6 +1,6 @@
 // The child: one model, every run on it. Started by `EngineProcess`; speaks `protocol.ts` over Node's channel between processes.
 
-import { describeRegistry, type GenerateEvent, type TokenLogprob } from "../decoding/index.ts";
+import { describeRegistry, type GenerateEvent, type LaidOut, type TokenLogprob, withLayout } from "../decoding/index.ts";
 import type { TokenFact } from "../engine/index.ts";
 import { ChainruleError, ContextOverflowError, MemoryError, OptionError } from "../errors.ts";
 import { load, type Model } from "../load.ts";
@@ -67,13 +67,15 @@ async function run(id: number, task: Task, one: Running): Promise<unknown> {
   switch (task.kind) {
     case "generate": {
       const { prompt, tools, count } = task;
-      const { parseSpecial, ...options } = task.options;
+      const { parseSpecial, layout, ...options } = task.options;
       const { seed } = options;
-      const tokens = await model.encode(prompt, {
+      const laidOut = await model.layOut(layout === undefined ? prompt : withLayout(layout, prompt), {
+        ...{ maxPromptTokens: model.contextLength - (options.maxTokens ?? 1) },
         ...(parseSpecial === undefined ? {} : { parseSpecial }),
         ...(tools === undefined ? {} : { tools }),
         signal,
       });
+      const { tokens } = laidOut;
       if (promptTokens > 0 && promptTokens + tokens.length > settings.maxTokens) throw new Overload();
       const send = async (event: WireEvent) => {
         while (one.credits === 0 && !signal.aborted) await new Promise<void>((resolve) => (one.resume = resolve));
@@ -87,8 +89,8 @@ async function run(id: number, task: Task, one: Running): Promise<unknown> {
           answer(
             model,
             choice,
-            tokens,
-            model.stream(tokens, { ...options, ...(seed === undefined ? {} : { seed: seed + choice }), signal }),
+            laidOut,
+            model.stream(laidOut, { ...options, ...(seed === undefined ? {} : { seed: seed + choice }), signal }),
             send,
           ),
         );
@@ -119,7 +121,7 @@ async function run(id: number, task: Task, one: Running): Promise<unknown> {
 async function answer(
   of: Model,
   choice: number,
-  prompt: readonly TokenId[],
+  prompt: LaidOut,
   events: AsyncGenerator<GenerateEvent>,
   send: (event: WireEvent) => Promise<void>,
 ): Promise<void> {
@@ -130,7 +132,7 @@ async function answer(
     } else if (event.kind === "branch") await send({ kind: "branch", choice, fact: event.fact });
     else if (event.kind === "finish") {
       const { tokens, finishReason, usage, timings, facts, promptLogprobs } = event.result;
-      const firstPromptText = of.tokenizer.decode([prompt[0]!], { special: true });
+      const firstPromptText = of.tokenizer.decode([prompt.tokens[0]!], { special: true });
       const prompts = promptLogprobs === undefined ? {} : { promptLogprobs, firstPromptText };
       await send({ kind: "finish", choice, text: event.text, result: { tokens, finishReason, usage, timings, facts, ...prompts } });
     }

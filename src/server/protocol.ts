@@ -1,5 +1,14 @@
 import type { Tool } from "../chat/index.ts";
-import type { DescribedMethod, EmbedOptions, FinishReason, GenerateOptions, Prompt, Timings, TokenLogprob } from "../decoding/index.ts";
+import type {
+  DescribedMethod,
+  EmbedOptions,
+  FinishReason,
+  GenerateOptions,
+  MethodSpec,
+  Prompt,
+  Timings,
+  TokenLogprob,
+} from "../decoding/index.ts";
 import type { BranchFact, Facts, TokenFact } from "../engine/index.ts";
 
 /**
@@ -8,7 +17,7 @@ import type { BranchFact, Facts, TokenFact } from "../engine/index.ts";
  */
 
 /** Options of a run that can cross a process boundary. */
-export type WireOptions = Omit<GenerateOptions, "signal">;
+export type WireOptions = Omit<GenerateOptions, "signal"> & { readonly layout?: MethodSpec };
 
 export type Task =
   /** `count` answers to one prompt; answer i is drawn with seed + i. */

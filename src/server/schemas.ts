@@ -14,6 +14,7 @@ const method = z.union([z.string(), z.looseObject({ name: z.string() })]);
 export type MethodSpec = z.infer<typeof method>;
 export const extension = z
   .strictObject({
+    layout: method.optional(),
     draft: method.optional(),
     skip: method.optional(),
     search: method.optional(),

@@ -160,6 +160,19 @@ test("the AI SDK calls a tool and reads its answer, whole and streamed", async (
   expect(asked).toEqual([...inputs, ...inputs]);
 });
 
+test("a layout: a set in a prompt and in a message, the same answer in every order", async () => {
+  const chat = async (content: string) => {
+    const body = { model: model.name, messages: [{ role: "user" as const, content }], temperature: 0, max_tokens: 8 };
+    const { choices } = await client.chat.completions.create({ ...body, chainrule: { layout: "set" } } as typeof body);
+    return choices[0]!.message.content;
+  };
+  const prompt = (content: string) => ({ kind: "set" as const, prompt: [{ role: "user" as const, content }] });
+  const expected = await model.generate(prompt("a[[quick|| lazy]] fox"), { maxTokens: 8 });
+  expect([await chat("a[[quick|| lazy]] fox"), await chat("a[[ lazy||quick]] fox")]).toEqual([expected.text, expected.text]);
+  const { status, body } = await post("/v1/completions", { prompt: "a[[b", chainrule: { layout: "set" } });
+  expect([status, body.error.param]).toEqual([400, "prompt"]);
+});
+
 describe("/v1/responses", () => {
   const body = { input: "How is Paris?", max_output_tokens: 16, temperature: 0 };
 

@@ -4,21 +4,24 @@ import { OptionError } from "../../errors.ts";
 import type { GenerateOptions, GenerateResult, Model, Prompt } from "../../index.ts";
 import { addDecodingOptions, type DecodingOptions, decodingOptions } from "../decoding-options.ts";
 import { interruptible } from "../interrupt.ts";
+import { addLayoutOptions, type LayoutOptions, laidOut } from "../layout-options.ts";
 import { addModelOptions, integer, loadModel, type ModelOptions } from "../load-model.ts";
 import { statistics } from "../statistics.ts";
 
-interface Options extends ModelOptions, DecodingOptions {
+interface Options extends ModelOptions, DecodingOptions, LayoutOptions {
   readonly chat?: boolean;
   readonly logprobs?: number;
   readonly json?: boolean;
   readonly stats?: boolean;
 }
 
-export const generate = addDecodingOptions(
-  addModelOptions(
-    new Command("generate")
-      .description("continues a prompt: text on standard output, numbers on standard error")
-      .argument("[prompt]", "the text to continue; standard input where it is left out or -"),
+export const generate = addLayoutOptions(
+  addDecodingOptions(
+    addModelOptions(
+      new Command("generate")
+        .description("continues a prompt: text on standard output, numbers on standard error")
+        .argument("[prompt]", "the text to continue; standard input where it is left out or -"),
+    ),
   ),
 )
   .option("--chat", "put the prompt to the model as a user's message, through its chat template")
@@ -33,7 +36,7 @@ export const generate = addDecodingOptions(
     const text = argument === undefined || argument === "-" ? await readAll(process.stdin) : argument;
     await interruptible(async (signal) => {
       await using model = await loadModel(options, signal);
-      const prompt: Prompt = options.chat === true ? [{ role: "user", content: text }] : text;
+      const prompt = await laidOut(options.chat === true ? [{ role: "user", content: text }] : text, options);
       const result = await run(
         model,
         prompt,

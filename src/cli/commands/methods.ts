@@ -25,6 +25,10 @@ function describeMethod({ name, summary, parameters, source }: Method<unknown>):
 
 function describeParameter(parameter: Parameter): string {
   const { doc } = parameter;
-  const otherwise = parameter.default === undefined ? "must be given" : `default ${JSON.stringify(parameter.default)}`;
+  const otherwise = parameter.isOptional
+    ? "may be left out"
+    : parameter.default === undefined
+      ? "must be given"
+      : `default ${JSON.stringify(parameter.default)}`;
   return `${describeRange(parameter)}, ${otherwise}; ${doc}`;
 }

@@ -48,7 +48,7 @@ export async function generateWith(
   const plan = { ...resolveOptions(options, model), draft };
   const maxTokens = resolveMaxTokens(plan.maxTokens, prompt.length, model.contextLength);
   const events = decode(model, {
-    ...{ plan, startMs: performance.now(), prompt, maxTokens, numCached: 0, isChat: false },
+    ...{ plan, startMs: performance.now(), layout: { kind: "laid-out", tokens: prompt }, maxTokens, numCached: 0 },
     open: () => model.sequence({ maxLength: prompt.length + maxTokens }),
     close: (sequence) => {
       lengths.set(model, sequence.length);
