@@ -7,24 +7,18 @@ import type { ModelSequence } from "./model-sequence.ts";
 import { maskName } from "./pass.ts";
 import type { ProgramCache } from "./programs.ts";
 import type { CheckedRequest } from "./request.ts";
+import type { Part as PartOf, Work } from "./scheduler.ts";
 import type { Candidates, ForwardResult, RowResult } from "./sequence.ts";
-import type { Structure } from "./structure.ts";
+import { headSlice, isPattern, type Structure } from "./structure.ts";
 
-/** Rows whose logits a pass computes at once; more go through the head in slices. */
-export const headSlice = 64;
 const masked = 0xfc00; // -Infinity as f16
 
-/** One request on its way through the queue. */
-export interface Job {
-  readonly id: number;
+/** One request on its way through the queue, with what it gathers there. */
+export interface Job extends Work {
   readonly sequence: ModelSequence;
   readonly request: CheckedRequest;
-  readonly base: number;
-  /** Entries of the rows computed so far; in the sequence only when all are done. */
-  readonly rows: Entry[];
   readonly results: Map<number, { -readonly [K in keyof RowResult]: RowResult[K] }>;
   readonly taps: Map<string, { values: Float32Array; shape: number[] }>;
-  readonly arrival: number;
   readonly queuedAt: number;
   startedAt: number;
   readonly passIds: number[];
@@ -36,13 +30,7 @@ export interface Job {
   isCancelled: boolean;
 }
 
-/** Rows of one job in one pass. */
-export interface Part {
-  readonly job: Job;
-  /** First of the request's rows. */
-  readonly from: number;
-  readonly entries: readonly Entry[];
-}
+export type Part = PartOf<Job>;
 
 export interface Output {
   readonly job: Job;
@@ -54,8 +42,6 @@ export interface Output {
 
 /** What a pass computes, by stream. */
 export type PassParts = readonly (readonly Part[])[];
-
-export const isPattern = (tap: string): boolean => tap.endsWith(".attn.pattern");
 
 /** What a pass's inputs are written to and its outputs read from. */
 export type PassProgram = Pick<Program, "input" | "hasInput" | "setWindow" | "peek">;

@@ -15,16 +15,17 @@ const queue = fc
   .array(item, { maxLength: 40 })
   .map((list) => list.map((one, id): QueueItem => ({ ...one, id, backend: one.rows >= 64 ? "fast" : "invariant" })));
 
-test("every small request gets a pass, none twice, and of the prompts one", () => {
+test("every small request gets a pass, none twice, and every prompt its place in their order", () => {
   fc.assert(
     fc.property(queue, fc.constantFrom(1, 2, 8, 64), (items, maxStreams) => {
-      const passes = plan(items, maxStreams);
-      const planned = passes.flatMap(({ streams }) => streams.flatMap((stream) => stream.items));
+      const { passes, chunks } = plan(items, maxStreams);
+      const planned = [...passes, ...chunks].flatMap(({ streams }) => streams.flatMap((stream) => stream.items));
       expect(new Set(planned).size).toBe(planned.length);
       const small = items.filter(({ rows }) => rows < 64).map(({ id }) => id);
       const prompts = items.filter(({ rows }) => rows >= 64);
       expect(planned.filter((id) => small.includes(id)).length).toBe(small.length);
-      expect(planned.length - small.length).toBe(Math.min(prompts.length, 1));
+      expect(chunks.length).toBe(prompts.length);
+      expect(chunks.every(({ streams }) => streams.length === 1 && streams[0]!.items.length === 1)).toBe(true);
     }),
   );
 });
@@ -32,7 +33,8 @@ test("every small request gets a pass, none twice, and of the prompts one", () =
 test("what shares a pass has one structure, fits its rows, and no stream appears twice", () => {
   fc.assert(
     fc.property(queue, fc.constantFrom(1, 2, 8, 64), (items, maxStreams) => {
-      for (const pass of plan(items, maxStreams)) {
+      const { passes, chunks } = plan(items, maxStreams);
+      for (const pass of [...passes, ...chunks]) {
         const members = pass.streams.map((stream) => stream.items.map((id) => items[id]!));
         expect(new Set(members.flat().map(({ structure, backend }) => `${structure}${backend}`)).size).toBe(1);
         expect(new Set(pass.streams.map(({ family }) => family)).size).toBe(pass.streams.length);
@@ -63,7 +65,8 @@ test("the prompt that goes on is the one of highest priority, then of earliest a
     backend: "fast",
     structure: "a",
   });
-  expect(plan([prompt(1, 0, 1), prompt(2, 1, 3), prompt(3, 1, 2)], 4)).toEqual([
-    { backend: "fast", rows: 512, streams: [{ family: 3, items: [3] }] },
-  ]);
+  expect(plan([prompt(1, 0, 1), prompt(2, 1, 3), prompt(3, 1, 2)], 4)).toEqual({
+    passes: [],
+    chunks: [3, 2, 1].map((id) => ({ backend: "fast", rows: 512, streams: [{ family: id, items: [id] }] })),
+  });
 });

@@ -24,6 +24,13 @@ export interface PlannedPass {
   readonly streams: readonly { readonly family: number; readonly items: readonly number[] }[];
 }
 
+export interface Plan {
+  /** Run one after the other. */
+  readonly passes: readonly PlannedPass[];
+  /** The prompts' next chunks in order: the first that can be had a stream for runs, after the passes. */
+  readonly chunks: readonly PlannedPass[];
+}
+
 const mostRowsPerStream = 63; // beyond it a pass of prompt rows does better alone
 
 /**
@@ -33,14 +40,14 @@ const mostRowsPerStream = 63; // beyond it a pass of prompt rows does better alo
  * @param items       what waits
  * @param maxStreams  most streams that one pass may have, a power of two
  */
-export function plan(items: readonly QueueItem[], maxStreams: number): PlannedPass[] {
+export function plan(items: readonly QueueItem[], maxStreams: number): Plan {
   const ordered = [...items].sort((a, b) => b.priority - a.priority || a.arrival - b.arrival || a.sequence - b.sequence || a.id - b.id);
   const small: { family: number; structure: string; rows: number; items: number[] }[] = [];
   const open = new Map<string, (typeof small)[number]>(); // the unit of a family and structure that still has room
-  let chunk: PlannedPass | undefined;
+  const chunks: PlannedPass[] = [];
   for (const item of ordered) {
     if (item.rows > mostRowsPerStream) {
-      chunk ??= { backend: item.backend, rows: rowStep(item.rows), streams: [{ family: item.family, items: [item.id] }] };
+      chunks.push({ backend: item.backend, rows: rowStep(item.rows), streams: [{ family: item.family, items: [item.id] }] });
       continue;
     }
     const key = `${item.backend}|${item.structure}`;
@@ -71,8 +78,7 @@ export function plan(items: readonly QueueItem[], maxStreams: number): PlannedPa
       });
     }
   }
-  if (chunk !== undefined) passes.push(chunk);
-  return passes;
+  return { passes, chunks };
 }
 
 /** Parts of at most `maxStreams` units, no family twice in one part. */

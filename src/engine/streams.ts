@@ -1,17 +1,22 @@
 import type { Family } from "./family.ts";
 import type { KvCache } from "./kv-cache.ts";
 
+/** Where cells lie, and how their content is moved: the cache, or an array in tests. */
+export type CellStore = Pick<KvCache, "save" | "restore" | "copyRows"> & {
+  readonly shape: { readonly streams: number; readonly cells: number };
+};
+
 /**
  * Which stream of the cache each family has. A family that has none gets one: a free one, else that of the family that was idle
  * longest, else that of the last in order which waits; what had to go is kept in host memory and put back, bit for bit.
  */
 export class Streams {
-  readonly #cache: KvCache;
+  readonly #cache: CellStore;
   readonly #slots: (Family | undefined)[];
   /** Families that were put aside since the start. */
   preemptions = 0;
 
-  constructor(cache: KvCache) {
+  constructor(cache: CellStore) {
     this.#cache = cache;
     this.#slots = new Array(cache.shape.streams).fill(undefined);
   }

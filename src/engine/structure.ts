@@ -26,6 +26,11 @@ export interface Structure {
   readonly injections: readonly { readonly tap: string; readonly map: string }[];
 }
 
+/** Rows whose logits a pass computes at once; more go through the head in slices. */
+export const headSlice = 64;
+
+export const isPattern = (tap: string): boolean => tap.endsWith(".attn.pattern");
+
 const smallRows = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 40, 48, 56, 63];
 
 /** Rows of a pass, rounded up to a step at which it runs: multiples of 64 from 64 on, and padding never lifts a pass to 64. */

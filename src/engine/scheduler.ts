@@ -1,0 +1,308 @@
+import { ContextOverflowError } from "../errors.ts";
+import type { BackendName } from "../ggml/index.ts";
+import { type Entry, Family } from "./family.ts";
+import { type Plan, type PlannedPass, plan, type QueueItem } from "./plan.ts";
+import type { CheckedRequest } from "./request.ts";
+import { type CellStore, Streams } from "./streams.ts";
+import { headSlice, isPattern, streamStep } from "./structure.ts";
+
+/** What the scheduler knows of a sequence. */
+export interface Holder {
+  /** Order in which sequences were made: the last tie-breaker of the plan. */
+  readonly id: number;
+  family: Family;
+  readonly entries: Entry[];
+}
+
+/** What the scheduler knows of a request. */
+export interface Work {
+  readonly id: number;
+  readonly sequence: Holder;
+  readonly request: Pick<
+    CheckedRequest,
+    "rows" | "contents" | "positions" | "sees" | "isChain" | "skipped" | "decides" | "taps" | "exits"
+  > & { readonly original: Pick<CheckedRequest["original"], "inject"> };
+  /** Entries of the sequence before the request. */
+  readonly base: number;
+  /** Entries of the rows computed so far; in the sequence only when all are done. */
+  readonly rows: Entry[];
+  /** Order of arrival of its group. */
+  readonly arrival: number;
+}
+
+/** Rows of one request in one pass. */
+export interface Part<W extends Work> {
+  readonly job: W;
+  /** First of the request's rows. */
+  readonly from: number;
+  readonly entries: readonly Entry[];
+}
+
+/** A pass whose streams lie where it needs them and whose rows have cells. */
+export interface Placement<W extends Work> {
+  readonly backend: BackendName;
+  /** Rows per stream. */
+  readonly rows: number;
+  /** By stream. */
+  readonly parts: readonly (readonly Part<W>[])[];
+  readonly families: readonly Family[];
+  /** The first of `width` adjacent streams. */
+  readonly first: number;
+  readonly width: number;
+}
+
+export interface SchedulerOptions {
+  readonly contextLength: number;
+  /** Most rows of a prompt's pass, a multiple of 64. */
+  readonly chunkRows: number;
+  readonly strict: boolean;
+}
+
+/**
+ * Who waits, whose turn it is, and where everybody's cells are. It knows nothing of models: what it moves are cells of a store, so
+ * tests drive it over an array.
+ */
+export class Scheduler<W extends Work> {
+  readonly streams: Streams;
+  readonly #store: CellStore;
+  readonly #options: SchedulerOptions;
+  readonly #maxStreams: number;
+  readonly #queue = new Map<number, W>();
+  /** Families with queued work, as the step began. */
+  #waiting = new Set<Family>();
+  #step = 0;
+  #groups = 0;
+
+  constructor(store: CellStore, options: SchedulerOptions) {
+    this.#store = store;
+    this.#options = options;
+    this.streams = new Streams(store);
+    this.#maxStreams = 2 ** Math.floor(Math.log2(store.shape.streams));
+  }
+
+  get queuedCount(): number {
+    return this.#queue.size;
+  }
+
+  get jobs(): W[] {
+    return [...this.#queue.values()];
+  }
+
+  /** A group's stream, which is given a place when its first request runs. */
+  family(priority: number): Family {
+    this.#groups += 1;
+    return new Family(this.#groups, priority, this.#store.shape.cells);
+  }
+
+  add(job: W): void {
+    job.sequence.family.join(job.rows); // their cells move with the others when the stream is compacted
+    this.#queue.set(job.id, job);
+  }
+
+  /** Of the jobs of a pass those that wait still. */
+  jobsOf({ streams }: PlannedPass): W[] {
+    return streams.flatMap(({ items }) => items.flatMap((id) => this.#queue.get(id) ?? []));
+  }
+
+  /** Takes a job out of the queue; the cells of its rows are its own until `finish` or `abandon`. */
+  remove(job: W): boolean {
+    return this.#queue.delete(job.id);
+  }
+
+  /** The rows of a job become its sequence's. */
+  finish(job: W): void {
+    this.#queue.delete(job.id);
+    job.sequence.entries.push(...job.rows);
+    job.sequence.family.leave(job.rows);
+  }
+
+  /** Gives back the cells of rows that were computed for a job that will not finish. */
+  abandon(job: W): void {
+    const { family } = job.sequence;
+    for (const entry of job.rows) family.release(entry.cell);
+    job.rows.length = 0;
+    family.leave(job.rows);
+    this.release(family);
+  }
+
+  /** To be called when something has left a family: what nobody holds any more is forgotten. */
+  release(family: Family): void {
+    if (family.memberCount === 0) this.streams.forget(family);
+  }
+
+  /** Begins a step: its passes. */
+  begin(): Plan {
+    this.#step += 1;
+    const jobs = this.jobs;
+    this.#waiting = new Set(jobs.map(({ sequence }) => sequence.family));
+    return plan(
+      jobs.map((job) => this.#itemOf(job)),
+      this.#maxStreams,
+    );
+  }
+
+  /**
+   * Gives a pass its streams and its rows their cells. Who has left the queue since the plan was made is not in it; nor who would need a
+   * stream that is held by somebody who goes before. After it `commit` or `undo`.
+   *
+   * @returns undefined where nobody of the pass could be given a stream; no parts where all that could moved to streams of their own first
+   */
+  place(planned: PlannedPass): Placement<W> | undefined {
+    const wanted = planned.streams
+      .map(({ items }) => items.map((id) => this.#queue.get(id)).filter((job) => job !== undefined))
+      .filter((list) => list.length > 0);
+    const resident = new Set(this.streams.admit(wanted.map(familyOfList), (family) => this.#waiting.has(family)));
+    const admitted = wanted.filter((list) => resident.has(familyOfList(list)));
+    for (const job of admitted.flat()) this.#makeRoom(job);
+    // a sequence that had to leave its family has a stream of its own now: it is planned anew
+    const streams = admitted.filter((list) =>
+      list.every(({ sequence }) => sequence.family === familyOfList(list) && resident.has(sequence.family)),
+    );
+    if (admitted.length === 0) return undefined;
+    if (streams.length === 0) return { ...planned, parts: [], families: [], first: 0, width: 0 };
+    const families = streams.map(familyOfList);
+    const width = streamStep(streams.length);
+    const first = this.streams.arrange(families, width);
+    return { ...planned, parts: this.#takeCells(streams), families, first, width };
+  }
+
+  /** A placed pass has run: its rows are computed. */
+  commit({ parts, families }: Placement<W>): void {
+    for (const family of families) family.lastUsed = this.#step;
+    for (const { job, entries } of parts.flat()) job.rows.push(...entries);
+  }
+
+  /** A placed pass has failed: its cells are given back. */
+  undo({ parts }: Placement<W>): void {
+    for (const { job, entries } of parts.flat()) for (const { cell } of entries) job.sequence.family.release(cell);
+  }
+
+  /** A job's next part as the plan sees it. */
+  #itemOf(job: W): QueueItem {
+    const { rows, backend } = this.#nextPart(job);
+    const { request, sequence } = job;
+    const kind = typeof request.contents[0] === "number" ? "tokens" : "embeddings";
+    const injections = (request.original.inject ?? []).map(({ tap, map }) => `${tap}=${map}`).sort();
+    return {
+      id: job.id,
+      family: this.#familyId(sequence.family),
+      priority: sequence.family.priority,
+      arrival: job.arrival,
+      sequence: sequence.id,
+      rows,
+      backend,
+      structure: [kind, request.skipped, request.decides, request.taps, request.exits, injections, runsAlone(request) ? job.id : ""].join(
+        "|",
+      ),
+    };
+  }
+
+  readonly #familyIds = new WeakMap<Family, number>();
+  #nextFamilyId = 0;
+  #familyId(family: Family): number {
+    const known = this.#familyIds.get(family);
+    if (known !== undefined) return known;
+    this.#nextFamilyId += 1;
+    this.#familyIds.set(family, this.#nextFamilyId);
+    return this.#nextFamilyId;
+  }
+
+  /**
+   * Rows of the next pass and where it runs. Prompts are divided at multiples of the chunk size, counted from the start of the
+   * sequence, so that where they are divided depends on nothing but their own length. Sequences that share a stream keep to the
+   * invariant backend: the other one works by tiles of cells, so its bits may depend on where cells lie. Exits need the head's rows in the pass itself.
+   */
+  #nextPart(job: W): { rows: number; backend: BackendName } {
+    const { chunkRows, strict } = this.#options;
+    const done = job.rows.length;
+    const left = job.request.rows - done;
+    const at = job.base + done;
+    const most = job.request.exits.length > 0 ? headSlice - 1 : chunkRows;
+    const rows = Math.min(left, most, chunkRows - (at % chunkRows));
+    const isPlain = job.request.isChain && !job.request.taps.some(isPattern) && !job.sequence.family.isShared;
+    return { rows, backend: !strict && isPlain && rows >= 64 ? "fast" : "invariant" };
+  }
+
+  /** Where a resident family's stream is too full for a job's next rows: close its gaps, or give the sequence a stream of its own. */
+  #makeRoom(job: W): void {
+    const { sequence } = job;
+    const { rows } = this.#nextPart(job);
+    const lastCell = (job.rows.at(-1) ?? sequence.entries.at(-1))?.cell ?? -1;
+    const probe = sequence.family.take(lastCell, rows);
+    if (probe !== undefined) {
+      for (const cell of probe) sequence.family.release(cell);
+      return;
+    }
+    this.streams.compact(sequence.family);
+    if (sequence.family.end + rows <= sequence.family.capacity) return;
+    this.#moveOut(job);
+  }
+
+  /** Copies a sequence's cells into a stream of its own. */
+  #moveOut(job: W): void {
+    const { sequence } = job;
+    const old = sequence.family;
+    const own = [...sequence.entries, ...job.rows];
+    const bytes = this.#store.save(
+      this.streams.rowsOf(
+        old,
+        own.map(({ cell }) => cell),
+      ),
+    );
+    const family = new Family(old.group, old.priority, this.#store.shape.cells);
+    const cells = family.take(-1, own.length);
+    const { contextLength } = this.#options;
+    if (cells === undefined)
+      throw new ContextOverflowError("a sequence is longer than a stream", { neededTokens: own.length, contextLength });
+    const copies = own.map((entry, index) => ({ ...entry, cell: cells[index]! }));
+    for (const { cell } of own) old.release(cell);
+    old.leave(sequence.entries);
+    old.leave(job.rows);
+    family.isShared = true; // it was, and must not be treated otherwise for having moved
+    family.saved = { cells, bytes };
+    sequence.entries.splice(0, sequence.entries.length, ...copies.slice(0, sequence.entries.length));
+    job.rows.splice(0, job.rows.length, ...copies.slice(sequence.entries.length));
+    sequence.family = family;
+    family.join(sequence.entries);
+    family.join(job.rows);
+    this.streams.adoptSaved(family);
+    this.release(old);
+  }
+
+  /** Gives rows their cells; jobs whose neighbours of the same stream took the last ones have their turn in the next step. */
+  #takeCells(streams: readonly (readonly W[])[]): Part<W>[][] {
+    return streams.map((list) => {
+      const parts: Part<W>[] = [];
+      for (const job of list) {
+        const { request, sequence } = job;
+        const { rows } = this.#nextPart(job);
+        const from = job.rows.length;
+        const lastCell = (job.rows.at(-1) ?? sequence.entries.at(-1))?.cell ?? -1;
+        const cells = sequence.family.take(lastCell, rows);
+        if (cells === undefined) continue;
+        const missing = missingOf(request.skipped);
+        const entries = cells.map((cell, index) => ({
+          cell,
+          position: request.positions[from + index]!,
+          content: request.contents[from + index]!,
+          sees: request.sees[from + index],
+          missing,
+        }));
+        parts.push({ job, from, entries });
+      }
+      return parts;
+    });
+  }
+}
+
+/** Attention weights come by other arithmetic, and exits of many rows need much memory: such requests share no pass. */
+const runsAlone = ({ taps, exits }: Pick<CheckedRequest, "taps" | "exits">): boolean => exits.length > 0 || taps.some(isPattern);
+
+/** What of these half-blocks leaves a hole in the keys and values. */
+export function missingOf(skipped: readonly string[]): ReadonlySet<string> | undefined {
+  const attention = skipped.filter((half) => half.endsWith(".attn"));
+  return attention.length === 0 ? undefined : new Set(attention);
+}
+
+/** The family whose stream a list of jobs shares. */
+const familyOfList = (list: readonly Work[]): Family => list[0]!.sequence.family;
