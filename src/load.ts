@@ -277,7 +277,7 @@ export class Model implements AsyncDisposable {
       vocabSize: engine.model.config.vocabSize,
       contextLength: engine.contextLength,
       tokenizer,
-      sequence: () => engine.sequence(),
+      sequence: ({ priority = 0 }) => engine.sequence({ priority }),
       blocks: engine.model.config.blocks.length,
       skipPrices: (options) => this.skipPrices(options),
       costCurve: (options) => this.costCurve(options),
@@ -418,6 +418,17 @@ export class Model implements AsyncDisposable {
     const measured = await measureCostCurve(engine, signal === undefined ? {} : { signal });
     writeJson(path, measured);
     return costCurve(measured);
+  }
+
+  /**
+   * Moves to host memory the cache of every run that has asked for nothing for so long (its reader is slow, say), so that others needn't
+   * wait for its place. It comes back bit for bit when the run goes on.
+   *
+   * @returns how many places in the cache became free
+   */
+  setAside(options: { idleMs: number }): number {
+    this.#alive();
+    return this.#parts.engine.setAside(options);
   }
 
   /** Bytes of weights, cache (touched as it fills), compiled programs, and streams put aside in host memory; passes so far. */

@@ -104,6 +104,14 @@ test("log-probabilities of the prompt cover what was cached too; parseSpecial ha
   await expect(chat.ask("c", { parseSpecial: true })).rejects.toThrow(OptionError);
 });
 
+test("a chat's priority is its sequence's, and no turn's", async () => {
+  const toy = model();
+  using chat = new Chat(toy, { generate: { priority: 5, maxTokens: 2 } });
+  await chat.ask("a");
+  expect(toy.asked[0]!.priority).toBe(5);
+  await expect(chat.ask("b", { priority: 1 })).rejects.toThrow("priority: belongs to the whole chat");
+});
+
 test("one turn at a time", async () => {
   using chat = new Chat(model());
   const first = chat.send("a");

@@ -130,6 +130,8 @@ export class Chat {
   async *#answer(message: Message, options: GenerateOptions): AsyncGenerator<ChatEvent, void> {
     const model = this.#model;
     const startMs = performance.now();
+    if (options.priority !== undefined)
+      throw new OptionError("priority", "belongs to the whole chat, whose sequence stays: give it when the chat begins");
     const plan = resolveTurn({ ...this.#options, ...options }, model);
     plan.signal?.throwIfAborted();
     const { messages, prompt, dropped, numTurns } = await this.#fit([...this.#messages, message], plan);
@@ -175,7 +177,12 @@ export class Chat {
   }
 
   async #open(signal: AbortSignal | undefined): Promise<Sequence> {
-    this.#sequence ??= await this.#model.sequence({ maxLength: this.#model.contextLength, ...(signal === undefined ? {} : { signal }) });
+    const { priority } = this.#options;
+    this.#sequence ??= await this.#model.sequence({
+      maxLength: this.#model.contextLength,
+      ...(priority === undefined ? {} : { priority }),
+      ...(signal === undefined ? {} : { signal }),
+    });
     return this.#sequence;
   }
 

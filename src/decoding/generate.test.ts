@@ -38,6 +38,15 @@ test("greedy is the default, and continues text as it stands", async () => {
   expect(await generateText(model(), "ab", { maxTokens: 4, temperature: 0 })).toMatchObject({ text: "cdef" });
 });
 
+test("a run's sequence is asked for with its priority and the length it may reach", async () => {
+  const toy = model();
+  await generateText(toy, "ab", { maxTokens: 3, priority: -7 });
+  await generateText(toy, "ab", { maxTokens: 3 });
+  expect(toy.asked).toEqual([{ maxLength: 6, priority: -7 }, { maxLength: 6 }]);
+  await expect(generateText(toy, "ab", { priority: 101 })).rejects.toThrow("priority: must be an integer in [-100, 100], got 101");
+  await expect(generateText(toy, "ab", { priority: 0.5 })).rejects.toThrow(OptionError);
+});
+
 test("text, tokens and messages come to the same where they mean the same", async () => {
   const prompts: Prompt[] = [[tokenizer.bos!, ...tokenizer.encode("uab|a", { bos: false })], [{ role: "user", content: "ab" }], "uab|a"];
   for (const prompt of prompts) {

@@ -78,7 +78,12 @@ export async function* generate(model: DecodingModel, prompt: Prompt, options: G
   const maxTokens = resolveMaxTokens(plan.maxTokens, tokens.length, model.contextLength);
   yield* decode(model, {
     ...{ plan, startMs, layout, maxTokens, numCached: 0 },
-    open: (signal) => model.sequence({ maxLength: tokens.length + maxTokens, ...(signal === undefined ? {} : { signal }) }),
+    open: (abort) =>
+      model.sequence({
+        maxLength: tokens.length + maxTokens,
+        ...(plan.priority === undefined ? {} : { priority: plan.priority }),
+        ...(abort === undefined ? {} : { signal: abort }),
+      }),
     close: (sequence) => sequence[Symbol.dispose](),
   });
 }

@@ -20,9 +20,10 @@ export interface DecodingModel {
    * An empty sequence.
    *
    * @param options.maxLength  most entries it will hold, so that the run's worst case is checked before it starts
+   * @param options.priority   higher ones go first; default 0
    * @throws MemoryError, ContextOverflowError; the signal's reason when cancelled while it waits for room
    */
-  sequence(options: { readonly maxLength: number; readonly signal?: AbortSignal }): Sequence | Promise<Sequence>;
+  sequence(options: SequenceOptions): Sequence | Promise<Sequence>;
   /** Number of transformer blocks. Absent: methods that skip some are refused. */
   readonly blocks?: number;
   /** What leaving out each feed-forward half costs, measured at the first call and kept. @see SkipContext */
@@ -33,6 +34,12 @@ export interface DecodingModel {
   attributeHead?(name: string): Promise<AttributeHead | undefined>;
   /** How well a judge tells good answers from bad ones: measured at the first call and kept. @see measureJudge */
   judgeQuality?(judge: JudgeName, options: { readonly signal?: AbortSignal }): Promise<JudgeQuality>;
+}
+
+export interface SequenceOptions {
+  readonly maxLength: number;
+  readonly priority?: number;
+  readonly signal?: AbortSignal;
 }
 
 export interface ChatFormat {

@@ -83,6 +83,8 @@ export interface GenerateOptions {
   readonly promptLogprobs?: number;
   /** Read special tokens written in a text prompt as such. Default false. */
   readonly parseSpecial?: boolean;
+  /** Where runs compete for passes and room in the cache, higher ones go first; an integer in [-100, 100]. Default 0. */
+  readonly priority?: number;
 }
 
 /** Options checked and resolved against a model. */
@@ -98,6 +100,7 @@ export interface Plan {
   readonly deadlineMs: number | undefined;
   readonly signal: AbortSignal | undefined;
   readonly parseSpecial: boolean | undefined;
+  readonly priority: number | undefined;
   readonly choices: readonly ChoiceFact[];
 }
 
@@ -132,9 +135,11 @@ const numberOptions = {
   deadlineMs: number({ min: 0, isMinOpen: true, max: 2 ** 31 - 1, doc: "" }), // what a timer can wait for
   logprobs: integer({ min: 0, max: maxLogprobs, doc: "" }),
   promptLogprobs: integer({ min: 0, max: maxLogprobs, doc: "" }),
+  priority: integer({ min: -100, max: 100, doc: "" }),
 } satisfies Readonly<Record<string, Parameter>>;
 
-const knownOptions: ReadonlySet<string> = new Set([
+/** The name of every option. */
+export const knownOptions: ReadonlySet<string> = new Set([
   ...Object.keys(numberOptions),
   ...samplerShortcuts.map(({ option }) => option),
   ...guideShortcuts.map(({ option }) => option),
@@ -190,6 +195,7 @@ export function resolveOptions(options: GenerateOptions, model: DecodingModel): 
     deadlineMs: options.deadlineMs,
     signal: options.signal,
     parseSpecial: options.parseSpecial,
+    priority: options.priority,
     choices,
   };
 }

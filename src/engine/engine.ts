@@ -137,6 +137,17 @@ export class Engine implements AsyncDisposable {
     this.#scheduler.release(family);
   }
 
+  /**
+   * Moves to host memory the cache of every group that has asked for nothing for so long, so that others needn't wait for its stream. It
+   * comes back bit for bit when the group asks again.
+   *
+   * @returns how many streams became free
+   */
+  setAside({ idleMs }: { idleMs: number }): number {
+    this.#assertAlive();
+    return this.#scheduler.setAside(performance.now() - idleMs);
+  }
+
   /** Registers a module that injections may name. */
   registerMap(name: string, map: (state: Tensor) => Tensor): void {
     if (name === "identity" || this.#maps.has(name)) throw new OptionError("registerMap", `a map named "${name}" exists already`);

@@ -24,6 +24,8 @@ export class Family {
   isShared = false;
   /** Step at which it last took part in a pass. */
   lastUsed = 0;
+  /** `performance.now()` when that pass ended. */
+  lastUsedAt = 0;
   /** Root of its lineage: arrival order among groups; younger groups make room for older ones. */
   readonly group: number;
   readonly priority: number;

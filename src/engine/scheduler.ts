@@ -130,6 +130,12 @@ export class Scheduler<W extends Work> {
     if (family.memberCount === 0) this.streams.forget(family);
   }
 
+  /** Puts aside every family that has no queued work and was in no pass since. @returns how many streams became free */
+  setAside(since: number): number {
+    const queued = new Set(this.jobs.map(({ sequence }) => sequence.family));
+    return this.streams.putAsideAll((family) => !queued.has(family) && family.lastUsedAt <= since);
+  }
+
   /** Begins a step: its passes. */
   begin(): Plan {
     this.#step += 1;
@@ -168,7 +174,10 @@ export class Scheduler<W extends Work> {
 
   /** A placed pass has run: its rows are computed. */
   commit({ parts, families }: Placement<W>): void {
-    for (const family of families) family.lastUsed = this.#step;
+    for (const family of families) {
+      family.lastUsed = this.#step;
+      family.lastUsedAt = performance.now();
+    }
     for (const { job, entries } of parts.flat()) job.rows.push(...entries);
   }
 

@@ -106,6 +106,13 @@ export class Streams {
     this.preemptions += 1;
   }
 
+  /** Puts aside every family that the test picks. @returns how many */
+  putAsideAll(isPicked: (family: Family) => boolean): number {
+    const picked = this.#slots.filter((family): family is Family => family !== undefined && isPicked(family));
+    for (const family of picked) this.putAside(family);
+    return picked.length;
+  }
+
   #findRoom(family: Family, inPass: ReadonlySet<Family>, isWaiting: (family: Family) => boolean): number | undefined {
     const free = this.#slots.indexOf(undefined);
     if (free !== -1) return free;

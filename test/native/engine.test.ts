@@ -120,6 +120,26 @@ describe("the scheduler", () => {
     for (const fork of forks) fork[Symbol.dispose]();
   });
 
+  test("what has asked for nothing for long is put aside, and goes on with the same bits; what is busy stays", async () => {
+    await using opened = await setting(streamsOf256(4));
+    const { engine } = opened;
+    using fresh = engine.sequence();
+    await fresh.forward({ input: tokens(60, 1) });
+    const expected = logitsOf(await fresh.forward({ input: tokens(5, 2), want }));
+    using idle = engine.sequence();
+    await idle.forward({ input: tokens(60, 1) });
+    using busy = engine.sequence();
+    const running = busy.forward({ input: tokens(60, 3), want });
+    expect(engine.setAside({ idleMs: 60_000 })).toBe(0);
+    expect(engine.setAside({ idleMs: 0 })).toBe(2);
+    expect(engine.statistics().savedBytes).toBeGreaterThan(0);
+    const first = logitsOf(await running);
+    expect(engine.statistics().streamsUsed).toBe(1);
+    expect(logitsOf(await idle.forward({ input: tokens(5, 2), want }))).toEqual(expected);
+    using again = engine.sequence();
+    expect(logitsOf(await again.forward({ input: tokens(60, 3), want }))).toEqual(first);
+  });
+
   test.each(["queued", "computed"])("a request cancelled while %s changes no neighbour, and the sequence goes on", async (when) => {
     await using opened = await setting();
     const { engine } = opened;

@@ -1,14 +1,19 @@
 import type { Message } from "../../chat/index.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
-import type { DecodingModel } from "../model.ts";
+import type { DecodingModel, SequenceOptions } from "../model.ts";
 import { type ToyDistribution, ToySequence } from "./toy-sequence.ts";
 
-/** A {@link DecodingModel} over a toy distribution. `sequences` are those it gave out. */
+/** A {@link DecodingModel} over a toy distribution. `sequences` are those it gave out, `asked` with which options. */
 export function toyModel(
   tokenizer: Tokenizer,
   toy: Omit<ToyDistribution, "vocabSize">,
-): DecodingModel & { readonly sequences: ToySequence[]; readonly chat: NonNullable<DecodingModel["chat"]> } {
+): DecodingModel & {
+  readonly sequences: ToySequence[];
+  readonly asked: SequenceOptions[];
+  readonly chat: NonNullable<DecodingModel["chat"]>;
+} {
   const sequences: ToySequence[] = [];
+  const asked: SequenceOptions[] = [];
   const { vocabSize } = tokenizer;
   return {
     hash: "toy",
@@ -23,7 +28,9 @@ export function toyModel(
         return `<bos>${turns.join("")}${addGenerationPrompt ? "a" : ""}`;
       },
     },
-    sequence() {
+    asked,
+    sequence(options) {
+      asked.push(options);
       const sequence = new ToySequence({ ...toy, vocabSize });
       sequences.push(sequence);
       return sequence;
