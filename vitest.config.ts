@@ -11,7 +11,10 @@ export default defineConfig({
     setupFiles: ["test/support/property-seed.ts"],
     projects: [
       { extends: true, test: { name: "unit", include: ["src/**/*.test.ts"], testTimeout: 60_000 * patience } },
-      { extends: true, test: { name: "native", include: ["test/native/**/*.test.ts"], testTimeout: 120_000 * patience } },
+      {
+        extends: true,
+        test: { name: "native", include: ["test/native/**/*.test.ts"], testTimeout: 120_000 * patience, hookTimeout: 120_000 },
+      },
       {
         extends: true,
         test: { name: "models", include: ["test/models/**/*.test.ts"], testTimeout: 300_000 * patience, hookTimeout: 300_000 },

@@ -56,10 +56,8 @@ export function usageOf(results: readonly WireResult[], prompts: number) {
   return { prompt_tokens: prompt, completion_tokens: completion, total_tokens: prompt + completion };
 }
 
-/** What `chainrule` says of a whole answer. */
-export const extensionOf = ({ facts, timings, finishReason: reason, tokens }: WireResult) => ({
-  facts,
-  timings,
-  finishReason: reason,
-  tokens,
-});
+/** What `chainrule` says of a whole answer: everything that OpenAI's fields have no place for. */
+export function extensionOf(result: WireResult) {
+  const { usage: _, firstPromptText: __, ...rest } = result;
+  return rest;
+}

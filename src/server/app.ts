@@ -1,87 +1,115 @@
-import { createHash, randomUUID, timingSafeEqual } from "node:crypto";
-import { Hono } from "hono";
+import { randomUUID } from "node:crypto";
+import { type Context, Hono, type MiddlewareHandler } from "hono";
+import type { Admission } from "./admission.ts";
+import { type BodyLimits, readBody } from "./body.ts";
 import { chatAnswer, chatStream, chatTask } from "./chat.ts";
 import { completionAnswer, completionStream, completionTasks } from "./completions.ts";
 import type { EngineClient } from "./engine-client.ts";
 import { asHttpError, HttpError } from "./http-error.ts";
+import { Keys } from "./keys.ts";
+import type { Metrics } from "./metrics.ts";
 import { openApi } from "./openapi.ts";
+import { type RequestLog, RequestRecord } from "./request-record.ts";
 import { responsesAnswer, responsesStream, responsesTask } from "./responses.ts";
-import { type Env, type GenerateTask, type RunLimits, Runs, type Traffic } from "./runs.ts";
+import { type Env, type GenerateTask, type RunLimits, Runs } from "./runs.ts";
 import {
+  annotations,
   chatRequest,
   completionRequest,
   detokenizeRequest,
   embeddingRequest,
   parseBody,
+  refused,
   responsesRequest,
   tokenizeRequest,
 } from "./schemas.ts";
-import { contentSecurityPolicy } from "./static.ts";
+import { contentSecurityPolicy, playground, playgroundFolder } from "./static.ts";
 import { newId } from "./tools.ts";
 
-export interface AppOptions extends RunLimits {
+export interface AppOptions extends RunLimits, BodyLimits {
   /** Keys one of which a request must bring as `Authorization: Bearer …`. Default: none is asked for. */
   readonly apiKeys?: readonly string[];
-  /** Bytes of one body. Default 4 MiB. */
-  readonly maxBodyBytes?: number;
+  /** Told of every request when its answer has ended. */
   readonly onRequest?: (log: RequestLog) => void;
+  /** Told of failures that are the server's own, which a client sees as "internal error" only. */
+  readonly onError?: (error: unknown, requestId: string) => void;
 }
 
-export interface RequestLog {
-  readonly id: string;
-  readonly method: string;
-  readonly path: string;
-  readonly status: number;
-  readonly ms: number;
+/** What the app stands on; all of it lives in the parent. */
+export interface AppParts {
+  readonly engine: EngineClient;
+  readonly admission: Admission;
+  readonly metrics: Metrics;
+  readonly isDraining: () => boolean;
 }
 
-/** The HTTP face of an engine: OpenAI's endpoints, and Chainrule's own. */
-export function createApp(engine: EngineClient, traffic: Traffic, isDraining: () => boolean, options: AppOptions = {}): Hono<Env> {
-  const { maxBodyBytes = 4 * 2 ** 20 } = options;
-  const runs = new Runs(engine, traffic, isDraining, options);
+/** The HTTP face of an engine: OpenAI's endpoints, Chainrule's own, and the playground's files. */
+export function createApp({ engine, admission, metrics, isDraining }: AppParts, options: AppOptions = {}): Hono<Env> {
+  const runs = new Runs(engine, options);
+  const keys = new Keys(options.apiKeys ?? []);
   const app = new Hono<Env>();
-  const keys = (options.apiKeys ?? []).map(digest);
   const created = () => Math.floor(Date.now() / 1000);
+  const bodyOf = (c: Context<Env>) => readBody(c.req.raw, c.get("ticket"), options);
 
   app.use(async (c, next) => {
-    const started = performance.now();
     const given = c.req.header("x-request-id");
     const id = given !== undefined && /^[\w.-]{1,128}$/.test(given) ? given : randomUUID();
+    const { method, path } = c.req;
+    const record = new RequestRecord({ id, method, path, headers: c.req.raw.headers }, metrics, (log) => options.onRequest?.(log));
     c.set("id", id);
+    c.set("record", record);
     await next();
     c.header("x-request-id", id);
     c.header("x-content-type-options", "nosniff");
     c.header("referrer-policy", "no-referrer");
     c.header("content-security-policy", contentSecurityPolicy);
-    options.onRequest?.({ id, method: c.req.method, path: c.req.path, status: c.res.status, ms: performance.now() - started });
+    if (record.isStreaming) return;
+    if (c.req.raw.signal.aborted) record.left();
+    record.end(c.res.status);
   });
 
   app.use(async (c, next) => {
     const isOpen = c.req.path === "/health" || c.req.path === "/ready" || !isApi(c.req.path);
-    if (keys.length > 0 && !isOpen) {
-      const [, key] = /^Bearer (.+)$/.exec(c.req.header("authorization") ?? "") ?? [];
-      const mine = digest(key ?? "");
-      let isKnown = false;
-      for (const known of keys) isKnown = timingSafeEqual(known, mine) || isKnown; // every key is compared, whichever fits
-      if (key === undefined || !isKnown) throw new HttpError(401, "invalid_api_key", "a valid key is needed: Authorization: Bearer KEY");
-    }
+    if (!isOpen) keys.check(c.req.header("authorization"));
     await next();
   });
 
   app.onError((error, c) => {
     const known = asHttpError(error);
+    c.get("record").failed(known);
+    if (known.code === "internal_error" && !c.req.raw.signal.aborted) options.onError?.(error, c.get("id"));
     if (known.isRetryable) {
       c.header("retry-after", "1");
       c.header("retry-after-ms", "500");
     }
-    if (known.status === 413) c.header("connection", "close"); // the rest of the body is not read
+    if (known.status === 413 || known.status === 408) c.header("connection", "close"); // the rest of the body is not read
     c.header("x-should-retry", String(known.isRetryable));
     return c.json({ error: known.body }, known.status);
   });
-  app.notFound((c) => c.json({ error: new HttpError(404, "not_found", `there is no ${c.req.method} ${c.req.path}`).body }, 404));
+  app.notFound((c) => {
+    const { method, path } = c.req;
+    const allowed = app.routes.filter((route) => route.path === path && route.method !== "ALL").map((route) => route.method);
+    if (allowed.length === 0) throw new HttpError(404, "not_found", `there is no ${method} ${path}`);
+    c.header("allow", [...new Set(allowed)].join(", "));
+    throw new HttpError(405, "method_not_allowed", `${path} takes ${allowed[0]}, not ${method}`);
+  });
+
+  /** Lets a request in, or says at once that it can't. */
+  const admitted: MiddlewareHandler<Env> = async (c, next) => {
+    if (isDraining()) throw new HttpError(503, "shutting_down", "the server is shutting down");
+    if (!engine.isReady) throw new HttpError(503, "engine_not_ready", "the engine is not ready");
+    const ticket = admission.enter();
+    c.set("ticket", ticket);
+    try {
+      await next();
+    } finally {
+      if (!c.get("record").isStreaming) ticket.leave();
+    }
+  };
 
   app.get("/health", (c) => c.json({ status: "ok" }));
   app.get("/ready", (c) => (engine.isReady && !isDraining() ? c.json({ status: "ready" }) : c.json({ status: "not ready" }, 503)));
+  app.get("/metrics", async (c) => c.text(await metrics.text(), 200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" }));
   app.get("/openapi.json", (c) => c.json(openApi()));
   app.get("/v1/models", (c) => c.json({ object: "list", data: engine.info === undefined ? [] : [modelOf()] }));
   app.get("/v1/models/:id{.+}", (c) => {
@@ -89,38 +117,38 @@ export function createApp(engine: EngineClient, traffic: Traffic, isDraining: ()
     return c.json(modelOf());
   });
   app.get("/v1/chainrule/methods", (c) => c.json(info().methods));
-  app.get("/v1/chainrule/status", (c) =>
-    c.json({
+  app.get("/v1/chainrule/fields", (c) => c.json({ annotations, refused }));
+  app.get("/v1/chainrule/status", (c) => {
+    const { accepted, refused: refusals, running, waiting } = admission;
+    return c.json({
       ready: engine.isReady,
-      requests: { running: traffic.running, accepted: traffic.accepted, refused: traffic.refused },
-      tokens: { prompt: traffic.promptTokens, completion: traffic.completionTokens },
+      requests: { running, waiting, accepted, refused: refusals },
+      tokens: { prompt: metrics.promptTokens, completion: metrics.completionTokens },
       restarts: engine.restarts,
+      lastCrash: engine.lastCrash ?? null,
       engine: engine.status ?? null,
       model:
         engine.info === undefined ? null : { name: engine.info.name, contextLength: engine.info.contextLength, blocks: engine.info.blocks },
-    }),
-  );
-  app.get("/v1/chainrule/cost-curve", async (c) => c.json((await engine.call({ kind: "costCurve" }, c.req.raw.signal)) as object));
+    });
+  });
+  app.get("/v1/chainrule/cost-curve", admitted, async (c) => c.json((await runs.call(c, { kind: "costCurve" })) as object));
 
-  app.post("/tokenize", async (c) => {
-    const { text, special = false, bos } = parseBody(tokenizeRequest, await readBody(c.req.raw));
-    const tokens = (await runs.admitted(() =>
-      engine.call({ kind: "tokenize", text, special, ...(bos === undefined ? {} : { bos }) }),
-    )) as number[];
+  app.post("/tokenize", admitted, async (c) => {
+    const { text, special = false, bos } = parseBody(tokenizeRequest, await bodyOf(c));
+    const tokens = (await runs.call(c, { kind: "tokenize", text, special, ...(bos === undefined ? {} : { bos }) })) as number[];
     return c.json({ tokens, count: tokens.length });
   });
-  app.post("/detokenize", async (c) => {
-    const { tokens, special = false } = parseBody(detokenizeRequest, await readBody(c.req.raw));
-    const text = (list: readonly number[]) => engine.call({ kind: "detokenize", tokens: list, special });
-    if (tokens.length === 0 || typeof tokens[0] === "number") return c.json({ text: await runs.admitted(() => text(tokens as number[])) });
-    return c.json({ texts: await runs.admitted(() => Promise.all((tokens as number[][]).map(text))) });
+  app.post("/detokenize", admitted, async (c) => {
+    const { tokens, special = false } = parseBody(detokenizeRequest, await bodyOf(c));
+    const text = (list: readonly number[]) => runs.call(c, { kind: "detokenize", tokens: list, special });
+    if (tokens.length === 0 || typeof tokens[0] === "number") return c.json({ text: await text(tokens as number[]) });
+    return c.json({ texts: await Promise.all((tokens as number[][]).map(text)) });
   });
 
-  app.post("/v1/embeddings", async (c) => {
-    const { input, model, encoding_format: format = "float" } = parseBody(embeddingRequest, await readBody(c.req.raw));
+  app.post("/v1/embeddings", admitted, async (c) => {
+    const { input, model, encoding_format: format = "float" } = parseBody(embeddingRequest, await bodyOf(c));
     const served = modelName(model);
-    const texts = typeof input === "string" ? [input] : input;
-    const result = await runs.admitted(() => engine.call({ kind: "embed", texts, options: {} }, c.req.raw.signal));
+    const result = await runs.call(c, { kind: "embed", texts: typeof input === "string" ? [input] : input, options: {} });
     const { vectors, usage } = result as { vectors: Float32Array[]; usage: { promptTokens: number } };
     const data = vectors.map((vector, index) => ({
       object: "embedding",
@@ -135,32 +163,34 @@ export function createApp(engine: EngineClient, traffic: Traffic, isDraining: ()
     });
   });
 
-  app.post("/v1/chat/completions", async (c) => {
-    const request = parseBody(chatRequest, await readBody(c.req.raw));
+  app.post("/v1/chat/completions", admitted, async (c) => {
+    const request = parseBody(chatRequest, await bodyOf(c));
     const head = { id: `chatcmpl-${c.get("id")}`, created: created(), model: modelName(request.model) };
     const { task, form } = chatTask(request);
     if (request.stream === true) return runs.stream(c, [task], chatStream(request, form, head));
-    return c.json(chatAnswer(request, form, head, await runs.collect([task], c.req.raw.signal)));
+    return c.json(chatAnswer(request, form, head, await runs.collect(c, [task])));
   });
 
-  app.post("/v1/responses", async (c) => {
-    const request = parseBody(responsesRequest, await readBody(c.req.raw));
+  app.post("/v1/responses", admitted, async (c) => {
+    const request = parseBody(responsesRequest, await bodyOf(c));
     const head = { id: newId("resp"), created_at: created(), model: modelName(request.model) };
     const { task, form } = responsesTask(request);
     if (request.stream === true) return runs.stream(c, [task], responsesStream(request, form, head));
-    const [answer] = await runs.collect([task], c.req.raw.signal);
+    const [answer] = await runs.collect(c, [task]);
     return c.json(responsesAnswer(request, form, head, answer!));
   });
 
-  app.post("/v1/completions", async (c) => {
-    const request = parseBody(completionRequest, await readBody(c.req.raw));
+  app.post("/v1/completions", admitted, async (c) => {
+    const request = parseBody(completionRequest, await bodyOf(c));
     const head = { id: `cmpl-${c.get("id")}`, created: created(), model: modelName(request.model) };
     const tasks = completionTasks(request);
-    const echoed = await Promise.all(tasks.map(({ prompt }) => (request.echo === true ? promptText(prompt) : "")));
+    const echoed = await Promise.all(tasks.map((task) => (request.echo === true ? promptText(c, task) : "")));
     if (request.stream === true) return runs.stream(c, tasks, completionStream(request, echoed, head));
-    return c.json(completionAnswer(request, echoed, head, await runs.collect(tasks, c.req.raw.signal)));
+    return c.json(completionAnswer(request, echoed, head, await runs.collect(c, tasks)));
   });
 
+  const files = playground(playgroundFolder());
+  app.get("*", (c, next) => (isApi(c.req.path) ? next() : files(c, next)));
   return app;
 
   function info() {
@@ -186,31 +216,11 @@ export function createApp(engine: EngineClient, traffic: Traffic, isDraining: ()
     return name;
   }
 
-  async function promptText(prompt: GenerateTask["prompt"]): Promise<string> {
+  async function promptText(c: Context<Env>, { prompt, options: { priority } }: GenerateTask): Promise<string> {
     if (typeof prompt === "string") return prompt;
-    return (await engine.call({ kind: "detokenize", tokens: prompt as readonly number[], special: true })) as string;
-  }
-
-  /** Reads a body of JSON, counting its bytes whatever its header says. */
-  async function readBody(request: Request): Promise<unknown> {
-    const chunks: Uint8Array[] = [];
-    let bytes = 0;
-    for await (const chunk of request.body ?? []) {
-      bytes += (chunk as Uint8Array).length;
-      if (bytes > maxBodyBytes) throw new HttpError(413, "body_too_large", `the body is larger than ${maxBodyBytes} bytes`);
-      chunks.push(chunk as Uint8Array);
-    }
-    try {
-      return JSON.parse(Buffer.concat(chunks).toString("utf8"));
-    } catch {
-      throw new HttpError(400, "invalid_json", "the body is no JSON");
-    }
+    return (await runs.call(c, { kind: "detokenize", tokens: prompt as readonly number[], special: true }, priority)) as string;
   }
 }
 
 /** Whether a path is the server's own; everything else is the playground's. */
 export const isApi = (path: string): boolean => /^\/(v1\/|tokenize$|detokenize$|metrics$|health$|ready$|openapi\.json$)/.test(path);
-
-function digest(key: string): Buffer {
-  return createHash("sha256").update(key).digest();
-}

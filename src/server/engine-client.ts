@@ -41,9 +41,9 @@ interface Pending {
 
 /**
  * The child process with the engine, as the parent sees it: tasks go in, events come out, and when it dies its tasks fail, and another is
- * started. Emits "ready" and "down".
+ * started. Emits "ready", "down", and "pong" with each answer to a ping.
  */
-export class EngineClient extends EventEmitter<{ ready: []; down: [reason: string] }> {
+export class EngineClient extends EventEmitter<{ ready: []; down: [reason: string]; pong: [number: number, status: EngineStatus] }> {
   readonly #settings: ChildSettings;
   readonly #options: EngineClientOptions;
   readonly #tasks = new Map<number, Pending>();
@@ -57,10 +57,13 @@ export class EngineClient extends EventEmitter<{ ready: []; down: [reason: strin
   #pinger: NodeJS.Timeout | undefined;
   #restarter: NodeJS.Timeout | undefined;
   #failures = 0;
+  #pings = 0;
   #errors = "";
   /** What the child last said of itself. */
   status: EngineStatus | undefined;
   restarts = 0;
+  /** What the last process that ended by itself said, or how it ended. */
+  lastCrash: { readonly at: string; readonly reason: string } | undefined;
 
   constructor(settings: ChildSettings, options: EngineClientOptions = {}) {
     super();
@@ -150,6 +153,24 @@ export class EngineClient extends EventEmitter<{ ready: []; down: [reason: strin
     await ended;
   }
 
+  /** Asks the child what it holds now: it has taken every message that was sent before. */
+  async ping(): Promise<EngineStatus> {
+    if (!this.#isReady) throw new TaskError(notReady);
+    return new Promise((resolve, reject) => {
+      const settle = (work: () => void) => {
+        this.off("pong", onPong);
+        this.off("down", onDown);
+        work();
+      };
+      const asked = this.#pings++;
+      const onPong = (answered: number, status: EngineStatus) => answered === asked && settle(() => resolve(status));
+      const onDown = () => settle(() => reject(new TaskError(crashed)));
+      this.on("pong", onPong);
+      this.on("down", onDown);
+      this.#outbox!.push({ kind: "ping", number: asked });
+    });
+  }
+
   /** @internal for tests: the child's process id */
   get pid(): number | undefined {
     return this.#child?.pid;
@@ -187,7 +208,7 @@ export class EngineClient extends EventEmitter<{ ready: []; down: [reason: strin
     if (this.#isReady && silentMs > (this.#options.heartbeatMs ?? 20_000)) {
       this.#options.onLog?.(`engine: silent for ${Math.round(silentMs)} ms, restarting it`);
       child.kill("SIGKILL");
-    } else if (this.#isReady) this.#outbox!.push({ kind: "ping" });
+    } else if (this.#isReady) this.#outbox!.push({ kind: "ping", number: this.#pings++ });
   }
 
   #take(message: ToParent): void {
@@ -195,6 +216,7 @@ export class EngineClient extends EventEmitter<{ ready: []; down: [reason: strin
     if (message.kind === "pong") {
       this.#lastPong = performance.now();
       this.status = message.status;
+      this.emit("pong", message.number, message.status);
     } else if (message.kind === "ready") {
       this.#info = message.info;
       this.#isReady = true;
@@ -225,6 +247,10 @@ export class EngineClient extends EventEmitter<{ ready: []; down: [reason: strin
       .split("\n")
       .findLast((line) => /error|assert/i.test(line));
     const reason = last?.trim() ?? `the engine's process ended with ${signal ?? `code ${code}`}`;
+    if (!this.#isClosed) {
+      this.lastCrash = { at: new Date().toISOString(), reason };
+      this.#options.onLog?.(`engine: ended: ${reason}`);
+    }
     this.emit("down", reason);
     if (this.#isClosed || (this.#info === undefined && this.#failures === 0 && !wasReady)) return; // what never ran is not started again
     this.restarts += 1;

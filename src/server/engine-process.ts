@@ -2,7 +2,7 @@
 
 import { describeRegistry, type GenerateEvent, type LaidOut, type TokenLogprob, withLayout } from "../decoding/index.ts";
 import type { TokenFact } from "../engine/index.ts";
-import { ChainruleError, ContextOverflowError, MemoryError, OptionError } from "../errors.ts";
+import { ChainruleError, ContextOverflowError, MemoryError, NotFoundError, OptionError, TimeoutError } from "../errors.ts";
 import { load, type Model } from "../load.ts";
 import type { TokenId } from "../token.ts";
 import { Outbox } from "./outbox.ts";
@@ -13,7 +13,10 @@ interface Running {
   readonly controller: AbortController;
   /** Events that the parent will take; a run waits while there are none. */
   credits: number;
-  resume: (() => void) | undefined;
+  /** Called when there are credits again, or none will come: several answers of one task share them. */
+  readonly waiting: Set<() => void>;
+  /** Since when it has had no credits. */
+  unreadSince: number | undefined;
 }
 
 const settings = JSON.parse(process.argv[2]!) as ChildSettings;
@@ -40,19 +43,22 @@ outbox.push({
 });
 
 function take(message: ToChild): void {
-  if (message.kind === "ping") outbox.push({ kind: "pong", status: status() });
-  else if (message.kind === "start") start(message.id, message.task, message.credits);
+  if (message.kind === "ping") {
+    makeRoom();
+    outbox.push({ kind: "pong", number: message.number, status: status() });
+  } else if (message.kind === "start") start(message.id, message.task, message.credits);
   else {
     const one = running.get(message.id);
     if (one === undefined) return; // it has ended meanwhile
     if (message.kind === "cancel") one.controller.abort(new Error("cancelled"));
     else one.credits += message.count;
-    one.resume?.();
+    for (const resume of one.waiting) resume();
+    one.waiting.clear();
   }
 }
 
 function start(id: number, task: Task, credits: number): void {
-  const one: Running = { controller: new AbortController(), credits, resume: undefined };
+  const one: Running = { controller: new AbortController(), credits, waiting: new Set(), unreadSince: undefined };
   running.set(id, one);
   run(id, task, one)
     .then(
@@ -76,14 +82,18 @@ async function run(id: number, task: Task, one: Running): Promise<unknown> {
         signal,
       });
       const { tokens } = laidOut;
-      if (promptTokens > 0 && promptTokens + tokens.length > settings.maxTokens) throw new Overload();
+      const held = tokens.length * count; // every answer reads the prompt
+      admit(held);
       const send = async (event: WireEvent) => {
-        while (one.credits === 0 && !signal.aborted) await new Promise<void>((resolve) => (one.resume = resolve));
+        if (one.credits === 0) {
+          one.unreadSince ??= performance.now();
+          while (one.credits === 0 && !signal.aborted) await new Promise<void>((resolve) => one.waiting.add(resolve));
+          one.unreadSince = undefined;
+        }
         signal.throwIfAborted();
         one.credits -= 1;
         outbox.push({ kind: "event", id, event });
       };
-      promptTokens += tokens.length;
       try {
         const answers = Array.from({ length: count }, (_, choice) =>
           answer(
@@ -97,12 +107,19 @@ async function run(id: number, task: Task, one: Running): Promise<unknown> {
         const settled = await Promise.allSettled(answers); // none is left running when one fails
         for (const result of settled) if (result.status === "rejected") throw result.reason;
       } finally {
-        promptTokens -= tokens.length;
+        promptTokens -= held;
       }
       return undefined;
     }
-    case "embed":
-      return model.embed(task.texts, { ...task.options, signal });
+    case "embed": {
+      const held = task.texts.reduce((sum, text) => sum + model.tokenize(text).length, 0);
+      admit(held);
+      try {
+        return await model.embed(task.texts, { ...task.options, signal });
+      } finally {
+        promptTokens -= held;
+      }
+    }
     case "tokenize":
       return model.tokenize(task.text, { special: task.special, ...(task.bos === undefined ? {} : { bos: task.bos }) });
     case "detokenize":
@@ -115,6 +132,19 @@ async function run(id: number, task: Task, one: Running): Promise<unknown> {
       return { singleRowMs, points };
     }
   }
+}
+
+/** Counts prompt tokens, which are given back at the end. A request alone is bounded by the context. */
+function admit(tokens: number): void {
+  if (promptTokens > 0 && promptTokens + tokens > settings.maxTokens) throw new Overload();
+  promptTokens += tokens;
+}
+
+/** Where a reader has not read for long, its run's cache goes to host memory, from where it comes back when it is read. */
+function makeRoom(): void {
+  const now = performance.now();
+  if ([...running.values()].some(({ unreadSince }) => unreadSince !== undefined && now - unreadSince > settings.unreadMs))
+    model.setAside({ idleMs: settings.unreadMs });
 }
 
 /** Sends one run's events as fast as the parent takes them. */
@@ -131,12 +161,20 @@ async function answer(
       await send({ kind: "token", choice, text: event.text, fact: event.fact, ...(logprob === undefined ? {} : { logprob }) });
     } else if (event.kind === "branch") await send({ kind: "branch", choice, fact: event.fact });
     else if (event.kind === "finish") {
-      const { tokens, finishReason, usage, timings, facts, promptLogprobs } = event.result;
-      const firstPromptText = of.tokenizer.decode([prompt.tokens[0]!], { special: true });
-      const prompts = promptLogprobs === undefined ? {} : { promptLogprobs, firstPromptText };
-      await send({ kind: "finish", choice, text: event.text, result: { tokens, finishReason, usage, timings, facts, ...prompts } });
+      const { text: _, logprobs: __, ...result } = event.result;
+      const first =
+        result.promptLogprobs === undefined ? {} : { firstPromptText: of.tokenizer.decode([prompt.tokens[0]!], { special: true }) };
+      await send({ kind: "finish", choice, text: event.text, result: { ...(toPlain(result) as typeof result), ...first } });
     }
   }
+}
+
+/** Lists in place of typed arrays, which JSON would write as objects. */
+function toPlain(value: unknown): unknown {
+  if (ArrayBuffer.isView(value)) return [...(value as unknown as Iterable<number>)];
+  if (Array.isArray(value)) return value.map(toPlain);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, entry]) => [key, toPlain(entry)]));
 }
 
 function named(of: Model, { id, logprob, top = [] }: TokenFact): TokenLogprob {
@@ -147,7 +185,7 @@ function named(of: Model, { id, logprob, top = [] }: TokenFact): TokenLogprob {
 /** More prompt tokens than the server admits. */
 class Overload extends Error {}
 
-/** What a client is told of an error; what it can't help stays general. */
+/** What a client is told of an error; what it can't help stays general, and the log has it. */
 function describe(error: unknown): WireError {
   const message = error instanceof Error ? error.message : String(error);
   if (error instanceof Overload)
@@ -157,11 +195,15 @@ function describe(error: unknown): WireError {
   if (error instanceof OptionError) return { status: 400, code: "invalid_value", message, param: error.option };
   if (error instanceof ChainruleError && ["UNSUPPORTED", "TEMPLATE"].includes(error.code))
     return { status: 400, code: "unsupported", message, param: null };
-  if (error instanceof RangeError) return { status: 400, code: "invalid_value", message, param: null };
-  return { status: 500, code: "internal_error", message, param: null };
+  if (error instanceof NotFoundError) return { status: 400, code: "not_found", message, param: null };
+  if (error instanceof TimeoutError) return { status: 503, code: "timeout", message, param: null };
+  if (error instanceof RangeError && !message.startsWith("internal:")) return { status: 400, code: "invalid_value", message, param: null };
+  process.stderr.write(`${error instanceof Error ? error.stack : message}\n`); // becomes a log line of the parent's
+  return { status: 500, code: "internal_error", message: "internal error", param: null };
 }
 
 function status() {
   const { streams, streamsUsed, preemptions, passes, queued } = model.memory();
-  return { running: running.size, queued, streams, streamsUsed, preemptions, passes, residentBytes: process.memoryUsage.rss() };
+  const unread = [...running.values()].filter(({ unreadSince }) => unreadSince !== undefined).length;
+  return { running: running.size, unread, queued, streams, streamsUsed, preemptions, passes, residentBytes: process.memoryUsage.rss() };
 }

@@ -2,14 +2,13 @@ import type { Tool } from "../chat/index.ts";
 import type {
   DescribedMethod,
   EmbedOptions,
-  FinishReason,
   GenerateOptions,
+  GenerateResult,
   MethodSpec,
   Prompt,
-  Timings,
   TokenLogprob,
 } from "../decoding/index.ts";
-import type { BranchFact, Facts, TokenFact } from "../engine/index.ts";
+import type { BranchFact, TokenFact } from "../engine/index.ts";
 
 /**
  * What parent and child say to each other: lists of messages, one list per turn of either event loop. The parent owns the sockets, the
@@ -38,7 +37,7 @@ export type ToChild =
   | { readonly kind: "start"; readonly id: number; readonly task: Task /** Events the parent will take now. */; readonly credits: number }
   | { readonly kind: "cancel"; readonly id: number }
   | { readonly kind: "credit"; readonly id: number; readonly count: number }
-  | { readonly kind: "ping" };
+  | { readonly kind: "ping"; readonly number: number };
 
 /** One event of a run. A run's `text`s in a row are its answer. */
 export type WireEvent =
@@ -54,15 +53,10 @@ export type WireEvent =
   | { readonly kind: "branch"; readonly choice: number; readonly fact: BranchFact }
   | { readonly kind: "finish"; readonly choice: number; readonly text: string; readonly result: WireResult };
 
-export interface WireResult {
-  readonly tokens: readonly number[];
-  readonly finishReason: FinishReason;
-  readonly usage: { readonly promptTokens: number; readonly completionTokens: number };
-  readonly timings: Timings;
-  readonly promptLogprobs?: readonly TokenLogprob[];
+/** A run's result as it crosses the wire: all of it but what its events have said already. Arrays of numbers are plain lists. */
+export interface WireResult extends Omit<GenerateResult, "text" | "logprobs"> {
   /** Text of the prompt's first token, which has no log-probability. */
   readonly firstPromptText?: string;
-  readonly facts: Facts;
 }
 
 /** What is wrong with a task, as the client is told. */
@@ -85,6 +79,8 @@ export interface ModelInfo {
 /** What the engine holds right now. */
 export interface EngineStatus {
   readonly running: number;
+  /** Runs that wait for a reader that doesn't read. */
+  readonly unread: number;
   readonly queued: number;
   readonly streams: number;
   readonly streamsUsed: number;
@@ -99,7 +95,7 @@ export type ToParent =
   | { readonly kind: "event"; readonly id: number; readonly event: WireEvent }
   | { readonly kind: "done"; readonly id: number; readonly value: unknown }
   | { readonly kind: "failed"; readonly id: number; readonly error: WireError }
-  | { readonly kind: "pong"; readonly status: EngineStatus };
+  | { readonly kind: "pong"; readonly number: number; readonly status: EngineStatus };
 
 /** Command line of the child, as one JSON argument. */
 export interface ChildSettings {
@@ -115,4 +111,6 @@ export interface ChildSettings {
   };
   /** Prompt tokens of all runs that have not ended; more are refused with 429. */
   readonly maxTokens: number;
+  /** Milliseconds that a run may wait for its reader before its cache makes room for others. */
+  readonly unreadMs: number;
 }

@@ -1,32 +1,23 @@
+import type { HttpBindings } from "@hono/node-server";
 import type { Context } from "hono";
 import { streamSSE } from "hono/streaming";
 import type { TokenLogprob } from "../decoding/index.ts";
+import type { Ticket } from "./admission.ts";
 import type { EngineClient } from "./engine-client.ts";
 import { asHttpError, HttpError } from "./http-error.ts";
 import type { Task, WireEvent, WireResult } from "./protocol.ts";
+import type { RequestRecord } from "./request-record.ts";
 
-export type Env = { Variables: { id: string } };
+export type Env = { Bindings: Partial<HttpBindings>; Variables: { id: string; record: RequestRecord; ticket: Ticket } };
 export type GenerateTask = Extract<Task, { kind: "generate" }>;
 export type TokenEvent = Extract<WireEvent, { kind: "token" }>;
 export type BranchEvent = Extract<WireEvent, { kind: "branch" }>;
 export type FinishEvent = Extract<WireEvent, { kind: "finish" }>;
 
-/** What happens to requests, for metrics. */
-export interface Traffic {
-  running: number;
-  accepted: number;
-  refused: number;
-  promptTokens: number;
-  completionTokens: number;
-  onFirstToken: (seconds: number) => void;
-  onToken: (seconds: number) => void;
-}
-
 export interface RunLimits {
-  /** Requests that may be under way or wait at the same time; more get 429. Default 128. */
-  readonly maxRequests?: number;
-  /** Milliseconds until the first token, and in all. Defaults 120,000 and 600,000. */
+  /** Milliseconds from a run's turn until its first token. Default 120,000. */
   readonly firstTokenMs?: number;
+  /** Milliseconds from a request's arrival to the end of its answer. Default 600,000. */
   readonly totalMs?: number;
 }
 
@@ -53,40 +44,46 @@ export interface Answer {
   readonly result: WireResult;
 }
 
-/** Admits requests to the engine, bounds their time, and gives their events whole or as a stream. */
+/** Milliseconds that a reader has for the error event after its time is up, before its connection is cut. */
+const graceMs = 500;
+
+interface Limit {
+  readonly signal: AbortSignal;
+  /** The run's turn has come; its first token is due. */
+  expectToken(): void;
+  hasToken(): void;
+  clear(): void;
+}
+
+/** Bounds the time of a request's work, and gives its events whole or as a stream. */
 export class Runs {
   readonly #engine: EngineClient;
-  readonly #traffic: Traffic;
-  readonly #isDraining: () => boolean;
-  readonly #maxRequests: number;
   readonly #firstTokenMs: number;
   readonly #totalMs: number;
 
-  constructor(engine: EngineClient, traffic: Traffic, isDraining: () => boolean, limits: RunLimits) {
+  constructor(engine: EngineClient, limits: RunLimits) {
     this.#engine = engine;
-    this.#traffic = traffic;
-    this.#isDraining = isDraining;
-    this.#maxRequests = limits.maxRequests ?? 128;
     this.#firstTokenMs = limits.firstTokenMs ?? 120_000;
     this.#totalMs = limits.totalMs ?? 600_000;
   }
 
-  /** Does work if the server has room for it. @throws HttpError */
-  async admitted<T>(work: () => Promise<T>): Promise<T> {
-    this.#admit();
+  /** What a task without events gives, when its turn has come. @throws HttpError, TaskError */
+  async call(c: Context<Env>, task: Task, priority = 0): Promise<unknown> {
+    const limit = this.#limit(c);
     try {
-      return await work();
+      await c.get("ticket").start(priority, limit.signal);
+      return await this.#engine.call(task, limit.signal);
     } finally {
-      this.#traffic.running -= 1;
+      limit.clear();
     }
   }
 
   /** Whole answers, by choice. @throws HttpError, TaskError */
-  async collect(tasks: readonly GenerateTask[], client: AbortSignal): Promise<Answer[]> {
+  async collect(c: Context<Env>, tasks: readonly GenerateTask[]): Promise<Answer[]> {
     const texts: string[] = [];
     const logprobs: TokenLogprob[][] = [];
     const answers: Answer[] = [];
-    for await (const event of this.#events(tasks, client)) {
+    for await (const event of this.#events(c, tasks, this.#limit(c))) {
       if (event.kind === "branch") continue; // it is in the result's facts
       const { choice } = event;
       texts[choice] = (texts[choice] ?? "") + event.text;
@@ -99,8 +96,11 @@ export class Runs {
 
   /** Answers as server-sent events. An error before the first event is an ordinary answer, later it is an event and the last one. */
   async stream(c: Context<Env>, tasks: readonly GenerateTask[], shape: StreamShape): Promise<Response> {
-    const source = this.#events(tasks, c.req.raw.signal);
+    const limit = this.#limit(c);
+    const source = this.#events(c, tasks, limit);
     const first = await source.next(); // what is wrong with the request shows here
+    const record = c.get("record");
+    record.isStreaming = true; // from here on the answer's end is that of the stream
     c.header("cache-control", "no-store");
     c.header("x-accel-buffering", "no");
     return streamSSE(c, async (stream) => {
@@ -112,6 +112,11 @@ export class Runs {
             data: typeof data === "string" ? data : JSON.stringify(data),
           });
       };
+      let cut: NodeJS.Timeout | undefined;
+      const onLimit = () => {
+        cut = setTimeout(() => c.env?.outgoing?.destroy(), graceMs); // a reader that doesn't read would hold the answer for ever
+      };
+      limit.signal.addEventListener("abort", onLimit, { once: true });
       const begun = new Set<number>();
       const results: WireResult[] = [];
       try {
@@ -128,53 +133,64 @@ export class Runs {
         }
         await send(shape.end(results));
       } catch (error) {
-        if (!stream.aborted) await send([shape.failed(asHttpError(error))]);
+        const known = asHttpError(error);
+        if (!stream.aborted) {
+          record.failed(known);
+          await send([shape.failed(known)]);
+        }
       } finally {
         await source.return(undefined);
+        limit.signal.removeEventListener("abort", onLimit);
+        clearTimeout(cut);
+        c.get("ticket").leave();
+        if (stream.aborted || c.req.raw.signal.aborted) record.left();
+        record.end(200);
       }
     });
   }
 
-  #admit(): void {
-    if (this.#isDraining()) throw new HttpError(503, "shutting_down", "the server is shutting down");
-    if (!this.#engine.isReady) throw new HttpError(503, "engine_not_ready", "the engine is not ready");
-    if (this.#traffic.running >= this.#maxRequests) {
-      this.#traffic.refused += 1;
-      throw new HttpError(429, "too_many_requests", `the server has ${this.#maxRequests} requests under way`);
-    }
-    this.#traffic.running += 1;
-    this.#traffic.accepted += 1;
+  /** The client's leaving and the time limits as one signal. */
+  #limit(c: Context<Env>): Limit {
+    const controller = new AbortController();
+    const after = (ms: number, code: string, message: string) =>
+      setTimeout(() => controller.abort(new HttpError(504, code, message)), Math.max(ms, 0));
+    const total = after(
+      this.#totalMs - (performance.now() - c.get("ticket").arrivedAt),
+      "total_timeout",
+      `the answer took longer than ${this.#totalMs} ms`,
+    );
+    let first: NodeJS.Timeout | undefined;
+    return {
+      signal: AbortSignal.any([c.req.raw.signal, controller.signal]),
+      expectToken: () => {
+        first = after(this.#firstTokenMs, "first_token_timeout", `no token came within ${this.#firstTokenMs} ms`);
+      },
+      hasToken: () => clearTimeout(first),
+      clear: () => {
+        clearTimeout(total);
+        clearTimeout(first);
+      },
+    };
   }
 
   /** The events of all tasks as they come, with the choice's number over all of them. */
-  async *#events(tasks: readonly GenerateTask[], client: AbortSignal): AsyncGenerator<WireEvent> {
-    this.#admit();
-    const traffic = this.#traffic;
-    const limit = new AbortController();
-    const stopAfter = (ms: number, code: string, message: string) =>
-      setTimeout(() => limit.abort(new HttpError(504, code, `${message} ${ms} ms`)), ms);
-    const total = stopAfter(this.#totalMs, "total_timeout", "the answer took longer than");
-    const first = stopAfter(this.#firstTokenMs, "first_token_timeout", "no token came within");
-    const signal = AbortSignal.any([client, limit.signal]);
-    const started = performance.now();
-    let last = 0;
-    const sources = tasks.map((task) => this.#engine.stream(task, signal));
+  async *#events(c: Context<Env>, tasks: readonly GenerateTask[], limit: Limit): AsyncGenerator<WireEvent> {
+    const record = c.get("record");
+    const priority = tasks[0]!.options.priority ?? 0;
     try {
+      await c.get("ticket").start(priority, limit.signal);
+      const operation = c.req.path.endsWith("/completions") && !c.req.path.endsWith("/chat/completions") ? "text_completion" : "chat";
+      record.begin({ operation, model: this.#engine.info?.name ?? "", priority });
+      limit.expectToken();
+      const sources = tasks.map((task) => this.#engine.stream(task, limit.signal));
       for await (const { index, event } of merged(sources)) {
-        clearTimeout(first);
-        if (event.kind === "token") {
-          const now = performance.now();
-          if (last === 0) traffic.onFirstToken((now - started) / 1000);
-          else traffic.onToken((now - last) / 1000);
-          last = now;
-          traffic.completionTokens += 1;
-        } else if (event.kind === "finish" && event.choice === 0) traffic.promptTokens += event.result.usage.promptTokens;
+        limit.hasToken();
+        if (event.kind === "token") record.token();
+        else if (event.kind === "finish") record.finish(event.result, event.choice === 0);
         yield { ...event, choice: index * tasks[index]!.count + event.choice };
       }
     } finally {
-      clearTimeout(total);
-      clearTimeout(first);
-      traffic.running -= 1;
+      limit.clear();
     }
   }
 }

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { generateOptionNames, registry } from "../decoding/index.ts";
 
 /**
  * The bodies of requests, one schema each: validation, types and `/openapi.json` come from them. A field is in one of three published
@@ -8,36 +9,57 @@ import { z } from "zod";
 
 const text = z.string();
 const maxStops = 16;
+const maxStopLength = 1024;
+const maxBiases = 4096;
+/** Answers that one request may ask for, over all its prompts. */
+const maxAnswers = 128;
+/** Characters of a method's name with its parameters, or of a schema or grammar: what compiling one may be fed. */
+const maxSpecLength = 64 * 1024;
 
-/** The axes of `generate()` that OpenAI's fields have no name for; checked by the engine, which knows every method's parameters. */
-const method = z.union([z.string(), z.looseObject({ name: z.string() })]);
+const isSmall = (value: unknown) => JSON.stringify(value).length <= maxSpecLength;
+const tooLarge = { error: `holds more than ${maxSpecLength} characters` };
+const method = z.union([z.string().max(maxSpecLength), z.looseObject({ name: z.string() }).refine(isSmall, tooLarge)]);
 export type MethodSpec = z.infer<typeof method>;
+
+/** Options of `generate()` that hold one value. A new option is accepted as any JSON and checked by the engine until it stands here. */
+const described: Readonly<Record<string, z.ZodType>> = {
+  topK: z.int().min(0),
+  minP: z.number().min(0).max(1),
+  typical: z.number().min(0).max(1),
+  repetitionPenalty: z.number().min(0).max(10),
+  deadlineMs: z.number().positive(),
+  ignoreEndTokens: z.boolean(),
+  stopTokens: z.array(z.int().min(0)).max(64),
+  parseSpecial: z.boolean(),
+  priority: z.int().min(-100).max(100),
+  promptLogprobs: z.int().min(0).max(20),
+};
+/** Options that OpenAI's fields name, in each endpoint's own way, and what can't cross the wire. */
+const elsewhere: ReadonlySet<string> = new Set([
+  ...["maxTokens", "temperature", "topP", "seed", "stop", "presencePenalty", "frequencyPenalty", "bias", "logprobs"],
+  "signal",
+]);
+const axisValue = z.union([method, z.array(method).max(16)]).optional();
+
+/** What `generate()` has beyond OpenAI's fields, method by method and option by option; the engine knows every parameter's range. */
+const axes = Object.fromEntries(
+  [...new Set([...Object.keys(registry), ...generateOptionNames])]
+    .filter((name) => !elsewhere.has(name))
+    .map((name) => [name, Object.hasOwn(registry, name) ? axisValue : (described[name] ?? z.json()).optional()]),
+) as { readonly guide: typeof axisValue; readonly sample: typeof axisValue }; // the two that the server itself reads
+
 export const extension = z
   .strictObject({
-    layout: method.optional(),
-    draft: method.optional(),
-    skip: method.optional(),
-    search: method.optional(),
-    guide: z.union([method, z.array(method).max(16)]).optional(),
-    sample: z.union([method, z.array(method).max(16)]).optional(),
-    topK: z.int().min(0).optional(),
-    minP: z.number().min(0).max(1).optional(),
-    typical: z.number().min(0).max(1).optional(),
-    repetitionPenalty: z.number().min(0).max(10).optional(),
-    deadlineMs: z.number().positive().optional(),
-    ignoreEndTokens: z.boolean().optional(),
-    stopTokens: z.array(z.int().min(0)).max(64).optional(),
-    parseSpecial: z.boolean().optional(),
+    ...axes,
     /** Send each token's fact with its text, and the run's facts at the end. Default true. */
     facts: z.boolean().optional(),
   })
   .meta({ description: "The axes of generate() and what a run reports; see /v1/chainrule/methods" });
-
 const temperature = z.number().min(0).max(2).nullish();
 const topP = z.number().min(0).max(1).nullish();
 const topLogprobs = z.int().min(0).max(20).nullish();
 const seed = z.int().min(0);
-const stop = z.union([text.min(1), z.array(text.min(1)).max(maxStops)]);
+const stop = z.union([text.min(1).max(maxStopLength), z.array(text.min(1).max(maxStopLength)).max(maxStops)]);
 const sampling = {
   model: z.string().min(1).optional(),
   temperature,
@@ -47,7 +69,10 @@ const sampling = {
   stop: stop.nullish(),
   presence_penalty: z.number().min(-2).max(2).nullish(),
   frequency_penalty: z.number().min(-2).max(2).nullish(),
-  logit_bias: z.record(z.string().regex(/^\d+$/), z.number().min(-100).max(100)).nullish(),
+  logit_bias: z
+    .record(z.string().regex(/^\d+$/), z.number().min(-100).max(100))
+    .refine((bias) => Object.keys(bias).length <= maxBiases, { error: `holds more than ${maxBiases} tokens` })
+    .nullish(),
   stream: z.boolean().nullish(),
   stream_options: z.strictObject({ include_usage: z.boolean().optional() }).nullish(),
   chainrule: extension.optional(),
@@ -57,7 +82,7 @@ const functionName = z.string().regex(/^[a-zA-Z0-9_-]{1,64}$/);
 const functionFields = {
   name: functionName,
   description: text.nullish(),
-  parameters: z.looseObject({}).nullish(),
+  parameters: z.looseObject({}).refine(isSmall, tooLarge).nullish(),
   strict: z.boolean().nullish(),
 };
 const maxTools = 128;
@@ -82,7 +107,7 @@ const message = z.discriminatedUnion("role", [
   }),
   z.strictObject({ role: z.literal("tool"), content, tool_call_id: text.min(1) }),
 ]);
-const jsonSchema = z.looseObject({});
+const jsonSchema = z.looseObject({}).refine(isSmall, tooLarge);
 
 export const chatRequest = z.strictObject({
   messages: z.array(message).min(1).max(2048),
@@ -121,13 +146,21 @@ export const chatRequest = z.strictObject({
 });
 
 const tokens = z.array(z.int().min(0)).min(1);
-export const completionRequest = z.strictObject({
-  prompt: z.union([text, tokens, z.array(text).min(1).max(64), z.array(tokens).min(1).max(64)]),
-  max_tokens: z.int().min(0).nullish(),
-  logprobs: topLogprobs,
-  echo: z.boolean().nullish(),
-  ...sampling,
-});
+/** Whether it is several prompts: texts, or lists of tokens. */
+const isBatch = (prompt: unknown): prompt is unknown[] => Array.isArray(prompt) && typeof prompt[0] !== "number";
+
+export const completionRequest = z
+  .strictObject({
+    prompt: z.union([text, tokens, z.array(text).min(1).max(64), z.array(tokens).min(1).max(64)]),
+    max_tokens: z.int().min(0).nullish(),
+    logprobs: topLogprobs,
+    echo: z.boolean().nullish(),
+    ...sampling,
+  })
+  .refine(({ prompt, n }) => !isBatch(prompt) || prompt.length * (n ?? 1) <= maxAnswers, {
+    path: ["n"],
+    error: `times the prompts is more than ${maxAnswers} answers`,
+  });
 
 const responseText = z.union([text, z.array(z.looseObject({ type: z.enum(["input_text", "output_text", "text"]), text })).min(1)]);
 const itemStatus = z.enum(["in_progress", "completed", "incomplete"]).optional();

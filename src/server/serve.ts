@@ -1,13 +1,13 @@
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { serve as listen } from "@hono/node-server";
-import { type AppOptions, createApp, isApi } from "./app.ts";
+import { Admission, type AdmissionLimits } from "./admission.ts";
+import { type AppOptions, createApp } from "./app.ts";
 import { EngineClient, type EngineClientOptions } from "./engine-client.ts";
-import { metricsOf } from "./metrics.ts";
+import { Metrics } from "./metrics.ts";
 import type { ChildSettings } from "./protocol.ts";
-import { playground, playgroundFolder } from "./static.ts";
 
-export interface ServeOptions extends AppOptions, EngineClientOptions {
+export interface ServeOptions extends AppOptions, AdmissionLimits, EngineClientOptions {
   /** As for `load()`. Default "smollm2". */
   readonly model?: string;
   readonly load?: ChildSettings["load"];
@@ -17,6 +17,10 @@ export interface ServeOptions extends AppOptions, EngineClientOptions {
   readonly port?: number;
   /** Prompt tokens of all requests under way; more get 429. Default 65,536. */
   readonly maxTokens?: number;
+  /** Milliseconds that a request's header may take to arrive; then its connection is closed. Default 10,000. */
+  readonly headerMs?: number;
+  /** Milliseconds that a run may wait for a reader that doesn't read before it makes room for others. Default 30,000. */
+  readonly unreadMs?: number;
 }
 
 export interface RunningServer extends AsyncDisposable {
@@ -31,46 +35,55 @@ export interface RunningServer extends AsyncDisposable {
 
 /** Starts a server on a model; resolves when it takes requests. @throws Error where the model can't be loaded or the port is taken */
 export async function serve(options: ServeOptions = {}): Promise<RunningServer> {
-  const { host = "127.0.0.1", port = 8080 } = options;
-  const settings: ChildSettings = { model: options.model ?? "smollm2", load: options.load ?? {}, maxTokens: options.maxTokens ?? 65_536 };
+  const { host = "127.0.0.1", port = 8080, headerMs = 10_000, bodyMs = 30_000 } = options;
+  const settings: ChildSettings = {
+    model: options.model ?? "smollm2",
+    load: options.load ?? {},
+    maxTokens: options.maxTokens ?? 65_536,
+    unreadMs: options.unreadMs ?? 30_000,
+  };
   const engine = new EngineClient(settings, options);
   let isDraining = false;
-  const metrics = metricsOf(engine);
-  const { traffic } = metrics;
-  const app = createApp(engine, traffic, () => isDraining, options);
-  app.get("/metrics", async (c) => c.text(await metrics.text(), 200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" }));
-  const files = playground(playgroundFolder());
-  app.get("*", (c, next) => (isApi(c.req.path) ? next() : files(c, next)));
-  let server: Server;
+  const admission = new Admission(options);
+  const metrics = new Metrics(engine, admission);
+  const app = createApp({ engine, admission, metrics, isDraining: () => isDraining }, options);
+  let server: Server | undefined;
   try {
     server = await new Promise<Server>((resolve, reject) => {
-      const listening = listen(
+      const starting = listen(
         {
           fetch: app.fetch,
           hostname: host,
           port,
-          serverOptions: { headersTimeout: 10_000, requestTimeout: 60_000, keepAliveTimeout: 5_000 },
+          serverOptions: {
+            headersTimeout: headerMs,
+            requestTimeout: headerMs + bodyMs + 5_000, // the app's own limit comes first and has a body
+            connectionsCheckingInterval: Math.min(headerMs / 2, 5_000), // Node looks at both limits so often
+            keepAliveTimeout: 5_000,
+          },
         },
-        () => resolve(listening as Server),
+        () => resolve(starting as Server),
       );
-      listening.once("error", reject);
+      starting.once("error", reject);
     });
     await engine.ready();
   } catch (error) {
+    server?.close();
     await engine.close();
     throw error;
   }
-  const address = server.address() as AddressInfo;
+  const listening = server;
+  const address = listening.address() as AddressInfo;
   const shown = host.includes(":") ? `[${host}]` : host;
   const stop = async (deadlineMs = 30_000) => {
     if (isDraining) return;
     isDraining = true;
-    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    const closed = new Promise<void>((resolve) => listening.close(() => resolve()));
     const cut = setTimeout(() => {
-      void engine.close().then(() => server.closeAllConnections());
+      void engine.close().then(() => listening.closeAllConnections());
     }, deadlineMs);
-    while (traffic.running > 0) await new Promise((resolve) => setTimeout(resolve, 20));
-    server.closeIdleConnections();
+    while (admission.size > 0) await new Promise((resolve) => setTimeout(resolve, 20));
+    listening.closeIdleConnections();
     await engine.close();
     await closed;
     clearTimeout(cut);

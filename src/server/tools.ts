@@ -18,6 +18,9 @@ export type Format =
   | { readonly type: "json_object" }
   | { readonly type: "json_schema"; readonly schema: { readonly [key: string]: unknown } };
 
+/** Characters of all tools' schemas together. */
+const maxToolsLength = 256 * 1024;
+
 /** What a request's tools and format mean to a run. */
 export interface AnswerForm {
   readonly guide?: MethodSpec;
@@ -55,6 +58,13 @@ export function answerForm(request: {
   if (typeof choice === "object" && choice !== null && !names.includes(choice.name))
     throw new RequestError("tool_choice", "invalid_value", `tool_choice: there is no tool ${JSON.stringify(choice.name)}`);
   if (choice === "none") return { ...answer, tools, mayCall: false };
+  const size = tools.reduce((sum, tool) => sum + JSON.stringify(tool.parameters).length, 0);
+  if (size > maxToolsLength)
+    throw new RequestError(
+      "tools",
+      "invalid_value",
+      `tools: their parameters hold ${size} characters, at most ${maxToolsLength} are compiled`,
+    );
   const gbnf = toolGrammar(tools, choice ?? "auto", {
     isParallel: isParallel ?? true,
     ...(schema === undefined ? {} : { answer: schema }),
