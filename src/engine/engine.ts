@@ -1,7 +1,7 @@
 import { DisposedError, MemoryError, NativeError, OptionError } from "../errors.ts";
 import type { Device } from "../ggml/index.ts";
 import type { Transformer } from "../models/index.ts";
-import type { Storage, Tensor } from "../tensor/index.ts";
+import { Program, type Storage, type Tensor } from "../tensor/index.ts";
 import type { Entry, Family } from "./family.ts";
 import { KvCache } from "./kv-cache.ts";
 import { ModelSequence } from "./model-sequence.ts";
@@ -55,6 +55,7 @@ export class Engine implements AsyncDisposable {
   readonly #maps = new Map<string, (state: Tensor) => Tensor>();
   #stepping: Promise<void> | undefined;
   #inPass = new Set<Job>();
+  #running: Program | undefined;
   #sequences = 0;
   #jobs = 0;
   #isDisposed = false;
@@ -269,7 +270,7 @@ export class Engine implements AsyncDisposable {
     if (!this.#scheduler.remove(job)) return;
     job.isCancelled = true;
     if (this.#inPass.has(job)) {
-      if ([...this.#inPass].every(({ isCancelled }) => isCancelled)) this.#device.cancel();
+      if ([...this.#inPass].every(({ isCancelled }) => isCancelled)) this.#running?.cancel();
     } else this.#scheduler.abandon(job);
     this.#settle(job);
     job.reject(reason);
@@ -341,6 +342,7 @@ export class Engine implements AsyncDisposable {
       for (const job of running) job.startedAt ||= performance.now();
       if (this.#tuner !== undefined) this.#device.setThreads(this.#tuner.threads);
       const start = performance.now();
+      this.#running = program instanceof Program ? program : undefined; // one with rules holds this thread, and nobody can leave
       const outcome = await program.run();
       const computeMs = performance.now() - start;
       if (outcome === "done") this.#tuner?.observe(structureKey(structure), computeMs);
@@ -368,6 +370,7 @@ export class Engine implements AsyncDisposable {
     } finally {
       for (const job of this.#inPass) if (job.isCancelled) this.#scheduler.abandon(job); // those who left while it ran
       this.#inPass = new Set();
+      this.#running = undefined;
     }
   }
 

@@ -26,7 +26,10 @@ export class Device extends Owner {
   readonly #abortFlag = allocateFixed(8); // read by native code as a C string: empty = go on
   readonly #pools = new Map<number, Pointer<"ggml_threadpool">>();
   #threads = 0;
+  /** What the backends were told; changed between passes only. */
+  #appliedThreads = 0;
   #computing: Promise<unknown> | undefined;
+  #computingGraph: Graph | undefined;
   #releasePending = false;
 
   static create(kind: DeviceKind = "cpu", threads = 1): Device {
@@ -70,8 +73,14 @@ export class Device extends Owner {
     this.assertAlive();
     if (!Number.isInteger(threads) || threads < 1 || threads > 512)
       throw new RangeError(`threads must be an integer in [1, 512], got ${threads}`);
-    if (threads === this.#threads) return;
     this.#threads = threads;
+    if (this.#computing === undefined) this.#applyThreads();
+  }
+
+  #applyThreads(): void {
+    const threads = this.#threads;
+    if (threads === this.#appliedThreads) return;
+    this.#appliedThreads = threads;
     if (this.kind !== "cpu") return;
     const pool = this.#pools.get(threads) ?? this.#openPool(threads);
     for (const backend of Object.values(this.#backends)) {
@@ -141,13 +150,16 @@ export class Device extends Owner {
     this.assertAlive();
     while (this.#computing !== undefined) await this.#computing;
     this.assertAlive();
+    this.#applyThreads();
     this.#abortFlag.bytes[0] = 0;
     const run = this.native.async("ggml_backend_graph_compute", this.#backends[backend], graph);
     this.#computing = run;
+    this.#computingGraph = graph;
     try {
       return this.#outcome(await run);
     } finally {
       this.#computing = undefined;
+      this.#computingGraph = undefined;
       if (this.#releasePending) this.#free();
     }
   }
@@ -163,15 +175,16 @@ export class Device extends Owner {
   computeSync(backend: BackendName, graph: Graph): "done" | "cancelled" {
     this.assertAlive();
     if (this.#computing !== undefined) throw new NativeError("internal: a synchronous pass was started while another pass runs");
+    this.#applyThreads();
     this.#abortFlag.bytes[0] = 0;
     const status = withoutAbortReport(this.native, () => this.native.ggml_backend_graph_compute(this.#backends[backend], graph));
     return this.#outcome(status);
   }
 
-  /** Stops the pass that is running, at its next node. */
-  cancel(): void {
+  /** Stops the pass over this graph at its next node; one of another model that shares the device goes on. */
+  cancel(graph: Graph): void {
     this.assertAlive();
-    this.#abortFlag.bytes[0] = 1;
+    if (this.#computingGraph === graph) this.#abortFlag.bytes[0] = 1;
   }
 
   #outcome(status: number): "done" | "cancelled" {

@@ -250,6 +250,11 @@ export class Program extends Owner {
     }
   }
 
+  /** Stops a {@link run} that is under way, at its next node. */
+  cancel(): void {
+    this.device.cancel(this.#graph);
+  }
+
   /** Runs on the calling thread. */
   runSync(): "done" | "cancelled" {
     this.#begin();

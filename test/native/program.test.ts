@@ -57,8 +57,19 @@ test("a pass can be cancelled and the program runs again", async () => {
   for (let i = 0; i < 40; i += 1) y = rmsNorm(linear(y, x), 1e-6);
   using program = Program.compile(device, { y });
   program.input("x").fill(0.01);
-  setTimeout(() => device.cancel(), 20);
+  setTimeout(() => program.cancel(), 20);
   expect(await program.run()).toBe("cancelled");
   program.input("x").fill(0.01);
   expect(await program.run()).toBe("done");
+});
+
+test("cancelling a program leaves another's pass on the same device alone", async () => {
+  using device = Device.create("cpu", 1);
+  const x = input("x", "f32", [64, 64]);
+  using one = Program.compile(device, { y: linear(x, x) });
+  using other = Program.compile(device, { y: linear(x, x) });
+  one.input("x").fill(0.01);
+  const running = one.run();
+  other.cancel();
+  expect(await running).toBe("done");
 });
