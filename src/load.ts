@@ -7,6 +7,7 @@ import {
   type ChatFormat,
   type ChatOptions,
   type DecodingModel,
+  decodingModel,
   type EmbedOptions,
   type EmbedResult,
   embed,
@@ -61,6 +62,13 @@ export interface LoadOptions {
   readonly cacheType?: "f16" | "f32";
   /** Evaluate prompts so that results don't even depend on where a text was divided; prompts are slower. Default false. */
   readonly strict?: boolean;
+  /**
+   * Further models that the methods of a run may name, by names of one's own: drafts, reward models. Each is loaded with this one, onto its
+   * device, and disposed with it. Values as for `load()`.
+   */
+  readonly beside?: Readonly<Record<string, string>>;
+  /** Whether a run may name other models than those: by name or path, loaded at first use. Default true. */
+  readonly opensModels?: boolean;
   readonly onProgress?: (progress: LoadProgress) => void;
   /** Lines a person would want to know. */
   readonly onNotice?: (notice: string) => void;
@@ -83,6 +91,8 @@ const loadOptions = [
   "cacheBytes",
   "cacheType",
   "strict",
+  "beside",
+  "opensModels",
   "onProgress",
   "onNotice",
   "signal",
@@ -100,9 +110,26 @@ const loadOptions = [
  * @throws NotFoundError, DownloadError, FormatError (the file), UnsupportedError (its architecture), MemoryError, OptionError
  */
 export async function load(name = "smollm2", options: LoadOptions = {}): Promise<Model> {
-  const startMs = performance.now();
   for (const key of Object.keys(options))
     if (!loadOptions.includes(key)) throw new OptionError(key, `load() has no such option; it has ${loadOptions.join(", ")}`);
+  const device = Device.create(options.device ?? "cpu", chooseThreads(options.threads ?? "auto"));
+  let model: Model | undefined;
+  try {
+    model = await open(name, options, device);
+    const { signal } = options;
+    const abort = signal === undefined ? {} : { signal };
+    for (const other of Object.values(options.beside ?? {})) await model[decodingModel].beside!(other, abort);
+    return model;
+  } catch (error) {
+    if (model === undefined) device[Symbol.dispose]();
+    else await model[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** @param first  the model beside which this one is loaded: it owns the device, and the device's threads follow its passes */
+async function open(name: string, options: LoadOptions, device: Device, first?: Model): Promise<Model> {
+  const startMs = performance.now();
   const { home = environmentHome(), signal, onProgress } = options;
   const resolved = await resolve(name, { ...options, home });
   const opened: Disposable[] = [];
@@ -110,10 +137,9 @@ export async function load(name = "smollm2", options: LoadOptions = {}): Promise
     const file = openGguf(resolved.path);
     opened.push(file);
     const family = familyOf(file.metadata.requireString("general.architecture"));
-    const device = Device.create(options.device ?? "cpu", chooseThreads(options.threads ?? "auto"));
-    opened.push(device);
     const config = family.configure(file.metadata);
-    const contextLength = options.context ?? Math.min(config.contextLength, 4096);
+    const contextLength =
+      first === undefined ? (options.context ?? Math.min(config.contextLength, 4096)) : Math.min(config.contextLength, first.contextLength);
     const vocabulary = LlamaVocabulary.load(file, { contextLength }); // on another thread, while the weights are read
     vocabulary.catch(() => undefined); // it is awaited below, and what fails before then is thrown instead
     opened.push({ [Symbol.dispose]: () => vocabulary.then((one) => one[Symbol.dispose]()).catch(() => undefined) });
@@ -127,7 +153,7 @@ export async function load(name = "smollm2", options: LoadOptions = {}): Promise
     const tokenizer = await vocabulary;
     const engine = Engine.create(device, transformer, {
       contextLength,
-      tuneThreads: (options.threads ?? "auto") === "auto",
+      tuneThreads: first === undefined && (options.threads ?? "auto") === "auto",
       rowWise: rowWiseKinds(await probeInvariance(device, weights.storages)),
       ...(options.cacheBytes === undefined ? {} : { cacheBytes: options.cacheBytes }),
       ...(options.cacheType === undefined ? {} : { cacheType: options.cacheType }),
@@ -136,12 +162,13 @@ export async function load(name = "smollm2", options: LoadOptions = {}): Promise
     return new Model({
       name: resolved.name,
       home,
+      options,
+      ownsDevice: first === undefined,
       file,
       device,
       weights,
       engine,
       tokenizer,
-      onNotice: options.onNotice,
       loadMs: performance.now() - startMs,
     });
   } catch (error) {
@@ -231,13 +258,14 @@ function resolve(name: string, { home, offline, onProgress, onNotice, signal }: 
 interface ModelParts {
   readonly name: string;
   readonly home: string;
+  readonly options: LoadOptions;
+  readonly ownsDevice: boolean;
   readonly file: GgufFile;
   readonly device: Device;
   readonly weights: Weights;
   readonly engine: Engine;
   readonly tokenizer: LlamaVocabulary;
   readonly loadMs: number;
-  readonly onNotice: ((notice: string) => void) | undefined;
 }
 
 export interface SkipPricesOptions {
@@ -262,6 +290,10 @@ export class Model implements AsyncDisposable {
   readonly #decoding: DecodingModel;
   #curve: Promise<CostCurve> | undefined;
   #skipPrices: Promise<readonly number[]> | undefined;
+  /** Other models, by what `load()` was or would be given; disposed with this one. */
+  readonly #beside = new Map<string, Promise<Model>>();
+  readonly #loaded = new Map<string, Model>();
+  readonly #isOpen = new AbortController();
   #isDisposed = false;
 
   /** @internal made by {@link load} */
@@ -273,6 +305,7 @@ export class Model implements AsyncDisposable {
     this.loadMs = parts.loadMs;
     const { engine, file, tokenizer } = parts;
     this.#decoding = {
+      name: this.name,
       hash: this.hash,
       vocabSize: engine.model.config.vocabSize,
       contextLength: engine.contextLength,
@@ -282,7 +315,13 @@ export class Model implements AsyncDisposable {
       skipPrices: (options) => this.skipPrices(options),
       costCurve: (options) => this.costCurve(options),
       chat: chatFormat(file, tokenizer, this.#renderer),
+      beside: async (name, options) => (await within(this.#openBeside(name), options.signal))[decodingModel],
     };
+  }
+
+  /** @internal what methods see of it, also as a second model in another one's run */
+  get [decodingModel](): DecodingModel {
+    return this.#alive();
   }
 
   get config(): ModelConfig {
@@ -400,7 +439,7 @@ export class Model implements AsyncDisposable {
       if (kept !== undefined) return kept;
     }
     const tokens = this.tokenize(text ?? calibrationText).slice(0, Math.min(engine.contextLength, 1024));
-    this.#parts.onNotice?.(`measuring once what ${this.name} misses without each feed-forward half`);
+    this.#parts.options.onNotice?.(`measuring once what ${this.name} misses without each feed-forward half`);
     const measured = await measureSkipPrices(engine, tokens, options);
     writeJson(path, measured);
     return measured;
@@ -414,7 +453,7 @@ export class Model implements AsyncDisposable {
       const kept = readJson(path, isCurve);
       if (kept !== undefined) return costCurve(kept);
     }
-    this.#parts.onNotice?.(`measuring once what passes of several rows cost ${this.name}`);
+    this.#parts.options.onNotice?.(`measuring once what passes of several rows cost ${this.name}`);
     const measured = await measureCostCurve(engine, signal === undefined ? {} : { signal });
     writeJson(path, measured);
     return costCurve(measured);
@@ -428,29 +467,79 @@ export class Model implements AsyncDisposable {
    */
   setAside(options: { idleMs: number }): number {
     this.#alive();
-    return this.#parts.engine.setAside(options);
+    return [...this.#loaded.values()].reduce((sum, other) => sum + other.setAside(options), this.#parts.engine.setAside(options));
   }
 
-  /** Bytes of weights, cache (touched as it fills), compiled programs, and streams put aside in host memory; passes so far. */
-  memory() {
+  /**
+   * Bytes of weights, cache (touched as it fills), compiled programs, and streams put aside in host memory; passes so far; and the same of
+   * each model loaded beside it.
+   */
+  memory(): ModelMemory {
     this.#alive();
-    const statistics = this.#parts.engine.statistics();
-    return { weightsBytes: this.#parts.weights.sizeBytes, ...statistics };
+    const { engine, weights } = this.#parts;
+    const beside = Object.fromEntries([...this.#loaded].map(([name, model]) => [name, model.memory()]));
+    return { weightsBytes: weights.sizeBytes, ...engine.statistics(), beside };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#isDisposed) return;
     this.#isDisposed = true;
-    const { engine, weights, tokenizer, device, file } = this.#parts;
+    const { engine, weights, tokenizer, device, ownsDevice, file } = this.#parts;
+    this.#isOpen.abort(new DisposedError(`the model ${this.name}`));
+    await Promise.allSettled([...this.#beside.values()].map(async (other) => (await other)[Symbol.asyncDispose]()));
     this.#renderer[Symbol.dispose]();
     await engine[Symbol.asyncDispose]();
-    for (const one of [weights, tokenizer, device, file]) one[Symbol.dispose]();
+    for (const one of [weights, tokenizer, ...(ownsDevice ? [device] : []), file]) one[Symbol.dispose]();
+  }
+
+  /** Loads a model once, whoever asks for it meanwhile. */
+  #openBeside(name: string): Promise<Model> {
+    this.#alive();
+    const { options, device, home } = this.#parts;
+    const { beside = {}, opensModels = true } = options;
+    const isNamed = Object.hasOwn(beside, name) || Object.values(beside).includes(name);
+    if (!isNamed && !opensModels) {
+      const known = Object.keys(beside).length === 0 ? "none is" : `these are: ${Object.keys(beside).join(", ")}`;
+      throw new OptionError("model", `${JSON.stringify(name)} is not among the models that were loaded beside this one; ${known}`);
+    }
+    const source = Object.hasOwn(beside, name) ? beside[name]! : name;
+    if (source === this.name || source === this.path) return Promise.resolve(this);
+    const known = this.#beside.get(source);
+    if (known !== undefined) return known;
+    const { strict, cacheType, offline, onNotice, onProgress } = options;
+    const given = Object.fromEntries(
+      Object.entries({ strict, cacheType, offline, onNotice, onProgress }).filter(([, value]) => value !== undefined),
+    );
+    const opening = open(source, { ...given, home, signal: this.#isOpen.signal }, device, this);
+    this.#beside.set(source, opening);
+    opening.then(
+      (model) => this.#loaded.set(source, model),
+      () => this.#beside.delete(source),
+    );
+    return opening;
   }
 
   #alive(): DecodingModel {
     if (this.#isDisposed) throw new DisposedError(`the model ${this.name}`);
     return this.#decoding;
   }
+}
+
+/** What a model holds. */
+export interface ModelMemory extends ReturnType<Engine["statistics"]> {
+  readonly weightsBytes: number;
+  readonly beside: Readonly<Record<string, ModelMemory>>;
+}
+
+/** What a promise gives, unless the signal comes first; the work behind it goes on for others. */
+function within<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return work;
+  return new Promise((resolve, reject) => {
+    const leave = () => reject(signal.reason);
+    if (signal.aborted) leave();
+    signal.addEventListener("abort", leave, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", leave));
+  });
 }
 
 /** A measurement kept by an earlier run, if it is there and whole; a damaged one is measured again. */

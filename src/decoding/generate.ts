@@ -1,7 +1,8 @@
 import type { Facts, Sequence, TokenFact } from "../engine/index.ts";
 import { OptionError } from "../errors.ts";
 import type { TokenId } from "../token.ts";
-import type { DecodingModel } from "./model.ts";
+import { nameOf, openModels } from "./companions.ts";
+import type { DecodingModel, ModelSource } from "./model.ts";
 import { type GenerateOptions, type Plan, resolveMaxTokens, resolveOptions } from "./options.ts";
 import { type LaidOut, layoutOfRows } from "./prompting/layout.ts";
 import { layOutPrompt, type Prompt } from "./prompting/prompt.ts";
@@ -118,9 +119,11 @@ export async function* decode(model: DecodingModel, job: Job): AsyncGenerator<Ge
   let end: SearchResult = { ending: { reason: "deadline" }, text: "" };
   try {
     skip = await startSkip(model, job, limit);
+    const maxLength = job.layout.tokens.length + job.maxTokens;
+    const models = await limit.within(() => openModels(model, plan.models, { maxLength, signal: limit.signal }));
     const sequence = await limit.within(async () => job.open(limit.signal));
     if (sequence !== undefined) {
-      const events = plan.search(startRun(model, job, sequence, record, limit, skip));
+      const events = plan.search(startRun(model, job, sequence, record, limit, { skip, models: models ?? new Map() }));
       try {
         for (;;) {
           record.resume();
@@ -184,7 +187,7 @@ function startRun(
   sequence: Sequence,
   record: RunRecord,
   limit: TimeLimit,
-  skip: SkipPlan | undefined,
+  { skip, models }: { readonly skip: SkipPlan | undefined; readonly models: ReadonlyMap<ModelSource, DecodingModel> },
 ): Run {
   const { plan, layout, numCached, maxTokens } = job;
   const { tokens: prompt, isChat = false } = layout;
@@ -213,6 +216,21 @@ function startRun(
     ...(model.attributeHead === undefined ? {} : { attributeHead: (name) => model.attributeHead!(name) }),
     ...(model.judgeQuality === undefined ? {} : { judgeQuality: (judge) => limit.within(() => model.judgeQuality!(judge, abort)) }),
     reportChoices: (choices) => record.reportChoices(choices),
+    companion(source) {
+      const other = models.get(source);
+      if (other === undefined) throw new Error("internal: a method asks for a model that none of its parameters names");
+      const name = nameOf(source);
+      return {
+        ...{ name, model: other },
+        sequence: () => other.sequence({ maxLength: prompt.length + maxTokens, ...abort }),
+        forward: (target, request) =>
+          limit.within(() => {
+            const isPrompt = target.length < prompt.length;
+            const laidOut = isPrompt ? layoutOfRows(layout, target.length, (request.input as readonly TokenId[]).length) : {};
+            return record.forwardBeside(name, target, { ...request, ...laidOut, ...abort });
+          }),
+      };
+    },
     reportDrafts: (drafts, choices) => record.reportDrafts(drafts, choices),
     reportGuides: (guides) => record.reportGuides(guides),
   };

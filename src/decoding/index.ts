@@ -3,7 +3,7 @@ export { type DescribedMethod, describeRegistry } from "./describe.ts";
 export { type EmbedOptions, type EmbedResult, embed } from "./embed.ts";
 export { type GenerateEvent, type GenerateResult, generate, generateText, type TokenLogprob } from "./generate.ts";
 export { describeRange, type Example, type Method, type MethodSpec, type Parameter } from "./method.ts";
-export type { ChatFormat, DecodingModel } from "./model.ts";
+export { type ChatFormat, type DecodingModel, decodingModel, type ModelSource } from "./model.ts";
 export { type GenerateOptions, knownOptions as generateOptionNames } from "./options.ts";
 export type { LaidOut } from "./prompting/layout.ts";
 export type { PromptEncoder } from "./prompting/plain.ts";

@@ -1,5 +1,6 @@
 import type { ForwardRequest, Want } from "../engine/index.ts";
 import { OptionError } from "../errors.ts";
+import { isModelSource, type ModelSource } from "./model.ts";
 
 /** The questions that one call of `generate` answers; each is an axis with methods as its values. */
 export type Axis = "layout" | "adapter" | "skip" | "draft" | "guide" | "sample" | "search";
@@ -9,7 +10,7 @@ export type Need = keyof ForwardRequest | `want.${keyof Want}` | "fork" | "rewin
 
 /** One parameter of a method, as the parser checks it and the lists of methods print it. */
 export interface Parameter<T = unknown> {
-  readonly type: "number" | "integer" | "boolean" | "text" | "token values" | "examples" | "choice" | "function";
+  readonly type: "number" | "integer" | "boolean" | "text" | "token values" | "examples" | "choice" | "function" | "model";
   readonly doc: string;
   /** Absent: the parameter must be given, unless it is optional. */
   readonly default?: T;
@@ -45,6 +46,8 @@ export const callable = <Callable>(
   isOptional: true,
   ...rules,
 });
+/** Another model, by name, by path or as an object that `load()` gave. */
+export const model = (rules: Rules<ModelSource>): Parameter<ModelSource> => ({ type: "model", ...rules });
 export type TokenValues = Readonly<Record<string, number>>;
 /** A list of solved examples; it has no compact form. */
 export const examples = (rules: Rules<readonly Example[]>): Parameter<readonly Example[]> => ({ type: "examples", ...rules });
@@ -141,6 +144,12 @@ export function parseMethod<Made>(
   return { method, values };
 }
 
+/** The models that a method's parameters name. */
+export function modelsOf({ method, values }: ParsedMethod<unknown>): readonly ModelSource[] {
+  const names = Object.keys(method.parameters).filter((key) => method.parameters[key]!.type === "model");
+  return names.map((key) => values[key] as ModelSource | undefined).filter((source) => source !== undefined);
+}
+
 /** Checks one value. @throws OptionError `option: <prefix>must be …, got …` */
 export function checkParameter(parameter: Parameter, value: unknown, option: string, prefix = ""): unknown {
   if (!isParameter(parameter, value)) throw new OptionError(option, `${prefix}must be ${describeRange(parameter)}, got ${show(value)}`);
@@ -162,6 +171,8 @@ export function isParameter(parameter: Parameter, value: unknown): boolean {
       return parameter.choices!.includes(value as string) || (parameter.takesFunction === true && typeof value === "function");
     case "function":
       return typeof value === "function";
+    case "model":
+      return isModelSource(value);
     case "token values":
       return (
         typeof value === "object" &&
@@ -197,6 +208,7 @@ export function describeRange(parameter: Parameter): string {
     integer: `an integer${range}`,
     boolean: "true or false",
     text: "text",
+    model: "a model's name or path",
     "token values": `a map from token ids to numbers${range}`,
     examples: "a list of { input, output }, both texts",
   }[type];
@@ -244,6 +256,7 @@ function fromText(parameter: Parameter, written: string): unknown {
     case "choice":
     case "function":
     case "examples":
+    case "model":
       return written;
     case "token values":
       return Object.fromEntries(

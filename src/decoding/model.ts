@@ -7,6 +7,8 @@ import type { JudgeQuality } from "./search/judge-quality.ts";
 
 /** What decoding needs of a model. The object that `load()` returns is one; tests build one over a toy distribution. */
 export interface DecodingModel {
+  /** For messages and facts. */
+  readonly name?: string;
   /** Tells this model's files from every other's, such as their SHA-256: a saved chat names it. */
   readonly hash: string;
   /** Length of a row of logits; may exceed the tokenizer's where files pad it. */
@@ -34,6 +36,22 @@ export interface DecodingModel {
   attributeHead?(name: string): Promise<AttributeHead | undefined>;
   /** How well a judge tells good answers from bad ones: measured at the first call and kept. @see measureJudge */
   judgeQuality?(judge: JudgeName, options: { readonly signal?: AbortSignal }): Promise<JudgeQuality>;
+  /**
+   * Another model by name or path, loaded at the first call and disposed with this one. Absent: methods take models as objects only.
+   *
+   * @throws OptionError where it may not be loaded; what loading throws
+   */
+  beside?(name: string, options: { readonly signal?: AbortSignal }): Promise<DecodingModel>;
+}
+
+/** How methods reach the model inside an object that `load()` gave. */
+export const decodingModel: unique symbol = Symbol("chainrule.decodingModel");
+
+/** A second model as a caller names it: by a name or path that {@link DecodingModel.beside} knows, or as what `load()` gave. */
+export type ModelSource = string | { readonly [decodingModel]: DecodingModel };
+
+export function isModelSource(value: unknown): value is ModelSource {
+  return (typeof value === "string" && value !== "") || (typeof value === "object" && value !== null && decodingModel in value);
 }
 
 export interface SequenceOptions {

@@ -10,12 +10,14 @@ import {
   isParameter,
   type Method,
   type MethodSpec,
+  modelsOf,
   number,
   type Parameter,
+  type ParsedMethod,
   parseMethod,
   show,
 } from "./method.ts";
-import type { DecodingModel } from "./model.ts";
+import { type DecodingModel, isModelSource, type ModelSource } from "./model.ts";
 import { registry } from "./registry.ts";
 import { randomDraw } from "./sampling/random-draw.ts";
 import type { ChoiceRule, Sampler, Shape } from "./sampling/sampler.ts";
@@ -95,6 +97,8 @@ export interface Plan {
   readonly search: Search;
   readonly draft: Draft | undefined;
   readonly skip: Skip | undefined;
+  /** Other models that methods name: opened before the run starts. */
+  readonly models: readonly ModelSource[];
   readonly logprobs: number | undefined;
   readonly promptLogprobs: number | undefined;
   readonly deadlineMs: number | undefined;
@@ -178,9 +182,15 @@ export function resolveOptions(options: GenerateOptions, model: DecodingModel): 
     throw new OptionError("skip", `${skip.method.name} and draft ${draft.method.name} can't be combined: ${skip.method.refuses.draft}`);
   if (skip !== undefined && (model.blocks === undefined || model.skipPrices === undefined))
     throw new UnsupportedError(`skip: this model has no blocks that ${skip.method.name} could skip`);
+  const guides = parseGuides(options, model);
   const stopTokens = new Set((options.stopTokens ?? []).map((token) => checkToken(token, model, "stopTokens")));
   return {
-    rules: { guides: resolveGuides(options, model), shapes, choice, seed: resolveSeed(options.seed, choice, choices) },
+    rules: {
+      guides: guides.map((parsed) => parsed.method.create(parsed.values)),
+      shapes,
+      choice,
+      seed: resolveSeed(options.seed, choice, choices),
+    },
     stop: {
       endTokens: options.ignoreEndTokens ? new Set() : model.tokenizer.endTokens,
       stopTokens,
@@ -190,6 +200,7 @@ export function resolveOptions(options: GenerateOptions, model: DecodingModel): 
     search: method.create(values),
     draft: draft?.method.create(draft.values),
     skip: skip?.method.create(skip.values),
+    models: [...guides, { method, values }, draft, skip].flatMap((parsed) => (parsed === undefined ? [] : modelsOf(parsed))),
     logprobs: options.logprobs,
     promptLogprobs: options.promptLogprobs,
     deadlineMs: options.deadlineMs,
@@ -228,7 +239,8 @@ function resolveSamplers(options: GenerateOptions, search: Method<Search>, choic
   for (const shortcut of shortcuts) {
     const value = options[shortcut.option];
     if (value === shortcut.off || (shortcut.option === "temperature" && value === 0)) continue;
-    shapes.push(makeByShortcut(registry.sample, shortcut, value) as Shape);
+    const { method, values } = parseShortcut(registry.sample, shortcut, value);
+    shapes.push(method.create(values) as Shape);
     kept.push(shortcut.option);
   }
   const isGreedy = options.temperature === 0 || (shortcuts.length === 0 && options.seed === undefined);
@@ -265,40 +277,40 @@ function makeSampler(spec: MethodSpec): Sampler {
   return method.create(values);
 }
 
-function resolveGuides(options: GenerateOptions, model: DecodingModel): Guide[] {
+function parseGuides(options: GenerateOptions, model: DecodingModel): ParsedMethod<Guide>[] {
   const guides = guideShortcuts
     .filter(({ option, off }) => options[option] !== undefined && options[option] !== off)
     .map((shortcut) => {
-      const guide = makeByShortcut(registry.guide, shortcut, options[shortcut.option]);
+      const parsed = parseShortcut(registry.guide, shortcut, options[shortcut.option]);
       if (shortcut.option === "bias") checkTokens({ bias: options.bias }, model, "bias");
-      return guide;
+      return parsed;
     });
   for (const spec of options.guide === undefined ? [] : list(options.guide)) {
     const parsed = parseMethod(registry.guide, spec, "guide");
     checkTokens(parsed.values, model, "guide");
-    guides.push(parsed.method.create(parsed.values));
+    guides.push(parsed);
   }
   return guides;
 }
 
-/** Makes a method from a shortcut; what is wrong with the value is said in the shortcut's name. */
-function makeByShortcut<Made>(
+/** Reads a method from a shortcut; what is wrong with the value is said in the shortcut's name. */
+function parseShortcut<Made>(
   methods: readonly Method<Made>[],
   shortcut: { readonly option: string; readonly method: string; readonly parameter: string; readonly beside?: string },
   value: unknown,
-): Made {
+): ParsedMethod<Made> {
   const parameter = methods.find(({ name }) => name === shortcut.method)!.parameters[shortcut.parameter]!;
   if (!isParameter(parameter, value)) {
     throw new OptionError(shortcut.option, `must be ${describeRange(parameter)}${shortcut.beside ?? ""}, got ${show(value)}`);
   }
-  const { method, values } = parseMethod(methods, { name: shortcut.method, [shortcut.parameter]: value }, shortcut.option);
-  return method.create(values);
+  return parseMethod(methods, { name: shortcut.method, [shortcut.parameter]: value }, shortcut.option);
 }
 
 /** Maps from token ids must name tokens of the vocabulary. */
 function checkTokens(values: Readonly<Record<string, unknown>>, model: DecodingModel, option: string): void {
   for (const value of Object.values(values)) {
-    if (typeof value === "object" && value !== null) for (const id of Object.keys(value)) checkToken(Number(id), model, option);
+    if (typeof value === "object" && value !== null && !isModelSource(value))
+      for (const id of Object.keys(value)) checkToken(Number(id), model, option);
   }
 }
 

@@ -37,6 +37,7 @@ export class RunRecord {
   #effort: EffortFact | undefined;
   #guides: NonNullable<Facts["guides"]> = [];
   readonly #branches: BranchFact[] = [];
+  readonly #models = new Map<string, NonNullable<Facts["models"]>[number]>();
   #skips: { blocks: [row: number, block: number, half: "attn" | "ffn"][]; total: number; run: number } | undefined;
   /** The run's own time up to `#resumedMs`; the clock stands while `#resumedMs` is undefined. */
   #ownMs = 0;
@@ -71,6 +72,15 @@ export class RunRecord {
       this.#passIds.add(id);
       this.#passes += 1;
     }
+  }
+
+  /** {@link forward} of another model: counted beside the run's own passes. */
+  async forwardBeside(name: string, sequence: Sequence, request: ForwardRequest): Promise<ForwardResult> {
+    const result = await sequence.forward(request);
+    const { passes, rows, computeMs } = this.#models.get(name) ?? { passes: 0, rows: 0, computeMs: 0 };
+    const { cost } = result;
+    this.#models.set(name, { name, passes: passes + cost.passes, rows: rows + cost.rows, computeMs: computeMs + cost.computeMs });
+    return result;
   }
 
   #countSkips(
@@ -160,6 +170,7 @@ export class RunRecord {
       ...(this.#branches.length === 0 ? {} : { branches: this.#branches }),
       ...(this.#effort === undefined ? {} : { effort: this.#effort }),
       ...(this.#guides.length === 0 ? {} : { guides: this.#guides }),
+      ...(this.#models.size === 0 ? {} : { models: [...this.#models.values()] }),
       times: {
         queueMs: this.#queueMs,
         promptMs,

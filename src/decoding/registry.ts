@@ -1,14 +1,17 @@
 import { adaptive } from "./drafting/adaptive.ts";
 import { auto } from "./drafting/auto.ts";
 import type { Draft } from "./drafting/draft.ts";
+import { model } from "./drafting/model.ts";
 import { ngram } from "./drafting/ngram.ts";
 import { off } from "./drafting/off.ts";
 import { bias } from "./guidance/bias.ts";
+import { contrast } from "./guidance/contrast.ts";
 import { frequency } from "./guidance/frequency.ts";
 import { grammar } from "./guidance/grammar.ts";
 import type { Guide } from "./guidance/guide.ts";
 import { presence } from "./guidance/presence.ts";
 import { repetition } from "./guidance/repetition.ts";
+import { reward } from "./guidance/reward.ts";
 import type { Method } from "./method.ts";
 import { fewShot } from "./prompting/few-shot.ts";
 import type { Layout } from "./prompting/layout.ts";
@@ -34,8 +37,8 @@ import type { Skip } from "./skipping/skip.ts";
 export const registry = {
   layout: [set, fewShot] as readonly Method<Layout>[],
   skip: [ffn, layers] as readonly Method<Skip>[],
-  draft: [off, auto, ngram, adaptive] as readonly Method<Draft>[],
-  guide: [bias, repetition, presence, frequency, grammar] as readonly Method<Guide>[],
+  draft: [off, auto, ngram, adaptive, model] as readonly Method<Draft>[],
+  guide: [bias, repetition, presence, frequency, grammar, reward, contrast] as readonly Method<Guide>[],
   sample: [greedy, temperature, topK, topP, minP, typical, momentum] as readonly Method<Sampler>[],
   search: [path, beam, conditionalBeam, contrastive] as readonly Method<Search>[],
 };

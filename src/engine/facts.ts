@@ -19,6 +19,8 @@ export interface Facts {
   /** Of a search that spends many passes on an answer. */
   readonly effort?: EffortFact;
   readonly guides?: readonly { readonly name: string; readonly weight: number; readonly meanShift: number }[];
+  /** Other models that took part: their own passes and rows, which `passes` and `rows` above don't count, and the time of the passes. */
+  readonly models?: readonly { readonly name: string; readonly passes: number; readonly rows: number; readonly computeMs: number }[];
   readonly times: { readonly queueMs: number; readonly promptMs: number; readonly firstTokenMs: number; readonly perPassMs: number };
   /** Choices the engine made by measurement or rule, with the reason. */
   readonly choices: readonly ChoiceFact[];

@@ -186,5 +186,5 @@ export const adaptive = defineDraft({
     iterations: integer({ min: 1, max: 10_000, default: 150, doc: "iterations of the search for one draft" }),
   },
   needs: ["parents", "keep"],
-  create: (settings) => ({ name: "adaptive", start: (prompt, { seed }) => new AdaptiveState(settings, seed, prompt) }),
+  create: (settings) => ({ name: "adaptive", start: (prompt, { rules }) => new AdaptiveState(settings, rules.seed, prompt) }),
 });

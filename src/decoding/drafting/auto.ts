@@ -148,11 +148,11 @@ export const auto = defineDraft({
   needs: ["parents", "keep"],
   create: () => ({
     name: "auto",
-    async start(prompt: readonly TokenId[], { seed, costCurve }: DraftContext) {
+    async start(prompt: readonly TokenId[], { rules, costCurve }: DraftContext) {
       if (costCurve === undefined) throw new OptionError("draft", "auto needs the model's cost curve, and this model has none");
       return new AutoState(await costCurve(), [
         { name: "ngram", state: new NgramState({ nodes: maxWidth, longest: maxEvidence, shortest: 1 }, prompt) },
-        { name: "adaptive", state: new AdaptiveState({ nodes: 7, depth: 3, iterations: 60 }, seed, prompt) },
+        { name: "adaptive", state: new AdaptiveState({ nodes: 7, depth: 3, iterations: 60 }, rules.seed, prompt) },
       ]);
     },
   }),

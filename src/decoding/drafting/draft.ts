@@ -1,6 +1,9 @@
 import type { ChoiceFact, CostCurve } from "../../engine/index.ts";
 import type { TokenId } from "../../token.ts";
+import type { Companion } from "../companions.ts";
 import { type Definition, defineMethod, type Method, type ParameterTable } from "../method.ts";
+import type { ModelSource } from "../model.ts";
+import type { StepRules } from "../sampling/step.ts";
 
 /**
  * A value of the draft axis: who guesses the tokens to come, so that one pass verifies several. What it proposes changes how
@@ -13,7 +16,12 @@ export interface Draft {
 
 /** What a draft may know of the run. */
 export interface DraftContext {
-  readonly seed: number;
+  /** How the run chooses its tokens. */
+  readonly rules: StepRules;
+  /** Which of the run's random numbers decide. */
+  readonly stream: number;
+  /** Another model that one of its parameters names. */
+  companion(source: ModelSource): Companion;
   /** T(n)/T(1) of the model in use; absent where the model has none. */
   costCurve?(): Promise<CostCurve>;
 }

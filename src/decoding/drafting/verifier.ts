@@ -62,29 +62,24 @@ export class Verifier {
     const { sampler, draft, forward } = this.#options;
     this.#length++;
     draft?.state.advance(token);
-    const pending = sampler.advance(token);
+    sampler.advance(token);
     if (this.#path.length > 0) {
       const node = this.#childrenOf(this.#path.at(-1)!).find((child) => this.#tree.tokens[child] === token);
       if (node !== undefined) {
-        await pending;
         this.#path.push(node + 1);
-        return this.#rows[node + 1];
+        return (await sampler.prepare()) ? this.#rows[node + 1] : undefined;
       }
     }
     this.settle();
-    if (draft === undefined) {
-      const request = forward({ input: [token], want: sampler.want({ top: this.#options.top, isPrompt: false }) });
-      const [result] = pending === undefined ? [await request] : await Promise.all([request, pending]); // a guide's model runs beside ours
-      return result?.rows[0];
-    }
-    await pending;
-    const { tree, wants } = await this.#admit(await this.#propose(draft.state, token));
-    const result = await forward({
+    const { tree, wants } = this.#admit(draft === undefined ? noDraft : await this.#propose(draft.state, token));
+    const request = {
       input: [token, ...tree.tokens],
       ...(tree.tokens.length === 0 ? {} : { parents: [-1, ...tree.parents.map((parent) => parent + 1)] }),
       want: wantOfRows(wants),
-    });
-    if (result === undefined) return undefined;
+    };
+    const [result, isReady] = await Promise.all([forward(request), sampler.prepare(tree)]); // a guide's model runs beside ours
+    if (result === undefined || !isReady) return undefined;
+    if (draft === undefined) return result.rows[0];
     this.#tree = tree;
     this.#rows = result.rows;
     this.#path = [0];
@@ -146,7 +141,7 @@ export class Verifier {
    * that a guide forbids), and what each row must come with, the row of the last token first: a guide changes other tokens on
    * each path.
    */
-  async #admit({ tokens, parents }: DraftTree): Promise<{ tree: DraftTree; wants: RowWant[] }> {
+  #admit({ tokens, parents }: DraftTree): { tree: DraftTree; wants: RowWant[] } {
     const { sampler, sequence, isEnd, maxTokens, top } = this.#options;
     const admitted: { tokens: TokenId[]; parents: number[] } = { tokens: [], parents: [] };
     const wants = [sampler.want({ top, isPrompt: false })];
@@ -161,7 +156,7 @@ export class Verifier {
       if (siblings === undefined) children.set(parent, [node]);
       else siblings.push(node);
     }
-    const visit = async (node: number, place: number, depth: number): Promise<void> => {
+    const visit = (node: number, place: number, depth: number): void => {
       for (const child of children.get(node) ?? []) {
         const token = tokens[child]!;
         if (!sampler.allows(token)) continue;
@@ -169,14 +164,14 @@ export class Verifier {
         admitted.parents.push(place);
         if (!sampler.hasGuides) wants.push(wants[0]!);
         else {
-          await sampler.advance(token);
+          sampler.advance(token);
           wants.push(sampler.want({ top, isPrompt: false }));
         }
-        if (this.#length + depth + 1 < maxTokens && !isEnd(token)) await visit(child, childPlace, depth + 1);
+        if (this.#length + depth + 1 < maxTokens && !isEnd(token)) visit(child, childPlace, depth + 1);
         if (sampler.hasGuides) sampler.rewind(this.#length + depth - 1);
       }
     };
-    await visit(-1, -1, 1);
+    visit(-1, -1, 1);
     return { tree: admitted, wants };
   }
 }

@@ -6,7 +6,7 @@ import type { TokenId } from "../../token.ts";
 import { generateText } from "../generate.ts";
 import { type MethodSpec, parseMethod } from "../method.ts";
 import { registry } from "../registry.ts";
-import { toyModel } from "../testing/toy-model.ts";
+import { noCompanion, toyModel } from "../testing/toy-model.ts";
 import { toyTokenizer } from "../testing/toy-tokenizer.ts";
 import type { Guide } from "./guide.ts";
 
@@ -34,6 +34,8 @@ const guide = (spec: MethodSpec): Guide => {
 const run = (maxTokens: number) => ({
   tokenizer,
   stop: { endTokens: tokenizer.endTokens, stopTokens: new Set<TokenId>(), stopTexts: [], maxTokens },
+  companion: noCompanion,
+  guides: [],
 });
 /** Which tokens the state leaves. */
 function allowed(state: Awaited<ReturnType<Guide["start"]>>): number[] {

@@ -8,6 +8,7 @@ import { randomDraw } from "../sampling/random-draw.ts";
 import type { ChoiceRule } from "../sampling/sampler.ts";
 import { StepSampler } from "../sampling/step.ts";
 import { chiSquare, softmax } from "../testing/reference.ts";
+import { noCompanion } from "../testing/toy-model.ts";
 import { topCandidates } from "../testing/toy-sequence.ts";
 import { toyTokenizer } from "../testing/toy-tokenizer.ts";
 import type { Guide, GuideState } from "./guide.ts";
@@ -22,6 +23,8 @@ const vocabSize = 12;
 const run = {
   tokenizer: toyTokenizer([]),
   stop: { endTokens: new Set<TokenId>(), stopTokens: new Set<TokenId>(), stopTexts: [], maxTokens: 100 },
+  companion: noCompanion,
+  guides: [],
 };
 
 /** The formulas, straight from the whole history. */
@@ -178,7 +181,7 @@ describe("bad parameters name the parameter, its range and the value", () => {
     ["bias", "guide: bias needs values (a map from token ids to numbers in [-100, 100])"],
     ["bias,values=1:101", 'guide: bias: values must be a map from token ids to numbers in [-100, 100], got {"1":101}'],
     ["bias,values=x:1", 'guide: bias: values must be a map from token ids to numbers in [-100, 100], got {"x":1}'],
-    ["dry", 'guide: no method "dry"; there are bias, repetition, presence, frequency, grammar'],
+    ["dry", 'guide: no method "dry"; there are bias, repetition, presence, frequency, grammar, reward, contrast'],
     [{ name: "presence", penalty: Number.NaN }, "guide: presence: penalty must be a number in [-2, 2], got NaN"],
     [{ name: "presence", penalty: "1" }, 'guide: presence: penalty must be a number in [-2, 2], got "1"'],
     [null, 'guide: must be "name,key=value,…" or { name, … }, got null'],

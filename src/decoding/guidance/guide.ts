@@ -1,6 +1,9 @@
 import type { TokenId } from "../../token.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
+import type { Companion } from "../companions.ts";
+import type { DraftTree } from "../drafting/draft.ts";
 import { type Definition, defineMethod, type Method, type ParameterTable } from "../method.ts";
+import type { ModelSource } from "../model.ts";
 import type { Distribution } from "../sampling/distribution.ts";
 import type { StopRules } from "../stop.ts";
 
@@ -19,6 +22,10 @@ export interface Guide {
 export interface GuideRun {
   readonly tokenizer: Tokenizer;
   readonly stop: StopRules;
+  /** All guides of the run, in their order. */
+  readonly guides: readonly Guide[];
+  /** Another model that one of its parameters names. */
+  companion(source: ModelSource): Companion;
 }
 
 /** A guide within one run. Its state moves with the sequence: it advances, rewinds and forks. */
@@ -28,10 +35,15 @@ export interface GuideState {
    * "lowers": any, but only downwards (a mask). "all": any; the full row is read at every step.
    */
   touches(): readonly TokenId[] | "lowers" | "all";
-  /** Changes `logits[place]` of entries in place, as a pure function of state, token and logit; entries stay where they are. */
-  apply(distribution: Pick<Distribution, "ids" | "logits" | "size" | "indexOf">): void;
-  /** The token was generated. A guide with a model of its own returns a promise; the run awaits it beside its own pass. */
-  advance(token: TokenId): void | Promise<void>;
+  /** Changes `logits[place]` of entries in place, as a pure function of state, row, token and logit; entries stay where they are. */
+  apply(distribution: Pick<Distribution, "ids" | "logits" | "original" | "row" | "size" | "indexOf">): void;
+  /** The token was generated. */
+  advance(token: TokenId): void;
+  /**
+   * For guides with a model of their own: computes what {@link apply} needs here and after each of the tokens that may follow. The run
+   * awaits it beside its own pass over the same tokens, before any row is decided on. False once the deadline has passed.
+   */
+  prepare?(ahead: DraftTree): Promise<boolean>;
   /** Forgets every generated token from `length` on. */
   rewind(length: number): void;
   fork(): GuideState;

@@ -3,6 +3,14 @@ import { NativeError } from "../../errors.ts";
 import type { TokenId } from "../../token.ts";
 import { sortLargest } from "./select.ts";
 
+/** What a row's candidates tell of the whole row. */
+export interface RowFacts {
+  readonly logSumExp: number;
+  readonly largest: number;
+}
+
+export const rowFacts = ({ logSumExp, logits }: Candidates): RowFacts => ({ logSumExp, largest: logits[0]! });
+
 /**
  * The next token's distribution while guides and samplers work on it: entries (token, logit) that are known, and what is known
  * of the rest of the vocabulary. Loaded from a row's candidates it knows k entries, those that guides touch, and the exact mass
@@ -16,6 +24,10 @@ export class Distribution {
   readonly vocabSize: number;
   ids: Int32Array;
   logits: Float64Array;
+  /** The model's own logits of the entries, whatever guides do to `logits`; until {@link arrange}. */
+  original: Float64Array;
+  /** Of the model's own row: log Σ exp over the vocabulary, and the largest logit. */
+  row: RowFacts = { logSumExp: 0, largest: 0 };
   /** Number of known entries. */
   size = 0;
   /** Entries [0, head) are the head. */
@@ -36,6 +48,7 @@ export class Distribution {
     this.vocabSize = vocabSize;
     this.ids = new Int32Array(256);
     this.logits = new Float64Array(256);
+    this.original = new Float64Array(256);
   }
 
   /**
@@ -68,15 +81,17 @@ export class Distribution {
       if (places[id]! >= 0) continue;
       places[id] = size;
       this.ids[size] = id;
+      this.original[size] = logits[id]!;
       this.logits[size++] = logits[id]!;
     }
     this.size = size;
     this.#setNoRest();
   }
 
-  /** Takes one token alone: to see what guides do to it. */
-  loadOne(token: TokenId, logit: number): void {
+  /** Takes one token of a row alone: to see what guides do to it. */
+  loadOne(token: TokenId, logit: number, row: RowFacts): void {
     this.#clear();
+    this.row = row;
     this.#append(token, logit);
     this.head = this.sorted = this.size;
     this.#setNoRest();
@@ -172,6 +187,8 @@ export class Distribution {
     this.#reserve(ids.length + touched.length);
     this.ids.set(ids);
     this.logits.set(logits);
+    this.original.set(logits);
+    this.row = rowFacts(candidates);
     this.size = ids.length;
     for (let index = 0; index < touched.length; index++) {
       if (this.indexOf(touched[index]!) === undefined) this.#append(touched[index]!, scores[index]!);
@@ -192,7 +209,7 @@ export class Distribution {
 
   #append(id: number, logit: number): void {
     this.ids[this.size] = id;
-    this.logits[this.size] = logit;
+    this.logits[this.size] = this.original[this.size] = logit;
     if (this.#isIndexed) this.#places![id] = this.size;
     this.size++;
   }
@@ -206,6 +223,7 @@ export class Distribution {
     if (count <= this.ids.length) return;
     this.ids = new Int32Array(count);
     this.logits = new Float64Array(count);
+    this.original = new Float64Array(count);
   }
 
   #setNoRest(): void {

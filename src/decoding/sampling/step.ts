@@ -1,8 +1,9 @@
 import type { RowResult, Want } from "../../engine/index.ts";
 import { NativeError } from "../../errors.ts";
 import type { TokenId } from "../../token.ts";
+import { type DraftTree, noDraft } from "../drafting/draft.ts";
 import type { Guide, GuideRun, GuideState } from "../guidance/guide.ts";
-import { Distribution } from "./distribution.ts";
+import { Distribution, type RowFacts, rowFacts } from "./distribution.ts";
 import type { DrawPoint } from "./random.ts";
 import type { Choice, ChoiceRule, Shape } from "./sampler.ts";
 
@@ -69,6 +70,8 @@ export class StepSampler {
   readonly #taking: Taking;
   readonly #shifts: number[];
   #numShifted = 0;
+  /** Of the row that was decided on last. */
+  #row: RowFacts = { logSumExp: 0, largest: 0 };
   readonly #numCandidates: number;
   /** Whether rows come with all logits: set once the candidates did not suffice, since they will not again. */
   #wantsFullRow: boolean;
@@ -97,12 +100,18 @@ export class StepSampler {
     rules: StepRules,
     vocabSize: number,
     prompt: readonly TokenId[],
-    run: GuideRun,
+    run: Omit<GuideRun, "guides">,
     taking: Taking = { count: 1, isNormalized: false },
   ): Promise<StepSampler> {
-    const guides = await Promise.all(rules.guides.map((guide) => guide.start(prompt, run)));
+    const guides = await Promise.all(rules.guides.map((guide) => guide.start(prompt, { ...run, guides: rules.guides })));
     const scratch = { distribution: new Distribution(vocabSize), single: new Distribution(vocabSize) };
     return new StepSampler(rules, taking, scratch, guides, rules.choice.start(prompt), false);
+  }
+
+  /** One that has no guides, whatever the rules list. */
+  static unguided(rules: StepRules, vocabSize: number, prompt: readonly TokenId[]): StepSampler {
+    const scratch = { distribution: new Distribution(vocabSize), single: new Distribution(vocabSize) };
+    return new StepSampler({ ...rules, guides: [] }, { count: 1, isNormalized: false }, scratch, [], rules.choice.start(prompt), false);
   }
 
   /**
@@ -152,7 +161,7 @@ export class StepSampler {
   /** Notes what each guide did to a token that is taken; before {@link advance}. */
   measure({ token, logit }: Chosen): void {
     if (this.#guides.length === 0) return;
-    this.#single.loadOne(token, logit);
+    this.#single.loadOne(token, logit, this.#row);
     this.#numShifted++;
     for (const [index, guide] of this.#guides.entries()) {
       const before = this.#single.logits[0]!;
@@ -161,11 +170,19 @@ export class StepSampler {
     }
   }
 
-  /** The token was taken: the state moves on. A promise when a guide works on it. */
-  advance(token: TokenId): void | Promise<void> {
+  /** The token was taken: the state moves on. */
+  advance(token: TokenId): void {
     this.#choice.advance(token);
-    const waiting = this.#guides.map((guide) => guide.advance(token)).filter((pending) => pending !== undefined);
-    if (waiting.length > 0) return Promise.all(waiting).then(() => undefined);
+    for (const guide of this.#guides) guide.advance(token);
+  }
+
+  /**
+   * Lets guides compute what they need for the row after the last token and after each of those that may follow: awaited beside the
+   * run's own pass. False once the deadline has passed.
+   */
+  async prepare(ahead: DraftTree = noDraft): Promise<boolean> {
+    const waiting = this.#guides.map((guide) => guide.prepare?.(ahead)).filter((pending) => pending !== undefined);
+    return !(await Promise.all(waiting)).includes(false);
   }
 
   /** Whether a guide may make a token more probable than the model does; a mask does not. */
@@ -178,10 +195,13 @@ export class StepSampler {
     return this.#guides.length > 0;
   }
 
-  /** Whether the guides leave a token possible as the next one. */
+  /** Whether the masks among the guides leave a token possible as the next one; they need no row for that. */
   allows(token: TokenId): boolean {
-    if (!this.hasGuides) return true;
-    return this.#guided(token, 0) !== Number.NEGATIVE_INFINITY;
+    const masks = this.#guides.filter((guide) => guide.touches() === "lowers");
+    if (masks.length === 0) return true;
+    this.#single.loadOne(token, 0, this.#row);
+    for (const mask of masks) mask.apply(this.#single);
+    return this.#single.logits[0] !== Number.NEGATIVE_INFINITY;
   }
 
   /** Forgets every generated token from `length` on. */
@@ -196,6 +216,7 @@ export class StepSampler {
     const scratch = { distribution: this.#distribution, single: this.#single };
     const fork = new StepSampler(this.#rules, this.#taking, scratch, guides, this.#choice.fork(), this.#wantsFullRow);
     fork.#numShifted = this.#numShifted;
+    fork.#row = this.#row;
     fork.#shifts.splice(0, fork.#shifts.length, ...this.#shifts);
     return fork;
   }
@@ -217,6 +238,7 @@ export class StepSampler {
   #decideOn(row: RowResult, point: Omit<DrawPoint, "seed">, count: number): Decision | undefined {
     const candidates = row.candidates;
     if (candidates === undefined) throw new NativeError("internal: a row came without candidates");
+    this.#row = rowFacts(candidates);
     const touched = this.#touched();
     const distribution = this.#distribution;
     const at = { seed: this.#rules.seed, ...point };
@@ -255,7 +277,7 @@ export class StepSampler {
   /** A logit as the guides leave it. */
   #guided(token: TokenId, logit: number): number {
     if (!this.hasGuides) return logit;
-    this.#single.loadOne(token, logit);
+    this.#single.loadOne(token, logit, this.#row);
     for (const guide of this.#guides) guide.apply(this.#single);
     return this.#single.logits[0]!;
   }

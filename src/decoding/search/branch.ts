@@ -131,9 +131,9 @@ export class Branch {
   /** Reads the last token. False once the deadline has passed. */
   async evaluate(): Promise<boolean> {
     const last = this.tokens.at(-1)!.id as TokenId;
-    const pending = this.sampler.advance(last); // a guide's model runs beside ours
-    const [isDone] = await Promise.all([this.#forward(last), pending]);
-    return isDone;
+    this.sampler.advance(last);
+    const [isDone, isReady] = await Promise.all([this.#forward(last), this.sampler.prepare()]); // a guide's model runs beside ours
+    return isDone && isReady;
   }
 
   /** What the facts say of the branch, from a token on. */

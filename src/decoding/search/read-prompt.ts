@@ -17,16 +17,17 @@ export async function* readPrompt(
   const last = sampler.want({ top: run.logprobs ?? 0, isPrompt: true });
   const states = hidden === undefined ? {} : { hidden };
   if (promptLogprobs === undefined) {
-    const result = await run.forward(sequence, { input, want: { ...last, ...states } });
-    if (result === undefined) return undefined;
+    const [result, isReady] = await Promise.all([run.forward(sequence, { input, want: { ...last, ...states } }), sampler.prepare()]);
+    if (result === undefined || !isReady) return undefined;
     yield { kind: "prompt", tokens: prompt, numCached };
     return { last: result.rows.at(-1)!, states: statesOf(result.rows) };
   }
   const top = Math.min(Math.max(last.top, promptLogprobs), sequence.vocabSize);
   // whole rows of logits for a whole prompt would be gigabytes: should the sampler need the last one, it asks again
   const scores = [...input.slice(1).map((token) => [token]), last.scores?.[0] ?? []];
-  const result = await run.forward(sequence, { input, want: { logits: "all", top, scores, ...states } });
-  if (result === undefined) return undefined;
+  const want = { logits: "all", top, scores, ...states } as const;
+  const [result, isReady] = await Promise.all([run.forward(sequence, { input, want }), sampler.prepare()]);
+  if (result === undefined || !isReady) return undefined;
   const { rows } = result;
   const facts = input.slice(1).map((token, row) => tokenFact(rows[row]!, token, rows[row]!.scores![0]!, promptLogprobs));
   yield { kind: "prompt", tokens: prompt, numCached, facts };

@@ -11,9 +11,10 @@ import type {
 } from "../../engine/index.ts";
 import type { TokenId } from "../../token.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
+import type { Companion } from "../companions.ts";
 import type { Draft } from "../drafting/draft.ts";
 import { type Definition, defineMethod, type Method, type ParameterTable } from "../method.ts";
-import type { ChatFormat } from "../model.ts";
+import type { ChatFormat, ModelSource } from "../model.ts";
 import type { StepRules } from "../sampling/step.ts";
 import type { Ending, FinishReason, StopRules } from "../stop.ts";
 import type { AttributeHead } from "./attribute-head.ts";
@@ -71,6 +72,8 @@ export interface Run {
   readonly chat?: ChatFormat;
   /** What the run has cost so far. */
   spent(): { readonly passes: number; readonly ms: number };
+  /** Another model that one of the run's methods names by a parameter. */
+  companion(source: ModelSource): Companion;
   /** T(n)/T(1) of the model; absent where it has none. */
   costCurve?(): Promise<CostCurve>;
   /** A head that was fitted for the model; undefined where there is none. */

@@ -54,8 +54,8 @@ export class Walk {
    * @param stream    which random numbers decide
    */
   static async start(run: Run, sequence: Sequence, sampler: StepSampler, stream: number): Promise<Walk> {
-    const { draft, prompt, rules, costCurve } = run;
-    const state = await draft?.start(prompt, { seed: rules.seed, ...(costCurve === undefined ? {} : { costCurve }) });
+    const { draft, prompt, rules, costCurve, companion } = run;
+    const state = await draft?.start(prompt, { rules, stream, companion, ...(costCurve === undefined ? {} : { costCurve }) });
     return new Walk(run, sequence, sampler, stream, state);
   }
 

@@ -37,3 +37,8 @@ export function toyModel(
     },
   };
 }
+
+/** For guides that are started outside a run. */
+export function noCompanion(): never {
+  throw new Error("this test has no other model");
+}
