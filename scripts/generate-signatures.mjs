@@ -14,7 +14,7 @@ const wanted = {
     ggml_quantize_chunk ggml_quantize_requires_imatrix ggml_log_set ggml_set_abort_callback ggml_get_type_traits
     ggml_add ggml_sub ggml_mul ggml_div ggml_sqr ggml_sqrt ggml_log ggml_exp ggml_sin ggml_cos ggml_abs ggml_neg ggml_step ggml_sgn
     ggml_relu ggml_gelu ggml_gelu_erf ggml_gelu_quick ggml_silu ggml_tanh ggml_sigmoid ggml_softplus ggml_elu
-    ggml_sum ggml_sum_rows ggml_mean ggml_argmax ggml_repeat_4d ggml_concat ggml_norm ggml_rms_norm ggml_l2_norm ggml_mul_mat ggml_out_prod
+    ggml_sum ggml_sum_rows ggml_mean ggml_argmax ggml_repeat_4d ggml_concat ggml_norm ggml_rms_norm ggml_l2_norm ggml_mul_mat ggml_mul_mat_id ggml_out_prod
     ggml_scale_bias ggml_cpy ggml_cast ggml_cont_4d ggml_reshape_4d ggml_view_4d ggml_permute ggml_get_rows ggml_set_rows
     ggml_soft_max_ext ggml_rope_ext ggml_rope_ext_back ggml_clamp ggml_flash_attn_ext ggml_prec_set_acc ggml_top_k
     ggml_swiglu_split ggml_geglu_split ggml_reglu_split ggml_cumsum ggml_im2col ggml_pad ggml_pad_ext ggml_get_rows_back
@@ -32,7 +32,8 @@ const wanted = {
     llama_model_get_vocab llama_init_from_model llama_free llama_decode llama_batch_init llama_batch_free llama_get_logits_ith llama_get_logits
     llama_get_embeddings llama_get_memory llama_memory_clear llama_memory_seq_rm llama_set_n_threads llama_attach_threadpool
     llama_vocab_n_tokens llama_vocab_bos llama_vocab_eos llama_vocab_get_add_bos llama_vocab_is_eog llama_vocab_get_attr
-    llama_tokenize llama_token_to_piece llama_detokenize llama_model_meta_val_str`,
+    llama_tokenize llama_token_to_piece llama_detokenize llama_model_meta_val_str
+    llama_adapter_lora_init llama_adapter_lora_free llama_set_adapters_lora`,
 };
 const headers = [
   "ggml/include/ggml.h",
@@ -112,7 +113,7 @@ function mapType(c, position) {
     }
     if (name === "void" || scalars[name] || handles.has(name)) return ["void *", position === "return" ? 'Pointer<"memory">' : "Memory"];
     return ["void *", `Pointer<"${name}">`];
-  }
+  } else if (stars === 2 && position !== "return") return ["void *", "Memory"]; // a list of pointers
   throw new Error(`no mapping for C type "${c}"`);
 }
 

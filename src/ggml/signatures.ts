@@ -64,6 +64,7 @@ export const signatures = {
   ggml_rms_norm: ["base", "void *", ["void *", "void *", "float"]],
   ggml_l2_norm: ["base", "void *", ["void *", "void *", "float"]],
   ggml_mul_mat: ["base", "void *", ["void *", "void *", "void *"]],
+  ggml_mul_mat_id: ["base", "void *", ["void *", "void *", "void *", "void *"]],
   ggml_out_prod: ["base", "void *", ["void *", "void *", "void *"]],
   ggml_scale_bias: ["base", "void *", ["void *", "void *", "float", "float"]],
   ggml_cpy: ["base", "void *", ["void *", "void *", "void *"]],
@@ -173,6 +174,9 @@ export const signatures = {
   llama_token_to_piece: ["llama", "int32_t", ["void *", "int32_t", "void *", "int32_t", "int32_t", "bool"]],
   llama_detokenize: ["llama", "int32_t", ["void *", "void *", "int32_t", "void *", "int32_t", "bool", "bool"]],
   llama_model_meta_val_str: ["llama", "int32_t", ["void *", "const char *", "void *", "size_t"]],
+  llama_adapter_lora_init: ["llama", "void *", ["void *", "const char *"]],
+  llama_adapter_lora_free: ["llama", "void", ["void *"]],
+  llama_set_adapters_lora: ["llama", "int32_t", ["void *", "void *", "size_t", "void *"]],
 } as const;
 
 /** The native functions as TypeScript sees them. Sizes and 64-bit integers are plain numbers: callers check that they are safe integers. */
@@ -252,6 +256,12 @@ export interface NativeFunctions {
   ggml_rms_norm(ctx: Pointer<"ggml_context">, a: Pointer<"ggml_tensor">, eps: number): Pointer<"ggml_tensor">;
   ggml_l2_norm(ctx: Pointer<"ggml_context">, a: Pointer<"ggml_tensor">, eps: number): Pointer<"ggml_tensor">;
   ggml_mul_mat(ctx: Pointer<"ggml_context">, a: Pointer<"ggml_tensor">, b: Pointer<"ggml_tensor">): Pointer<"ggml_tensor">;
+  ggml_mul_mat_id(
+    ctx: Pointer<"ggml_context">,
+    as: Pointer<"ggml_tensor">,
+    b: Pointer<"ggml_tensor">,
+    ids: Pointer<"ggml_tensor">,
+  ): Pointer<"ggml_tensor">;
   ggml_out_prod(ctx: Pointer<"ggml_context">, a: Pointer<"ggml_tensor">, b: Pointer<"ggml_tensor">): Pointer<"ggml_tensor">;
   ggml_scale_bias(ctx: Pointer<"ggml_context">, a: Pointer<"ggml_tensor">, s: number, b: number): Pointer<"ggml_tensor">;
   ggml_cpy(ctx: Pointer<"ggml_context">, a: Pointer<"ggml_tensor">, b: Pointer<"ggml_tensor">): Pointer<"ggml_tensor">;
@@ -488,4 +498,7 @@ export interface NativeFunctions {
     unparse_special: boolean,
   ): number;
   llama_model_meta_val_str(model: Pointer<"llama_model">, key: string, buf: Uint8Array, buf_size: number): number;
+  llama_adapter_lora_init(model: Pointer<"llama_model">, path_lora: string): Pointer<"llama_adapter_lora">;
+  llama_adapter_lora_free(adapter: Pointer<"llama_adapter_lora">): void;
+  llama_set_adapters_lora(ctx: Pointer<"llama_context">, adapters: Memory, n_adapters: number, scales: Memory): number;
 }

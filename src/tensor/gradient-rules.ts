@@ -136,6 +136,7 @@ export const rules: { [N in OperationName]: Rule<N> } = {
         : sumGroups(outer(rows, gradient), weight.shape);
     return [reshape(byX, x.shape), byWeight];
   },
+  chosenLinear: noGradient("train one adapter at a time, with linear"),
   outer: (y, g) => {
     const [a, b] = y.inputs as [Tensor, Tensor];
     return [sumGroups(linear(b, contiguous(transpose(g))), a.shape), transpose(linear(g, a))];

@@ -5,6 +5,7 @@ export {
   argmax,
   attention,
   cast,
+  chosenLinear,
   clamp,
   concat,
   contiguous,

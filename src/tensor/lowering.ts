@@ -75,6 +75,7 @@ const lowerings: { [N in Exclude<OperationName, "leaf" | "input">]: Lower<N> } =
     }
     return native.ggml_mul_mat(context.reserve(), weight!, a!);
   },
+  chosenLinear: ({ native, context }, _x, [a, weights, choices]) => native.ggml_mul_mat_id(context.reserve(), weights!, a!, choices!),
   outer: ({ native, context }, _x, [a, b]) => native.ggml_out_prod(context.reserve(), a!, b!),
   scatterAdd: ({ native, context }, x, [rows, ids]) => {
     const shapeOnly = context.tensor("f32", toNe(x.shape).slice(0, 2));

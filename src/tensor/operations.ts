@@ -106,6 +106,34 @@ export function linear(x: Tensor, weight: Tensor): Tensor {
 }
 
 /**
+ * {@link linear} with a matrix of its own for each row, out of a stack; a row may choose several. One row's bits depend on nothing but the row
+ * and the matrix. Choices are data: the caller checks their range.
+ *
+ * @param x        [T, K, C] f32, or [T, 1, C]: the same row for each of its choices
+ * @param weights  [M, N, C] leaf, f32
+ * @param choices  [T, K] i32, indices in [0, M)
+ * @returns [T, K, N] f32
+ */
+export function chosenLinear(x: Tensor, weights: Tensor, choices: Tensor): Tensor {
+  expectType("chosenLinear", "the input", x, "f32");
+  expectType("chosenLinear", "the matrices", weights, "f32");
+  expectType("chosenLinear", "the choices", choices, "i32");
+  expectReadable("chosenLinear", "the matrices", weights);
+  expectShape("chosenLinear", "the choices", choices, "[T, K]", choices.shape.length === 2);
+  const [rows, count] = choices.shape as [number, number];
+  const fits = x.shape.length === 3 && x.shape[0] === rows && (x.shape[1] === 1 || x.shape[1] === count);
+  expectShape("chosenLinear", "the input", x, `[${rows}, 1 or ${count}, C]`, fits);
+  expectShape(
+    "chosenLinear",
+    "the matrices",
+    weights,
+    `[M, N, ${x.shape[2]}]`,
+    weights.shape.length === 3 && weights.shape[2] === x.shape[2],
+  );
+  return node("chosenLinear", [contiguous(x), contiguous(weights), contiguous(choices)], {}, [rows, count, weights.shape[1]!]);
+}
+
+/**
  * Σ over n of the products of the n-th rows: what {@link linear} is to its weight and input, this is to their gradients.
  *
  * @param a  [B', N, C] f32, f16 or quantized; the axes of B' equal to those of B or dividing them (equal if not f32)

@@ -67,6 +67,7 @@ export interface OperationAttributes {
   clamp: { readonly min: number; readonly max: number };
   glu: { readonly gate: "silu" | "gelu" | "relu" };
   linear: object;
+  chosenLinear: object;
   outer: object;
   gather: object;
   scatterAdd: object;

@@ -7,6 +7,7 @@ import {
   argmax,
   attention,
   cast,
+  chosenLinear,
   clamp,
   concat,
   contiguous,
@@ -321,6 +322,14 @@ describe("products", () => {
     return { y: gather(c.tensor([rows, width]), c.given("i32", [count], c.integers(count, rows))), tolerance: moved };
   });
 
+  property("chosenLinear", (c) => {
+    const [rows, count, inner, out, matrices] = [c.integer(1, 40), c.integer(1, 3), c.integer(1, 70), c.integer(1, 20), c.integer(1, 5)];
+    const shape = [matrices, out, inner];
+    const leaves = new Leaves(one, { w: { dtype: "f32", shape, data: c.numbers(matrices * out * inner) } });
+    const x = c.tensor([rows, c.pick(1, count), inner]);
+    const choices = c.given("i32", [rows, count], c.integers(rows * count, matrices));
+    return { y: chosenLinear(x, leaves.get("w"), choices), tolerance: { absolute: 4 * inner * (inner + 8) * single }, leaves };
+  });
   property("outer, grouped", (c) => {
     const [n, t, columns] = [c.integer(1, 20), c.integer(1, 9), c.integer(1, 40)];
     const groups = Array.from({ length: c.integer(0, 2) }, () => c.integer(1, 3));

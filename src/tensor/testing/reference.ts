@@ -98,6 +98,14 @@ const definitions: { [N in OperationName]: Definition<N> } = {
       return sum(inner, (c) => at(a!, [...row, c]) * at(weight!, [...batch, out, c]));
     };
   },
+  chosenLinear: (_x, [a, weights, choices]) => {
+    const [, shared, inner] = a!.shape as [number, number, number];
+    const count = choices!.shape[1]!;
+    return ([t, k, n]) => {
+      const chosen = choices!.data[t! * count + k!]!;
+      return sum(inner, (c) => at(a!, [t!, shared === 1 ? 0 : k!, c]) * at(weights!, [chosen, n!, c]));
+    };
+  },
   outer:
     (_x, [a, b]) =>
     (index) => {
