@@ -2,7 +2,18 @@ export { Chat, type ChatEvent, type ChatOptions } from "./chat.ts";
 export { type DescribedMethod, describeRegistry } from "./describe.ts";
 export { type EmbedOptions, type EmbedResult, embed } from "./embed.ts";
 export { type GenerateEvent, type GenerateResult, generate, generateText, type TokenLogprob } from "./generate.ts";
-export { describeRange, type Example, type Method, type MethodSpec, type Parameter } from "./method.ts";
+export {
+  defineMethod,
+  describeRange,
+  type Example,
+  integer,
+  type Method,
+  type MethodSpec,
+  number,
+  type Parameter,
+  parseMethod,
+  text,
+} from "./method.ts";
 export { type ChatFormat, type DecodingModel, decodingModel, type ModelSource } from "./model.ts";
 export { type GenerateOptions, knownOptions as generateOptionNames } from "./options.ts";
 export type { LaidOut } from "./prompting/layout.ts";

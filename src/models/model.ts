@@ -1,5 +1,5 @@
 import { FormatError } from "../errors.ts";
-import type { Projection } from "../nn/index.ts";
+import type { ModuleNames, Projection } from "../nn/index.ts";
 import type { RopeAttributes, RopePairs, Shape, Tensor } from "../tensor/index.ts";
 import type { Metadata } from "../weights/index.ts";
 
@@ -69,8 +69,28 @@ export interface Transformer {
 /** An architecture family: reads a checkpoint's metadata, then builds the mathematics over its weights. */
 export interface Family {
   readonly architecture: string;
+  /** Where adapter files of Hugging Face's world find the layers. */
+  readonly modules: ModuleNames;
   configure(metadata: Metadata): ModelConfig;
   build(metadata: Metadata, weights: WeightSource): Transformer;
+}
+
+/** The layers of llama-shaped checkpoints. `rotary` says whether rows of q and k stand in another order there. */
+export function llamaModules(rotary: boolean): ModuleNames {
+  const turned = (module: string, rotaryHeads: string) => (rotary ? { module, rotaryHeads } : { module });
+  return {
+    block: "model.layers.%",
+    layers: {
+      attn_q: turned("self_attn.q_proj", "attention.head_count"),
+      attn_k: turned("self_attn.k_proj", "attention.head_count_kv"),
+      attn_v: { module: "self_attn.v_proj" },
+      attn_output: { module: "self_attn.o_proj" },
+      ffn_gate: { module: "mlp.gate_proj" },
+      ffn_up: { module: "mlp.up_proj" },
+      ffn_down: { module: "mlp.down_proj" },
+    },
+    halves: { attn: "self_attn", ffn: "mlp" },
+  };
 }
 
 /** Keys of one architecture: `key("block_count")` is `llama.block_count`. @throws FormatError for a missing or senseless number */

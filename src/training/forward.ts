@@ -1,6 +1,6 @@
+import { type Deltas, noDeltas } from "../adapters/index.ts";
 import { OptionError } from "../errors.ts";
 import type { ModelConfig, Pass, Transformer } from "../models/index.ts";
-import { project } from "../nn/index.ts";
 import { add, explicitAttention, input, type Program, permute, recompute, reshape, type Tensor } from "../tensor/index.ts";
 
 // Legend: B sequences, L rows per sequence, N = B·L rows, C hidden size, H heads, K kv heads, D head dim.
@@ -11,8 +11,8 @@ export interface ForwardOptions {
   readonly length: number;
   /** [N, C] f32, what stands in place of token embeddings: any tensor, of which parts may come from `model.embed`. Default: input `ids`. */
   readonly embeddings?: Tensor;
-  /** What a block's linear layers compute: `project` (the default), and whatever an adapter adds to it. */
-  readonly linear?: Pass["linear"];
+  /** What adapters add to linear layers and half-blocks; default nothing. */
+  readonly deltas?: Deltas;
   /** Keep each block's input only, and compute the block once more for its gradient. Default false. */
   readonly recompute?: boolean;
 }
@@ -25,20 +25,20 @@ export interface Forward {
 }
 
 /**
- * A model without a cache, as a graph that {@link grad} differentiates: by the embeddings, by trained weights, by whatever `linear` adds.
+ * A model without a cache, as a graph that {@link grad} differentiates: by the embeddings, by trained weights, by whatever adapters add.
  *
  * Inputs of a program made of it, which {@link setRows} fills: `ids` [N] i32 (unless embeddings are given), `positions` [N] i32, and a mask
  * [B, 1, L, L] f16 per attention window, `mask` or `mask.<window>`.
  */
 export function forward(model: Transformer, options: ForwardOptions): Forward {
-  const { sequences, length, linear = project } = options;
+  const { sequences, length, deltas = noDeltas } = options;
   for (const [name, value] of Object.entries({ sequences, length }))
     if (!Number.isInteger(value) || value < 1) throw new OptionError(name, `must be a whole number >= 1, got ${value}`);
   const rows = sequences * length;
   const masks = new Map<string, Tensor>();
   const pass: Pass = {
     positions: input("positions", "i32", [rows]),
-    linear,
+    linear: deltas.linear,
     attend(block, q, k, v, { scale, softcap = 0 }) {
       const { numHeads, numKvHeads, headDim, slidingWindow } = model.config.blocks[block]!;
       const name = maskName(slidingWindow);
@@ -52,10 +52,10 @@ export function forward(model: Transformer, options: ForwardOptions): Forward {
   const start = options.embeddings ?? model.embed(input("ids", "i32", [rows]));
   let x = model.position?.(start, pass) ?? start; // [N, C]
   const states: Tensor[] = [];
-  for (const { attention, feedForward } of model.blocks) {
+  for (const [index, { attention, feedForward }] of model.blocks.entries()) {
     const block = (before: Tensor): Tensor => {
-      const middle = add(attention(before, pass), before);
-      return add(feedForward(middle, pass), middle);
+      const middle = add(deltas.half(`blocks.${index}.attn`, before, attention(before, pass)), before);
+      return add(deltas.half(`blocks.${index}.ffn`, middle, feedForward(middle, pass)), middle);
     };
     x = options.recompute === true ? recompute(block, x) : block(x);
     states.push(x);

@@ -11,6 +11,8 @@ export {
   sgd,
   type WeightDecay,
 } from "../optimizers/index.ts";
+export { adapterMethods, parseAdapter } from "./adapter-methods.ts";
+export { AdapterTrainee, type AdapterTraining } from "./adapter-trainee.ts";
 export { type Batch, Packing, type PackingOptions } from "./data/batches.ts";
 export { type DataFormat, dataFormats, readSamples, type Sample, type Segment } from "./data/samples.ts";
 export { type PrepareOptions, TokenFile } from "./data/token-file.ts";

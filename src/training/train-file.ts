@@ -1,10 +1,14 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { adapterBase } from "../adapters/index.ts";
+import type { MethodSpec } from "../decoding/index.ts";
 import { OptionError } from "../errors.ts";
 import { Device } from "../ggml/index.ts";
 import { familyOf } from "../models/index.ts";
 import { LlamaVocabulary, trainBpe } from "../tokenizer/index.ts";
 import { AtomicFile, type GgufFile, openGguf, TrainingWeights } from "../weights/index.ts";
+import { parseAdapter } from "./adapter-methods.ts";
+import { AdapterTrainee } from "./adapter-trainee.ts";
 import { Packing } from "./data/batches.ts";
 import { type DataFormat, formatOf, readSamples } from "./data/samples.ts";
 import { TokenFile } from "./data/token-file.ts";
@@ -30,6 +34,8 @@ export interface TrainFileOptions extends Partial<Omit<TrainOptions, "steps">> {
   /** Default: by the file's name. */
   readonly format?: DataFormat;
   readonly start: Start;
+  /** Train an adapter over the frozen model, as the file has it, in place of the model's own weights: `"lora,rank=8,targets=q;v"`. */
+  readonly adapter?: MethodSpec;
   /** Folder of the run; must not exist, unless the run is resumed. */
   readonly out: string;
   readonly resume?: boolean;
@@ -46,7 +52,8 @@ export interface TrainFileHooks extends RunHooks {
 }
 
 /**
- * Trains on a data file into a folder: `metrics.jsonl`, checkpoints, at the end `model.gguf` (trained tensors in f32) and `report.html`.
+ * Trains on a data file into a folder: `metrics.jsonl`, checkpoints, at the end `model.gguf` (trained tensors in f32) and `report.html`; with
+ * `adapter` in place of the model `adapter/` in PEFT's layout and, for lora, `adapter.gguf`.
  *
  * ```ts
  * await trainFile({ data: "notes.jsonl", start: { kind: "model", path: "model.gguf" }, steps: 200, out: "run" });
@@ -55,7 +62,18 @@ export interface TrainFileHooks extends RunHooks {
  * @throws OptionError for an `out` that exists (or, with `resume`, does not); FormatError for the first bad sample; TrainingError
  */
 export async function trainFile(options: TrainFileOptions, hooks: TrainFileHooks = {}): Promise<TrainResult> {
-  const { data, start, out, resume = false, threads = 1, validation = 0.05, bad = "stop", format = formatOf(data), ...rest } = options;
+  const {
+    data,
+    start,
+    adapter: spec,
+    out,
+    resume = false,
+    threads = 1,
+    validation = 0.05,
+    bad = "stop",
+    format = formatOf(data),
+    ...rest
+  } = options;
   for (const name of Object.keys(options))
     if (!optionNames.includes(name)) throw new OptionError(name, `trainFile() has no such option; it has ${optionNames.join(", ")}`);
   if (existsSync(out) !== resume)
@@ -63,6 +81,9 @@ export async function trainFile(options: TrainFileOptions, hooks: TrainFileHooks
       "out",
       resume ? `${out} does not exist: there is nothing to resume` : `${out} exists: resume it, or name another folder`,
     );
+  const adapterOptions = spec === undefined ? undefined : parseAdapter(spec);
+  if (adapterOptions !== undefined && start.kind === "scratch")
+    throw new OptionError("adapter", "belongs to a model that is there already, not to one from scratch");
   mkdirSync(join(out, "data"), { recursive: true });
   for (const name of readdirSync(out)) if (name.endsWith(".partial")) rmSync(join(out, name)); // what a killed run was writing
   const seed = rest.seed ?? 0;
@@ -71,7 +92,6 @@ export async function trainFile(options: TrainFileOptions, hooks: TrainFileHooks
   using base = openGguf(basePath);
   const family = familyOf(base.metadata.requireString("general.architecture"));
   const { contextLength } = family.configure(base.metadata);
-  const isScratch = start.kind === "scratch";
   const length = rest.length ?? Math.min(256, contextLength);
 
   using tokenizer = await LlamaVocabulary.load(base, { contextLength: 4 * 2 ** 20 });
@@ -80,23 +100,46 @@ export async function trainFile(options: TrainFileOptions, hooks: TrainFileHooks
     ...{ format, tokenizer, vocabulary: base.fingerprint(), contextLength, bad, signal: hooks.signal },
     onBad: ({ line, reason }) => hooks.onNotice?.(`${data}: line ${line} ${reason}; skipped`),
   });
-  const settings: TrainOptions = { sequences: 8, learningRate: isScratch ? 1e-3 : 5e-5, ...rest, length, seed };
+  const settings: TrainOptions = { ...defaults[adapterOptions === undefined ? start.kind : "adapter"], ...rest, length, seed };
   const packing = new Packing(tokens, { sequences: settings.sequences, length, seed, validation });
   using device = Device.create("cpu", threads);
-  using weights = TrainingWeights.open(device, base, { isTrained: (name) => name !== "rope_freqs.weight" });
+  using adapter = adapterOptions && AdapterTrainee.create(device, adapterBase(base, family.modules), adapterOptions, seed);
+  using weights = TrainingWeights.open(device, base, { isTrained: (name) => adapter === undefined && name !== "rope_freqs.weight" });
   const model = family.build(base.metadata, weights);
   hooks.onStage?.("reading the weights");
   await weights.load({ signal: hooks.signal });
-  const trainee = { model, parameters: weights.parameters, weightBytes: weights.sizeBytes, identity: { base: base.fingerprint() } };
+  const identity = { base: base.fingerprint(), ...(adapter === undefined ? {} : { adapter: adapter.summary }) };
+  const { parameters } = adapter ?? weights;
+  const weightBytes = weights.sizeBytes + (adapter?.parameters.sizeBytes ?? 0);
+  const trainee = { model, parameters, weightBytes, identity, ...(adapter && { deltas: adapter.deltas, dropout: adapter.dropout }) };
   const result = await train(device, trainee, packing, out, settings, hooks);
-  if (result.isFinished)
-    await exportModel(join(out, "model.gguf"), base, weights.parameters, result.average && ((name) => result.average!.get(name)!));
+  const average = result.average && ((name: string) => result.average!.get(name)!);
+  if (result.isFinished && adapter !== undefined) await adapter.save(out, average);
+  else if (result.isFinished) await exportModel(join(out, "model.gguf"), base, parameters, average);
   writeReport(out, base);
   return result;
 }
 
+/** An adapter's frozen model takes more memory beside the pass, and few numbers bear larger steps and need no decay. */
+const defaults = {
+  model: { sequences: 8, learningRate: 5e-5 },
+  scratch: { sequences: 8, learningRate: 1e-3 },
+  adapter: { sequences: 2, accumulate: 4, learningRate: 3e-4, weightDecay: 0 },
+} as const satisfies Record<string, Partial<TrainOptions>>;
+
 const optionNames = Object.keys({
-  ...{ data: true, format: true, start: true, out: true, resume: true, threads: true, validation: true, bad: true, steps: true },
+  ...{
+    data: true,
+    format: true,
+    start: true,
+    adapter: true,
+    out: true,
+    resume: true,
+    threads: true,
+    validation: true,
+    bad: true,
+    steps: true,
+  },
   ...{ sequences: true, length: true, accumulate: true, seed: true, optimizer: true, learningRate: true, schedule: true },
   ...{ warmupSteps: true, floor: true, beta2: true, weightDecay: true, clip: true, average: true, recompute: true },
   ...{ checkpointEvery: true, validateEvery: true, validationWindows: true },

@@ -1,13 +1,15 @@
 import { appendFileSync } from "node:fs";
 import { join } from "node:path";
+import type { Deltas } from "../adapters/index.ts";
 import { OptionError, TrainingError } from "../errors.ts";
 import type { Device } from "../ggml/index.ts";
-import type { Pass, Transformer } from "../models/index.ts";
+import type { Transformer } from "../models/index.ts";
 import { adamW, clipByGlobalNorm, learningRate, type Optimizer, type OptimizerState, type Schedule, sgd } from "../optimizers/index.ts";
 import { grad, Program, type Tensor, topologicalOrder } from "../tensor/index.ts";
 import type { Parameters } from "../weights/index.ts";
 import { cutMetrics, newestCheckpoint, type RunState, readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
 import type { Batch } from "./data/batches.ts";
+import { Dropout, type DropoutFunction } from "./dropout.ts";
 import { forward, setRows } from "./forward.ts";
 import { nextToken, type Objective } from "./objective.ts";
 
@@ -15,8 +17,10 @@ import { nextToken, type Objective } from "./objective.ts";
 export interface Trainee<B extends Batch = Batch> {
   readonly model: Transformer;
   readonly parameters: Parameters;
-  /** What adapters add to the model's layers. */
-  readonly linear?: Pass["linear"];
+  /** What adapters add to the model; `dropout`, where there is one, takes what goes into an adapter. Default nothing. */
+  readonly deltas?: (dropout?: DropoutFunction) => Deltas;
+  /** Part of what goes into adapters that a training pass leaves out, in [0, 1); default 0. */
+  readonly dropout?: number;
   /** Default: the cross-entropy of the next token. Its loss is also that of the held-out windows. */
   readonly objective?: Objective<B>;
   /** Bytes of device memory that the weights take, trained or not. */
@@ -200,8 +204,9 @@ export async function train<B extends Batch = Batch>(
     const targets = batches.reduce((sum, batch) => sum + batch.targetCount, 0);
     loss = 0;
     for (const sum of sums.values()) sum.fill(0);
-    for (const batch of batches) {
+    for (const [index, batch] of batches.entries()) {
       if (batch.targetCount === 0) continue;
+      learn.dropout?.fill(learn.program, options.seed ?? 0, state.step * accumulate + index);
       loss += await runPass(learn, trainee, options, batch, targets);
       for (const [name, sum] of sums) addTo(sum, learn.program.peek(learn.outputOf.get(name)!));
     }
@@ -252,18 +257,18 @@ async function validate<B extends Batch>(
 
 interface CompiledPass extends Disposable {
   readonly program: Program;
+  readonly dropout: Dropout | undefined;
   /** The program's output that is a parameter's gradient. */
   readonly outputOf: ReadonlyMap<string, string>;
 }
 
-function compilePass<B extends Batch>(
-  device: Device,
-  { model, parameters, linear, objective = nextToken }: Trainee<B>,
-  options: TrainOptions,
-  withGradients: boolean,
-): CompiledPass {
+function compilePass<B extends Batch>(device: Device, trainee: Trainee<B>, options: TrainOptions, withGradients: boolean): CompiledPass {
+  const { model, parameters, objective = nextToken } = trainee;
   const { sequences, length, recompute = false } = options;
-  const { hidden } = forward(model, { sequences, length, recompute, ...(linear === undefined ? {} : { linear }) });
+  const rate = withGradients ? (trainee.dropout ?? 0) : 0;
+  const dropout = rate > 0 ? new Dropout(rate, sequences * length, model.blocks.length) : undefined;
+  const deltas = trainee.deltas?.(dropout?.apply);
+  const { hidden } = forward(model, { sequences, length, recompute, ...(deltas === undefined ? {} : { deltas }) });
   const loss = objective.loss(hidden, model);
   const outputs: Record<string, Tensor> = { loss };
   const outputOf = new Map<string, string>();
@@ -281,7 +286,7 @@ function compilePass<B extends Batch>(
     }
   }
   const program = Program.compile(device, outputs);
-  return { program, outputOf, [Symbol.dispose]: () => program[Symbol.dispose]() };
+  return { program, dropout, outputOf, [Symbol.dispose]: () => program[Symbol.dispose]() };
 }
 
 /** Runs a batch; its loss is the sum over its targets divided by `targets`. */

@@ -1,5 +1,6 @@
 export { AtomicFile } from "./atomic-file.ts";
 export { dequantize, readRows, type ToFloat } from "./dequantize.ts";
+export { FloatTensors } from "./float-tensors.ts";
 export { GgufFile, openGguf, type TensorInfo } from "./gguf-reader.ts";
 export { type TensorType, type TensorTypeLayout, tensorBytes, tensorTypeById, tensorTypes } from "./gguf-types.ts";
 export { type GgufToWrite, headerOnlyBytes, headerOnlyCopy, type TensorToWrite, writeGguf } from "./gguf-writer.ts";

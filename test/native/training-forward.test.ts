@@ -1,4 +1,5 @@
 import { afterAll, describe, expect, test } from "vitest";
+import { noDeltas } from "../../src/adapters/index.ts";
 import { Device, liveOwnerCount } from "../../src/ggml/index.ts";
 import { familyOf } from "../../src/models/index.ts";
 import { crossEntropy, project, targetIndices } from "../../src/nn/index.ts";
@@ -148,11 +149,14 @@ test("a layer's hook adds a delta to the layers it names, on a frozen quantized 
       const down = input("down", "f32", [4, 64]);
       const { hidden } = forward(model, {
         ...shape,
-        linear: (x, layer) => {
-          seen.push(layer.name);
-          return layer.name === "blk.0.attn_q"
-            ? add(project(x, layer), linear(linear(x, down), input("up", "f32", [64, 4])))
-            : project(x, layer);
+        deltas: {
+          ...noDeltas,
+          linear: (x, layer) => {
+            seen.push(layer.name);
+            return layer.name === "blk.0.attn_q"
+              ? add(project(x, layer), linear(linear(x, down), input("up", "f32", [64, 4])))
+              : project(x, layer);
+          },
         },
       });
       expect(seen).toContain("blk.1.ffn_down");

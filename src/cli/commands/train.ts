@@ -14,15 +14,17 @@ interface Flags extends Record<string, unknown> {
   readonly model?: string;
   readonly scratch?: string;
   readonly vocabulary?: string;
+  readonly adapter?: string;
   readonly checkpointEvery?: string;
   readonly json?: boolean;
   readonly out: string;
 }
 
 export const train = new Command("train")
-  .description("trains all weights of a model, or a new one from scratch, on a text, JSON lines or Parquet file")
+  .description("trains an adapter or all weights of a model, or a new one from scratch, on a text, JSON lines or Parquet file")
   .requiredOption("--data <file>", 'text; or rows with "text", or "prompt" and "completion"')
   .option("-m, --model <name>", "the model to go on from: a name or path as in generate")
+  .option("--adapter <spec>", "an adapter over the frozen model: lora,rank=8,alpha=16,targets=q;v,dropout=0.05, or series, parallel")
   .option("--scratch <shape>", "a new llama-shaped model: hidden=256,blocks=4,heads=8,kv=4,ffn=704,context=256")
   .option("--vocabulary <tokens|model>", "with --scratch: learn a vocabulary of so many tokens, or take a model file's (default: 4096)")
   .requiredOption("--steps <n>", "steps", integer)
@@ -69,7 +71,7 @@ export const train = new Command("train")
       });
       if (process.stderr.isTTY && flags.json !== true) process.stderr.write("\n");
       if (!result.isFinished) bar.note(`stopped after step ${result.step}; --resume goes on from here`);
-      else if (flags.json !== true) process.stdout.write(`${flags.out}/model.gguf\n`);
+      else if (flags.json !== true) process.stdout.write(`${flags.out}/${flags.adapter === undefined ? "model.gguf" : "adapter"}\n`);
     });
   });
 

@@ -7,6 +7,7 @@ import {
   commonConfig,
   type Family,
   hyperparameters,
+  llamaModules,
   type Pass,
   ropeAttributes,
   type Transformer,
@@ -19,6 +20,7 @@ import {
  */
 export const gemma3: Family = {
   architecture: "gemma3",
+  modules: llamaModules(false),
   configure: (metadata) => configure(metadata).config,
 
   build(metadata: Metadata, weights: WeightSource): Transformer {

@@ -9,6 +9,16 @@ import { attentionScale, commonConfig, type Family, hyperparameters, type Pass, 
  */
 export const gpt2: Family = {
   architecture: "gpt2",
+  modules: {
+    block: "transformer.h.%",
+    layers: {
+      attn_qkv: { module: "attn.c_attn" },
+      attn_output: { module: "attn.c_proj" },
+      ffn_up: { module: "mlp.c_fc" },
+      ffn_down: { module: "mlp.c_proj" },
+    },
+    halves: { attn: "attn", ffn: "mlp" },
+  },
   configure: (metadata) => commonConfig(metadata, "gpt2").config,
 
   build(metadata: Metadata, weights: WeightSource): Transformer {

@@ -6,6 +6,7 @@ import {
   commonConfig,
   type Family,
   hyperparameters,
+  llamaModules,
   type Pass,
   ropeAttributes,
   type Transformer,
@@ -18,6 +19,7 @@ import {
  */
 export const llama: Family = {
   architecture: "llama",
+  modules: llamaModules(true),
   configure: (metadata) => commonConfig(metadata, "llama").config,
 
   build(metadata: Metadata, weights: WeightSource): Transformer {

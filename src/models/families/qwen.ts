@@ -6,6 +6,7 @@ import {
   commonConfig,
   type Family,
   hyperparameters,
+  llamaModules,
   type Pass,
   ropeAttributes,
   type Transformer,
@@ -19,6 +20,7 @@ import {
 function qwen(architecture: "qwen2" | "qwen3"): Family {
   return {
     architecture,
+    modules: llamaModules(false),
     configure: (metadata) => commonConfig(metadata, architecture).config,
 
     build(metadata: Metadata, weights: WeightSource): Transformer {
