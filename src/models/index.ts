@@ -1,4 +1,5 @@
 export { type CatalogueEntry, catalogue } from "./catalogue.ts";
+export { type CutOptions, type CutReport, cutModel } from "./cut.ts";
 export { defaultHome, hubFromEnvironment } from "./environment.ts";
 export { families, familyOf } from "./families/index.ts";
 export type { AttentionShape, Family, HalfBlock, ModelConfig, Pass, Transformer, WeightSource } from "./model.ts";
