@@ -10,8 +10,11 @@ import {
   decodingModel,
   type EmbedOptions,
   type EmbedResult,
+  type ExplainOptions,
+  type Explanation,
   embed,
   encodePrompt,
+  explain,
   type GenerateEvent,
   type GenerateOptions,
   type GenerateResult,
@@ -365,6 +368,11 @@ export class Model implements AsyncDisposable {
   /** Texts as vectors. */
   async embed(texts: string | readonly string[], options: EmbedOptions = {}): Promise<EmbedResult> {
     return embed(this.#alive(), texts, options);
+  }
+
+  /** What each token of an answer owes to the prompt's tokens. */
+  async explain(prompt: Prompt, options: ExplainOptions = {}): Promise<Explanation> {
+    return explain(this.#alive(), prompt, options);
   }
 
   /** How probable a text or a conversation is, token by token. */

@@ -1,4 +1,4 @@
-import type { Facts, Sequence, TokenFact } from "../engine/index.ts";
+import type { ChoiceFact, Facts, Sequence, TokenFact } from "../engine/index.ts";
 import { OptionError } from "../errors.ts";
 import type { TokenId } from "../token.ts";
 import { nameOf, openModels } from "./companions.ts";
@@ -116,6 +116,7 @@ export async function* decode(model: DecodingModel, job: Job): AsyncGenerator<Ge
   let text = "";
   let promptFacts: readonly TokenFact[] | undefined;
   let skip: SkipPlan | undefined;
+  let explained: readonly ChoiceFact[] = [];
   let end: SearchResult = { ending: { reason: "deadline" }, text: "" };
   try {
     skip = await startSkip(model, job, limit);
@@ -151,6 +152,7 @@ export async function* decode(model: DecodingModel, job: Job): AsyncGenerator<Ge
         job.close(end.sequence ?? sequence);
       }
     }
+    explained = yield* explainAnswer(model, job, record, limit);
   } finally {
     limit.clear();
   }
@@ -164,9 +166,32 @@ export async function* decode(model: DecodingModel, job: Job): AsyncGenerator<Ge
     ...(plan.logprobs === undefined ? {} : { logprobs: withTexts(model, record.tokens) }),
     ...(end.alternatives === undefined ? {} : { alternatives: end.alternatives }),
     ...(promptFacts === undefined ? {} : { promptLogprobs: withTexts(model, promptFacts) }),
-    facts: record.facts([...plan.choices, ...(job.layout.choices ?? []), ...(skip?.choices ?? [])]),
+    facts: record.facts([...plan.choices, ...(job.layout.choices ?? []), ...explained, ...(skip?.choices ?? [])]),
   };
   yield { kind: "finish", text: end.text, result };
+}
+
+/** What the answer owes to the prompt, into the record; a choice says where the deadline came before it. */
+async function* explainAnswer(
+  model: DecodingModel,
+  { plan, layout }: Job,
+  record: RunRecord,
+  limit: TimeLimit,
+): AsyncGenerator<GenerateEvent, readonly ChoiceFact[]> {
+  if (plan.explain === undefined) return [];
+  const answer = record.tokens.map(({ id }) => id as TokenId);
+  if (answer.length === 0) return [{ what: "explain", chosen: "off", because: "the answer has no token" }];
+  const abort = limit.signal === undefined ? {} : { signal: limit.signal };
+  const efforts = plan.explain.explain({ model, layout, answer, ...abort });
+  for (;;) {
+    const next = await limit.within(() => efforts.next());
+    if (next === undefined) return [{ what: "explain", chosen: "off", because: "the deadline was reached" }];
+    if (next.done === true) {
+      record.reportAttribution(next.value);
+      return [];
+    }
+    yield { kind: "effort", fact: next.value };
+  }
 }
 
 /** The skip of a run, or undefined for none; undefined too where the deadline passed while it was measured. */

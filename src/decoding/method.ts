@@ -3,7 +3,7 @@ import { OptionError } from "../errors.ts";
 import { isModelSource, type ModelSource } from "./model.ts";
 
 /** The questions that one call of `generate` answers; each is an axis with methods as its values. */
-export type Axis = "layout" | "adapter" | "skip" | "draft" | "guide" | "sample" | "search";
+export type Axis = "layout" | "adapter" | "skip" | "draft" | "guide" | "sample" | "search" | "explain";
 
 /** Fields of a forward request that a method uses: a sequence that refuses one of them can't run the method. */
 export type Need = keyof ForwardRequest | `want.${keyof Want}` | "fork" | "rewind" | "keep";

@@ -2,6 +2,7 @@ import type { ChoiceFact } from "../engine/index.ts";
 import { ContextOverflowError, OptionError, UnsupportedError } from "../errors.ts";
 import { type TokenId, tokenId } from "../token.ts";
 import type { Draft } from "./drafting/draft.ts";
+import type { Explainer } from "./explaining/explainer.ts";
 import type { Guide } from "./guidance/guide.ts";
 import {
   checkParameter,
@@ -67,6 +68,8 @@ export interface GenerateOptions {
   readonly skip?: MethodSpec;
   /** How branches live and die. Default `path`: one answer, token after token. */
   readonly search?: MethodSpec;
+  /** Say afterwards what the answer's tokens owe to the prompt's, in `facts.attribution`; the answer stays the same. Default: nothing. */
+  readonly explain?: MethodSpec;
 
   /** Texts that end the answer and are left out of it: at most 16, none empty. */
   readonly stop?: string | readonly string[];
@@ -99,6 +102,7 @@ export interface Plan {
   readonly skip: Skip | undefined;
   /** Other models that methods name: opened before the run starts. */
   readonly models: readonly ModelSource[];
+  readonly explain: Explainer | undefined;
   readonly logprobs: number | undefined;
   readonly promptLogprobs: number | undefined;
   readonly deadlineMs: number | undefined;
@@ -147,7 +151,7 @@ export const knownOptions: ReadonlySet<string> = new Set([
   ...Object.keys(numberOptions),
   ...samplerShortcuts.map(({ option }) => option),
   ...guideShortcuts.map(({ option }) => option),
-  ...["sample", "guide", "draft", "skip", "search", "stop", "stopTokens", "ignoreEndTokens", "signal", "parseSpecial"],
+  ...["sample", "guide", "draft", "skip", "search", "explain", "stop", "stopTokens", "ignoreEndTokens", "signal", "parseSpecial"],
 ]);
 
 /** @throws OptionError naming the option, its range and the value */
@@ -177,6 +181,7 @@ export function resolveOptions(options: GenerateOptions, model: DecodingModel): 
   if (draft !== undefined && draft.method.isNeutral !== true && method.refuses?.draft !== undefined) {
     throw new OptionError("draft", `${draft.method.name} and search ${method.name} can't be combined: ${method.refuses.draft}`);
   }
+  const explain = options.explain === undefined ? undefined : parseMethod(registry.explain, options.explain, "explain");
   const skip = options.skip === undefined ? undefined : parseMethod(registry.skip, options.skip, "skip");
   if (skip !== undefined && draft !== undefined && skip.method.refuses?.draft !== undefined)
     throw new OptionError("skip", `${skip.method.name} and draft ${draft.method.name} can't be combined: ${skip.method.refuses.draft}`);
@@ -199,6 +204,7 @@ export function resolveOptions(options: GenerateOptions, model: DecodingModel): 
     maxTokens: options.maxTokens,
     search: method.create(values),
     draft: draft?.method.create(draft.values),
+    explain: explain?.method.create(explain.values),
     skip: skip?.method.create(skip.values),
     models: [...guides, { method, values }, draft, skip].flatMap((parsed) => (parsed === undefined ? [] : modelsOf(parsed))),
     logprobs: options.logprobs,

@@ -1,4 +1,5 @@
 import type {
+  AttributionFacts,
   BranchFact,
   ChoiceFact,
   Cost,
@@ -33,6 +34,7 @@ export class RunRecord {
   #queueMs = 0;
   #firstTokenMs = 0;
   #drafts: DraftFacts | undefined;
+  #attribution: AttributionFacts | undefined;
   readonly #choices: ChoiceFact[] = [];
   #effort: EffortFact | undefined;
   #guides: NonNullable<Facts["guides"]> = [];
@@ -143,6 +145,10 @@ export class RunRecord {
     return { passes: this.#passes, ms: this.#now() };
   }
 
+  reportAttribution(attribution: AttributionFacts): void {
+    this.#attribution = attribution;
+  }
+
   reportGuides(guides: NonNullable<Facts["guides"]>): void {
     this.#guides = guides;
   }
@@ -171,6 +177,7 @@ export class RunRecord {
       ...(this.#effort === undefined ? {} : { effort: this.#effort }),
       ...(this.#guides.length === 0 ? {} : { guides: this.#guides }),
       ...(this.#models.size === 0 ? {} : { models: [...this.#models.values()] }),
+      ...(this.#attribution === undefined ? {} : { attribution: this.#attribution }),
       times: {
         queueMs: this.#queueMs,
         promptMs,

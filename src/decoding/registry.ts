@@ -4,6 +4,8 @@ import type { Draft } from "./drafting/draft.ts";
 import { model } from "./drafting/model.ts";
 import { ngram } from "./drafting/ngram.ts";
 import { off } from "./drafting/off.ts";
+import type { Explainer } from "./explaining/explainer.ts";
+import { reagent } from "./explaining/reagent.ts";
 import { bias } from "./guidance/bias.ts";
 import { contrast } from "./guidance/contrast.ts";
 import { frequency } from "./guidance/frequency.ts";
@@ -41,4 +43,5 @@ export const registry = {
   guide: [bias, repetition, presence, frequency, grammar, reward, contrast] as readonly Method<Guide>[],
   sample: [greedy, temperature, topK, topP, minP, typical, momentum] as readonly Method<Sampler>[],
   search: [path, beam, conditionalBeam, contrastive] as readonly Method<Search>[],
+  explain: [reagent] as readonly Method<Explainer>[],
 };

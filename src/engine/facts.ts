@@ -22,6 +22,7 @@ export interface Facts {
   /** Other models that took part: their own passes and rows, which `passes` and `rows` above don't count, and the time of the passes. */
   readonly models?: readonly { readonly name: string; readonly passes: number; readonly rows: number; readonly computeMs: number }[];
   readonly times: { readonly queueMs: number; readonly promptMs: number; readonly firstTokenMs: number; readonly perPassMs: number };
+  readonly attribution?: AttributionFacts;
   /** Choices the engine made by measurement or rule, with the reason. */
   readonly choices: readonly ChoiceFact[];
 }
@@ -72,6 +73,41 @@ export interface EffortFact {
   readonly endedBy?: "passes" | "seconds";
   /** What the paper's setting would take, at this run's passes and time for each unit. */
   readonly paper?: { readonly setting: string; readonly passes: number; readonly ms: number };
+}
+
+/** What the tokens of an answer owe to those of the prompt. */
+export interface AttributionFacts {
+  readonly method: string;
+  /** The prompt's tokens as text. */
+  readonly prompt: readonly string[];
+  /** One entry per token of the answer that was explained, in their order. */
+  readonly tokens: readonly TokenAttribution[];
+  readonly effort: EffortFact;
+}
+
+export interface TokenAttribution {
+  /** In the answer. */
+  readonly index: number;
+  readonly id: number;
+  readonly text: string;
+  /** The model's, before guides and samplers. */
+  readonly probability: number;
+  /** Nats that the prompt adds to its log-probability, against prompts with every token replaced. */
+  readonly information: number;
+  /** Per token of the prompt, in logits: what replacing it takes from the probability; below 0 it adds. 0 where none may be replaced. */
+  readonly scores: readonly number[];
+  /** Per token of the prompt; sums to 1. */
+  readonly importance: readonly number[];
+  /** Indices of the prompt's most important tokens. */
+  readonly rationale: readonly number[];
+  /** Whether the token stays among the model's first `k` when every token of the prompt outside the rationale is replaced. */
+  readonly isSufficient: boolean;
+  /** How faithful the importance is to the model, beside a random one; where it was asked for. */
+  readonly faithfulness?: {
+    readonly softSufficiency: number;
+    readonly softComprehensiveness: number;
+    readonly random: { readonly softSufficiency: number; readonly softComprehensiveness: number };
+  };
 }
 
 export interface ChoiceFact {

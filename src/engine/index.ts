@@ -1,6 +1,15 @@
 export { type CurvePoints, costCurve, measureCostCurve } from "./cost-curve.ts";
 export { Engine, type EngineOptions } from "./engine.ts";
-export type { BranchFact, ChoiceFact, DraftFacts, EffortFact, Facts, TokenFact } from "./facts.ts";
+export type {
+  AttributionFacts,
+  BranchFact,
+  ChoiceFact,
+  DraftFacts,
+  EffortFact,
+  Facts,
+  TokenAttribution,
+  TokenFact,
+} from "./facts.ts";
 export { type InvarianceFinding, probeInvariance, rowWiseKinds } from "./invariance.ts";
 export type {
   BlockPlan,

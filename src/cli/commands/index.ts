@@ -8,6 +8,7 @@ export const commands: Readonly<Record<string, () => Promise<Command>>> = {
   generate: async () => (await import("./generate.ts")).generate,
   chat: async () => (await import("./chat.ts")).chat,
   tokenize: async () => (await import("./tokenize.ts")).tokenize,
+  explain: async () => (await import("./explain.ts")).explain,
   score: async () => (await import("./score.ts")).score,
   serve: async () => (await import("./serve.ts")).serve,
   pull: async () => (await import("./pull.ts")).pull,

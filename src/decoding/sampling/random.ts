@@ -55,3 +55,28 @@ export function uniforms({ seed, stream, index, draw = 0 }: DrawPoint): readonly
 function unit(high: number, low: number): number {
   return ((high >>> 5) * 2 ** 26 + (low >>> 6)) / 2 ** 53;
 }
+
+/** Uniform numbers in [0, 1) one after the other, for what draws many: the k-th is a function of seed, stream and k. */
+export class RandomNumbers {
+  readonly #seed: number;
+  readonly #stream: number;
+  #count = 0;
+  #spare: number | undefined;
+
+  constructor(seed: number, stream = 0) {
+    this.#seed = seed;
+    this.#stream = stream;
+  }
+
+  next(): number {
+    if (this.#spare !== undefined) {
+      const spare = this.#spare;
+      this.#spare = undefined;
+      return spare;
+    }
+    const [first, second] = uniforms({ seed: this.#seed, stream: this.#stream, index: this.#count });
+    this.#count += 1;
+    this.#spare = second;
+    return first;
+  }
+}
