@@ -1,7 +1,9 @@
+import { type Adapter, AdapterStacks, type AppliedAdapter } from "../adapters/index.ts";
 import { DisposedError, MemoryError, NativeError, OptionError } from "../errors.ts";
 import type { Device } from "../ggml/index.ts";
 import type { Transformer } from "../models/index.ts";
 import { Program, type Storage, type Tensor } from "../tensor/index.ts";
+import { FloatTensors } from "../weights/index.ts";
 import type { Entry, Family } from "./family.ts";
 import { KvCache } from "./kv-cache.ts";
 import { ModelSequence } from "./model-sequence.ts";
@@ -53,6 +55,9 @@ export class Engine implements AsyncDisposable {
   readonly #scheduler: Scheduler<Job>;
   readonly #tuner: ThreadTuner | undefined;
   readonly #maps = new Map<string, (state: Tensor) => Tensor>();
+  readonly #adapters: AdapterStacks;
+  /** What is to be done between two passes. */
+  readonly #changes: (() => void)[] = [];
   #stepping: Promise<void> | undefined;
   #inPass = new Set<Job>();
   #running: Program | undefined;
@@ -111,8 +116,10 @@ export class Engine implements AsyncDisposable {
     this.#tuner = options.tuneThreads ? new ThreadTuner(device.threads) : undefined;
     const { contextLength, chunkRows, strict } = this;
     this.#scheduler = new Scheduler(cache, { contextLength, chunkRows, strict });
+    this.#adapters = new AdapterStacks((tensors) => FloatTensors.create(device, tensors));
     this.programs = new ProgramCache(device, model, cache, {
       maps: this.#maps,
+      adapters: this.#adapters,
       rowWise: options.rowWise ?? (() => false),
       maxBytes: options.programBytes ?? 256 * 2 ** 20,
     });
@@ -155,6 +162,47 @@ export class Engine implements AsyncDisposable {
     this.#maps.set(name, map);
   }
 
+  /** Names of the loaded adapters. */
+  get adapters(): string[] {
+    return this.#adapters.names;
+  }
+
+  /**
+   * Loads an adapter, which has been checked against the model's file, under a name that requests may use from then on.
+   * @throws OptionError for a name that is taken or can't be one, MemoryError
+   */
+  async addAdapter(name: string, adapter: Adapter): Promise<void> {
+    if (!/^[\w][\w.-]{0,99}$/.test(name))
+      throw new OptionError("name", `must be letters, digits, dots and dashes, at most 100, got ${JSON.stringify(name)}`);
+    await this.#betweenPasses(() => this.#adapters.add(name, adapter));
+  }
+
+  /** Forgets an adapter; requests that wait for a pass with it fail. @throws OptionError for a name that is not loaded */
+  async removeAdapter(name: string): Promise<void> {
+    await this.#betweenPasses(() => {
+      this.#adapters.remove(name);
+      const uses = ({ request: { adapters } }: Job) => adapters.some((one) => one.name === name);
+      for (const job of this.#scheduler.jobs.filter(uses)) this.#fail(job, new OptionError("adapters", `"${name}" was unloaded`));
+    });
+  }
+
+  #betweenPasses(change: () => void): Promise<void> {
+    this.#assertAlive();
+    return new Promise((resolve, reject) => {
+      this.#changes.push(() => {
+        try {
+          change();
+          resolve();
+        } catch (error) {
+          reject(error);
+        } finally {
+          this.programs.forgetAdapted(); // their matrices have moved
+        }
+      });
+      this.#wake();
+    });
+  }
+
   /** Streams in use, groups put aside, bytes of caches and programs: for `memory()` and metrics. */
   statistics() {
     const { streams } = this.#scheduler;
@@ -165,6 +213,7 @@ export class Engine implements AsyncDisposable {
       preemptions: streams.preemptions,
       savedBytes: streams.savedBytes,
       cacheBytes: this.cache.sizeBytes,
+      adapterBytes: this.#adapters.sizeBytes,
       programs: { count: this.programs.count, hits: this.programs.hits, misses: this.programs.misses, bytes: this.programs.bytes },
       passes: this.passCount,
     };
@@ -177,7 +226,7 @@ export class Engine implements AsyncDisposable {
   ): Promise<{ result: ForwardResult; parents: readonly number[]; isChain: boolean }> {
     this.#assertAlive();
     original.signal?.throwIfAborted();
-    const request = checkRequest(original, sequence.entries, this.model, this.contextLength, this.#maps);
+    const request = checkRequest(original, sequence.entries, this.model, this.contextLength, this.#maps, this.#adapters);
     const hole = sequence.entries.find(
       ({ missing }) => missing !== undefined && [...missing].some((half) => !request.skipped.includes(half)),
     );
@@ -221,6 +270,7 @@ export class Engine implements AsyncDisposable {
     if (from === -1) return;
     // everything from the first hole on is computed again, into new cells, as it was asked for but with every half-block
     const again = sequence.entries.slice(from);
+    this.#adapters.usesOf(again.map(({ adapters }) => adapters)); // they must be those that are loaded now
     const copy = this.join(sequence.family);
     try {
       copy.adopt(sequence.entries.slice(0, from));
@@ -233,6 +283,7 @@ export class Engine implements AsyncDisposable {
         await copy.forward({
           input: values === undefined ? (contents as never) : { values, hiddenSize },
           positions: run.map(({ position }) => position),
+          adapters: run[0]!.adapters,
           visible: run.flatMap(({ sees }, row) => (sees === undefined ? [] : [{ rows: [row, row + 1] as const, sees }])),
         });
       }
@@ -259,6 +310,7 @@ export class Engine implements AsyncDisposable {
     await this.#stepping;
     this.programs[Symbol.dispose]();
     this.cache[Symbol.dispose]();
+    this.#adapters[Symbol.dispose]();
   }
 
   #assertAlive(): void {
@@ -283,13 +335,14 @@ export class Engine implements AsyncDisposable {
   #wake(): void {
     this.#stepping ??= this.#run().finally(() => {
       this.#stepping = undefined;
-      if (this.#scheduler.queuedCount > 0) this.#wake();
+      if (this.#scheduler.queuedCount + this.#changes.length > 0) this.#wake();
     });
   }
 
   async #run(): Promise<void> {
-    while (this.#scheduler.queuedCount > 0) {
+    while (this.#scheduler.queuedCount + this.#changes.length > 0) {
       await new Promise<void>((resolve) => setImmediate(resolve));
+      for (const change of this.#changes.splice(0)) change();
       const { passes, chunks } = this.#scheduler.begin();
       const finished: Job[] = [];
       let hasRun = false;
@@ -337,7 +390,7 @@ export class Engine implements AsyncDisposable {
               this.cache,
               ruled.map(({ decided }) => decided),
             );
-      const outputs = fillInputs(program, structure, parts, first, this.model, this.cache);
+      const outputs = fillInputs(program, structure, parts, first, this.model, this.cache, this.#adapters);
       this.#inPass = new Set(running);
       for (const job of running) job.startedAt ||= performance.now();
       if (this.#tuner !== undefined) this.#device.setThreads(this.#tuner.threads);
@@ -403,6 +456,7 @@ export class Engine implements AsyncDisposable {
       decides: request.decides,
       taps: request.taps,
       exits: request.exits,
+      adapters: this.#adapters.usesOf(all.map(({ job }) => job.request.adapters)),
       injections: [...new Map((request.original.inject ?? []).map(({ tap, map }) => [tap, { tap, map }])).values()].sort((a, b) =>
         a.tap < b.tap ? -1 : 1,
       ),
@@ -450,12 +504,16 @@ function union(a: readonly number[], b: readonly number[]): readonly number[] {
   return b.length === 0 ? a : a.length === 0 ? b : [...new Set([...a, ...b])];
 }
 
-/** Stretches of entries of one kind of content, which one request can hold. */
+const sameAdapters = (a: readonly AppliedAdapter[], b: readonly AppliedAdapter[]): boolean =>
+  a === b || (a.length === b.length && a.every(({ id, scale }, i) => id === b[i]!.id && scale === b[i]!.scale));
+
+/** Stretches of entries of one kind of content and of the same adapters, which one request can hold. */
 function runsOf(entries: readonly Entry[]): Entry[][] {
   const runs: Entry[][] = [];
   for (const entry of entries) {
     const run = runs.at(-1);
-    if (run !== undefined && typeof run[0]!.content === typeof entry.content) run.push(entry);
+    if (run !== undefined && typeof run[0]!.content === typeof entry.content && sameAdapters(run[0]!.adapters, entry.adapters))
+      run.push(entry);
     else runs.push([entry]);
   }
   return runs;

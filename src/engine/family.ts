@@ -1,3 +1,5 @@
+import type { AppliedAdapter } from "../adapters/index.ts";
+
 /** What a sequence holds at one place: where its keys and values lie, and what is needed to compute them again. */
 export interface Entry {
   /** Index in the family's stream. Changes when the stream is compacted. */
@@ -7,6 +9,8 @@ export interface Entry {
   readonly content: number | Float32Array;
   /** Ranges of entry indices that this entry saw; undefined for all before it. */
   readonly sees: readonly (readonly [from: number, to: number])[] | undefined;
+  /** Adapters that changed the model for it; part of what its keys and values depend on. */
+  readonly adapters: readonly AppliedAdapter[];
   /** Half-blocks whose keys and values were not computed (`blocks.<i>.attn`), by an early exit or a skipped half. */
   missing: ReadonlySet<string> | undefined;
 }

@@ -1,3 +1,4 @@
+import { type AdapterStacks, inputNames } from "../adapters/index.ts";
 import type { Transformer } from "../models/index.ts";
 import type { Program } from "../tensor/index.ts";
 import { candidatesOf, logSumExp, pieceLength } from "./candidates.ts";
@@ -54,6 +55,7 @@ export function fillInputs(
   first: number,
   model: Transformer,
   cache: KvCache,
+  adapters: AdapterStacks,
 ): Output[] {
   const { rows, cells } = structure;
   const { hiddenSize } = model.config;
@@ -67,6 +69,11 @@ export function fillInputs(
     .filter((slidingWindow) => program.hasInput(maskName(slidingWindow)))
     .map((slidingWindow) => ({ slidingWindow, values: program.input<"f16">(maskName(slidingWindow)).fill(masked) }));
   const injected = new Map(structure.injections.map(({ tap }) => [tap, program.input(`inject.${tap}`).fill(0)]));
+  const choices = new Map<string, Int32Array | Float32Array>();
+  for (const { indices, scales } of inputNames(structure.adapters)) {
+    if (program.hasInput(indices)) choices.set(indices, program.input<"i32">(indices).fill(0)); // matrix 0 is zero
+    if (program.hasInput(scales)) choices.set(scales, program.input(scales).fill(0));
+  }
   const wanted: Output[] = [];
   for (const list of parts) {
     const stream = list[0]!.job.sequence.family.slot! - first;
@@ -83,6 +90,7 @@ export function fillInputs(
         if (cellRows !== undefined) cellRows[row] = BigInt(base + entry.cell);
         for (const { slidingWindow, values } of masks)
           writeMask(values, row * cells, entry, request, requestRow, sequence.entries, own, slidingWindow);
+        adapters.fillRow(structure.adapters, row, request.adapters, (name) => choices.get(name));
         for (const injection of request.original.inject ?? []) {
           const at = injection.rows.indexOf(requestRow);
           if (at === -1) continue;

@@ -1,6 +1,6 @@
+import { type AdapterStacks, noDeltas } from "../adapters/index.ts";
 import { UnsupportedError } from "../errors.ts";
 import type { Pass, Transformer } from "../models/index.ts";
-import { project } from "../nn/index.ts";
 import {
   add,
   attention,
@@ -59,18 +59,19 @@ export function halfIndex(half: string): number {
 /**
  * The graph of a pass, or of a part of one, which also gives the residual stream around each feed-forward half: `ffn.<i>.before` (unless that
  * is its input) and `ffn.<i>.after` [N, E]. Inputs: `ids` [N] or `embeddings` [N, E], `positions` [N], `cells` [N], masks [S, 1, R, C], `outputs` [O] and per injection
- * `inject.<tap>` [N, E] or [N, 1]. Outputs: `logits`, `shares`, `state`, taps and exits by name.
+ * `inject.<tap>` [N, E] or [N, 1], and those of adapters. Outputs: `logits`, `shares`, `state`, taps and exits by name.
  */
 export function buildPass(
   model: Transformer,
   cache: KvCache,
   structure: Structure,
-  maps: StateMaps,
+  { maps, adapters }: { readonly maps: StateMaps; readonly adapters: AdapterStacks },
   span?: Span,
 ): { outputs: Record<string, Tensor>; effects: readonly Tensor[] } {
   const { streams, rows, cells } = structure;
   const { hiddenSize } = model.config;
   const N = streams * rows;
+  const deltas = structure.adapters.length === 0 ? noDeltas : adapters.deltas(structure.adapters, N);
   const positions = input("positions", "i32", [N]);
   const cellRows = input("cells", "i64", [N]);
   const masks = new Map<string, Tensor>();
@@ -83,7 +84,7 @@ export function buildPass(
   const writes: Tensor[] = []; // computed whatever is asked for: later passes read them
   const pass: Pass = {
     positions,
-    linear: project,
+    linear: deltas.linear,
     attend(block, q, k, v, { scale, softcap = 0 }) {
       const { numHeads, numKvHeads, headDim, slidingWindow } = model.config.blocks[block]!;
       const name = maskName(slidingWindow);
@@ -147,7 +148,7 @@ export function buildPass(
     const at = `blocks.${block}`;
     x = point(`${at}.resid_pre`, x);
     if (runs(2 * block) && !skipped.has(`${at}.attn`)) {
-      let delta = point(`${at}.attn_out`, attend(x, pass));
+      let delta = point(`${at}.attn_out`, deltas.half(`${at}.attn`, x, attend(x, pass)));
       // the last block's feed-forward half is computed for the rows that are asked for only
       const early = block === last && outputRows !== undefined && structure.outputs < N && to > end && !wantsAllRows(structure, at);
       if (early) {
@@ -160,7 +161,7 @@ export function buildPass(
     x = point(`${at}.resid_mid`, x);
     if (runs(2 * block + 1) && !skipped.has(`${at}.ffn`)) {
       const before = x;
-      x = add(point(`${at}.mlp_out`, feedForward(x, pass)), x);
+      x = add(point(`${at}.mlp_out`, deltas.half(`${at}.ffn`, x, feedForward(x, pass))), x);
       if (span !== undefined && !selected) {
         if (from < 2 * block + 1) outputs[`ffn.${block}.before`] = before;
         outputs[`ffn.${block}.after`] = x;
@@ -176,8 +177,9 @@ export function buildPass(
   return { outputs, effects: writes };
 }
 
-/** Whether something after the last block's attention needs every row. */
-function wantsAllRows({ taps, exits, injections }: Structure, lastBlock: string): boolean {
+/** Whether something after the last block's attention needs every row: adapters' choices are given for all. */
+function wantsAllRows({ taps, exits, injections, adapters }: Structure, lastBlock: string): boolean {
+  if (adapters.length > 0) return true;
   const after = ["resid_mid", "mlp_out", "resid_post"].map((name) => `${lastBlock}.${name}`);
   return exits.length > 0 || after.some((name) => taps.includes(name) || injections.some(({ tap }) => tap === name));
 }

@@ -1,3 +1,4 @@
+import type { AdapterStacks } from "../adapters/index.ts";
 import type { Device } from "../ggml/index.ts";
 import type { Transformer } from "../models/index.ts";
 import { input, Program, type Storage } from "../tensor/index.ts";
@@ -10,7 +11,7 @@ export class ProgramCache implements Disposable {
   readonly #device: Device;
   readonly #model: Transformer;
   readonly #cache: KvCache;
-  readonly #maps: StateMaps;
+  readonly #graph: { readonly maps: StateMaps; readonly adapters: AdapterStacks };
   readonly #rowWise: (storage: Storage) => boolean;
   readonly #maxBytes: number;
   readonly #programs = new Map<string, Program>(); // in order of use
@@ -22,12 +23,12 @@ export class ProgramCache implements Disposable {
     device: Device,
     model: Transformer,
     cache: KvCache,
-    options: { maps: StateMaps; rowWise: (storage: Storage) => boolean; maxBytes: number },
+    options: { maps: StateMaps; adapters: AdapterStacks; rowWise: (storage: Storage) => boolean; maxBytes: number },
   ) {
     this.#device = device;
     this.#model = model;
     this.#cache = cache;
-    this.#maps = options.maps;
+    this.#graph = options;
     this.#rowWise = options.rowWise;
     this.#maxBytes = options.maxBytes;
   }
@@ -43,8 +44,8 @@ export class ProgramCache implements Disposable {
 
   /** A whole pass, or a part of one. It may be disposed when the next one is asked for. */
   pass(structure: Structure, span?: Span): Program {
-    return this.#get(`${structureKey(structure)}|${span?.from}|${span?.to}`, () => {
-      const { outputs, effects } = buildPass(this.#model, this.#cache, structure, this.#maps, span);
+    return this.#get(`${structure.adapters.length === 0 ? "" : adapted}${structureKey(structure)}|${span?.from}|${span?.to}`, () => {
+      const { outputs, effects } = buildPass(this.#model, this.#cache, structure, this.#graph, span);
       return Program.compile(this.#device, outputs, { backend: structure.backend, rowWise: this.#rowWise, effects });
     });
   }
@@ -55,6 +56,17 @@ export class ProgramCache implements Disposable {
       const logits = this.#model.head(input("state", "f32", [rows, this.#model.config.hiddenSize])); // [rows, V]
       return Program.compile(this.#device, { logits, shares: sharesOf(logits) }, { backend, rowWise: this.#rowWise });
     });
+  }
+
+  /** Disposes of the programs that read adapters' matrices, when these are about to move. No pass may be running. */
+  forgetAdapted(): void {
+    for (const [key, program] of this.#programs) if (key.startsWith(adapted)) this.#forget(key, program);
+  }
+
+  #forget(key: string, program: Program): void {
+    this.#programs.delete(key);
+    this.#bytes -= program.sizeBytes;
+    program[Symbol.dispose]();
   }
 
   #get(key: string, compile: () => Program): Program {
@@ -71,9 +83,7 @@ export class ProgramCache implements Disposable {
     this.#bytes += program.sizeBytes;
     for (const [oldKey, old] of this.#programs) {
       if (this.#bytes <= this.#maxBytes || old === program) break;
-      this.#programs.delete(oldKey);
-      this.#bytes -= old.sizeBytes;
-      old[Symbol.dispose]();
+      this.#forget(oldKey, old);
     }
     return program;
   }
@@ -84,3 +94,6 @@ export class ProgramCache implements Disposable {
     this.#bytes = 0;
   }
 }
+
+/** How keys of programs with adapters begin. */
+const adapted = "adapted|";

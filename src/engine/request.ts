@@ -1,3 +1,4 @@
+import type { AdapterStacks, AppliedAdapter } from "../adapters/index.ts";
 import { ContextOverflowError, OptionError, UnsupportedError } from "../errors.ts";
 import type { Transformer } from "../models/index.ts";
 import type { Entry } from "./family.ts";
@@ -24,6 +25,8 @@ export interface CheckedRequest {
   readonly rule: SkipRule | undefined;
   /** Half-blocks that the rule is asked about, in the order of the pass. */
   readonly decides: readonly string[];
+  /** Those of scale 0 left out. */
+  readonly adapters: readonly AppliedAdapter[];
   readonly original: ForwardRequest;
 }
 
@@ -40,6 +43,7 @@ export function checkRequest(
   model: Transformer,
   contextLength: number,
   maps: StateMaps,
+  adapters: AdapterStacks,
 ): CheckedRequest {
   for (const name of Object.keys(request))
     if (!knownFields.has(name)) throw new OptionError(name, `a forward request has no such field; it has ${[...knownFields].join(", ")}`);
@@ -94,8 +98,6 @@ export function checkRequest(
     if (!Number.isInteger(exit) || exit < 0 || exit >= config.blocks.length)
       throw new RangeError(`exits: no block ${exit}; blocks are 0 to ${config.blocks.length - 1}`);
   for (const injection of request.inject ?? []) checkInjection(injection, model, rows, maps);
-  if (request.adapters !== undefined && request.adapters.length > 0)
-    throw new UnsupportedError(`adapters: no adapter "${request.adapters[0]!.name}" is loaded`);
   return {
     rows,
     contents,
@@ -111,6 +113,7 @@ export function checkRequest(
     taps,
     exits,
     ...checkBlocks(request, rows, config.blocks.length),
+    adapters: adapters.apply(request.adapters ?? []),
     original: request,
   };
 }

@@ -20,7 +20,7 @@ export interface Work {
   readonly sequence: Holder;
   readonly request: Pick<
     CheckedRequest,
-    "rows" | "contents" | "positions" | "sees" | "isChain" | "skipped" | "decides" | "taps" | "exits"
+    "rows" | "contents" | "positions" | "sees" | "isChain" | "skipped" | "decides" | "taps" | "exits" | "adapters"
   > & { readonly original: Pick<CheckedRequest["original"], "inject"> };
   /** Entries of the sequence before the request. */
   readonly base: number;
@@ -295,6 +295,7 @@ export class Scheduler<W extends Work> {
           position: request.positions[from + index]!,
           content: request.contents[from + index]!,
           sees: request.sees[from + index],
+          adapters: request.adapters,
           missing,
         }));
         parts.push({ job, from, entries });

@@ -1,3 +1,4 @@
+import { inputNames } from "../adapters/index.ts";
 import { OptionError } from "../errors.ts";
 import type { Device } from "../ggml/index.ts";
 import type { Transformer } from "../models/index.ts";
@@ -156,12 +157,18 @@ export class SegmentedPass implements PassProgram {
     const running = this.#rows.filter((one) => !one.skips(half));
     if (running.length === 0) return;
     const { hiddenSize } = this.#model.config;
-    const { backend } = this.#structure;
-    const structure = { ...plainStructure, backend, rows: rowStep(running.length) };
+    const { backend, adapters } = this.#structure;
+    const structure = { ...plainStructure, backend, adapters, rows: rowStep(running.length) };
     const program = this.#programs.pass(structure, { from: at, to: at + 1 });
     const gathered = program.input("x").fill(0);
     for (const [index, { row }] of running.entries())
       gathered.set(x.subarray(row * hiddenSize, (row + 1) * hiddenSize), index * hiddenSize);
+    for (const { indices, scales, slots } of inputNames(adapters)) {
+      for (const name of [indices, scales].filter((one) => program.hasInput(one))) {
+        const [from, to] = [this.#inputs.get(name) as Float32Array, program.input(name).fill(0)];
+        for (const [index, { row }] of running.entries()) to.set(from.subarray(row * slots, (row + 1) * slots), index * slots);
+      }
+    }
     program.runSync();
     const after = program.peek("x");
     for (const [index, one] of running.entries()) {
@@ -183,13 +190,13 @@ export class SegmentedPass implements PassProgram {
 }
 
 /** What a feed-forward half of some rows depends on: not on streams, cells or the kind of input. */
-const plainStructure: Omit<Structure, "backend" | "rows"> = {
+const plainStructure: Omit<Structure, "backend" | "rows" | "adapters"> = {
   ...{ streams: 1, cells: 256, outputs: 0, head: false, input: "tokens" },
   ...{ skipped: [], decides: [], taps: [], exits: [], injections: [] },
 };
 
 /** Memory for what `fillInputs` writes: as in the program of the whole pass. */
-function inputsOf({ streams, rows, cells, outputs, input }: Structure, model: Transformer): Map<string, Values> {
+function inputsOf({ streams, rows, cells, outputs, input, adapters }: Structure, model: Transformer): Map<string, Values> {
   const numRows = streams * rows;
   const inputs = new Map<string, Values>([
     ["positions", new Int32Array(numRows)],
@@ -198,6 +205,8 @@ function inputsOf({ streams, rows, cells, outputs, input }: Structure, model: Tr
   ]);
   if (outputs > 0 && outputs < numRows) inputs.set("outputs", new Int32Array(outputs));
   for (const { slidingWindow } of model.config.blocks) inputs.set(maskName(slidingWindow), new Uint16Array(streams * rows * cells));
+  for (const { indices, scales, slots } of inputNames(adapters))
+    inputs.set(indices, new Int32Array(numRows * slots)).set(scales, new Float32Array(numRows * slots));
   return inputs;
 }
 

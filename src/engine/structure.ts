@@ -1,3 +1,4 @@
+import type { StackUse } from "../adapters/index.ts";
 import type { BackendName } from "../ggml/index.ts";
 
 /**
@@ -23,6 +24,8 @@ export interface Structure {
   readonly decides: readonly string[];
   readonly taps: readonly string[];
   readonly exits: readonly number[];
+  /** Stacks of adapters of which some row has one; none: adapters are off. Which row has which, and how strongly, is data. */
+  readonly adapters: readonly StackUse[];
   readonly injections: readonly { readonly tap: string; readonly map: string }[];
 }
 
@@ -70,5 +73,6 @@ export function structureKey(s: Structure): string {
     s.taps,
     s.exits,
     injections,
+    s.adapters.map(({ key, slots }) => `${key}x${slots}`),
   ].join("|");
 }

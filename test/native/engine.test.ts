@@ -63,6 +63,7 @@ describe("programs", () => {
         decides: [],
         taps: [],
         exits: [],
+        adapters: [],
         injections: [],
       };
       engine.programs.pass(structure.outputs === 0 ? { ...structure, head: false } : structure);

@@ -57,6 +57,16 @@ export class Llama implements Disposable {
     }
   }
 
+  /** Applies LoRAs in llama.cpp's format, in place of those before. */
+  setAdapters(adapters: readonly { readonly path: string; readonly scale: number }[]): void {
+    const { native } = this;
+    const loaded = adapters.map(({ path }) => native.llama_adapter_lora_init(this.#model, path));
+    if (loaded.some((one) => one === null)) throw new Error("llama_adapter_lora_init refused an adapter");
+    const scales = Float32Array.from(adapters, ({ scale }) => scale);
+    const status = native.llama_set_adapters_lora(this.#context, BigInt64Array.from(loaded), loaded.length, scales);
+    if (status !== 0) throw new Error(`llama_set_adapters_lora: ${status}`);
+  }
+
   /** Greedy continuation of a prompt. */
   greedy(prompt: readonly number[], count: number): { tokens: number[]; margins: number[] } {
     this.clear();
