@@ -2,7 +2,7 @@ import { defineConfig } from "vitest/config";
 
 const patience = process.env.CHAINRULE_SOAK ? 30 : 1; // the soak's counts are larger by as much and more
 
-/** Tests are grouped by need: `unit` wants nothing but Node, `native` the ggml libraries, `models` real model files. */
+/** Tests are grouped by need: `unit` wants nothing but Node, `native` the ggml libraries, `models` real model files, `browser` a Chromium and what `npm run build` made. */
 export default defineConfig({
   test: {
     pool: "forks", // a failed native check aborts its process: it must not take the others along
@@ -10,10 +10,17 @@ export default defineConfig({
     reporters: ["default"],
     setupFiles: ["test/support/property-seed.ts"],
     projects: [
-      { extends: true, test: { name: "unit", include: ["src/**/*.test.ts"], testTimeout: 60_000 * patience } },
+      {
+        extends: true,
+        test: { name: "unit", include: ["src/**/*.test.ts", "playground/src/**/*.test.ts"], testTimeout: 60_000 * patience },
+      },
       {
         extends: true,
         test: { name: "native", include: ["test/native/**/*.test.ts"], testTimeout: 120_000 * patience, hookTimeout: 120_000 },
+      },
+      {
+        extends: true,
+        test: { name: "browser", include: ["playground/test/*.test.ts"], testTimeout: 120_000 * patience, hookTimeout: 120_000 },
       },
       {
         extends: true,

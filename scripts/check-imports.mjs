@@ -52,6 +52,30 @@ for (const entry of readdirSync(src, { recursive: true, withFileTypes: true })) 
     errors.push(`${relative(dirname(src), file)}: CHAINRULE_HOME is read in cli/ and load.ts only`);
   }
 }
+
+// The playground is a client of the server's public API: of src/ it sees the types of facts and of requests, and nothing that runs.
+const playground = join(dirname(src), "playground");
+const seen = new Set(["engine/facts.ts", "server/schemas.ts"]);
+const packages = new Set(["preact", "preact/hooks", "preact/compat", "@preact/signals"]);
+for (const entry of readdirSync(join(playground, "src"), { recursive: true, withFileTypes: true })) {
+  if (!entry.isFile() || !/\.tsx?$/.test(entry.name) || entry.name.endsWith(".test.ts")) continue;
+  const file = join(entry.parentPath ?? entry.path, entry.name);
+  const where = relative(dirname(src), file);
+  for (const [, type, from, bare, dynamic] of readFileSync(file, "utf8").matchAll(
+    /^(?:import|export)\s+(type\s)?[^;]*?from\s+"([^"]+)"|^import\s+"([^"]+)"|import\("([^"]+)"\)/gm,
+  )) {
+    const path = from ?? bare ?? dynamic;
+    if (!path.startsWith(".")) {
+      if (!packages.has(path)) errors.push(`${where}: the playground may not import ${path}`);
+      continue;
+    }
+    const target = resolve(dirname(file), path);
+    if (!relative(playground, target).startsWith("..")) continue;
+    const source = relative(src, target);
+    if (!seen.has(source)) errors.push(`${where}: the playground may not import ${source}`);
+    else if (type === undefined) errors.push(`${where}: the playground may import only types from ${source}`);
+  }
+}
 if (errors.length > 0) {
   console.error(errors.join("\n"));
   process.exit(1);

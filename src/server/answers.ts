@@ -1,5 +1,5 @@
 import type { GenerateOptions, TokenLogprob } from "../decoding/index.ts";
-import type { WireOptions, WireResult } from "./protocol.ts";
+import type { SearchStep, WireOptions, WireResult } from "./protocol.ts";
 import { type MethodSpec, RequestError, type SamplingFields } from "./schemas.ts";
 
 // What OpenAI's endpoints have in common: options in, log-probabilities and usage out.
@@ -60,4 +60,9 @@ export function usageOf(results: readonly WireResult[], prompts: number) {
 export function extensionOf(result: WireResult) {
   const { usage: _, firstPromptText: __, ...rest } = result;
   return rest;
+}
+
+/** What `chainrule` says of a search while it goes on: `growth`, `branch` or `effort`. */
+export function searchStep({ kind, ...step }: SearchStep): object {
+  return { [kind]: "fact" in step ? step.fact : step };
 }

@@ -1,6 +1,6 @@
 import type { AnswerDelta, Message as ChatMessage } from "../chat/index.ts";
 import type { Prompt } from "../decoding/index.ts";
-import { chatLogprob, extensionOf, finishReason, sharedOptions, usageOf } from "./answers.ts";
+import { chatLogprob, extensionOf, finishReason, searchStep, sharedOptions, usageOf } from "./answers.ts";
 import type { WireOptions, WireResult } from "./protocol.ts";
 import type { Answer, GenerateTask, Message, StreamShape } from "./runs.ts";
 import { type ChatRequest, RequestError } from "./schemas.ts";
@@ -112,8 +112,8 @@ export function chatStream(request: ChatRequest, form: AnswerForm, head: ChatHea
         ...others.map((delta) => chunk([{ index, delta, logprobs: null, finish_reason: null }])),
       ];
     },
-    branch: (index, { fact }) =>
-      withFacts(request) ? [chunk([{ index, delta: {}, logprobs: null, finish_reason: null }], facts(index, { branch: fact }))] : [],
+    search: (index, { step }) =>
+      withFacts(request) ? [chunk([{ index, delta: {}, logprobs: null, finish_reason: null }], facts(index, searchStep(step)))] : [],
     finish(index, { text, result }) {
       const reader = readers.get(index)!;
       const deltas = reader.end(text).map(toDelta);

@@ -1,5 +1,5 @@
 import type { Prompt, TokenLogprob } from "../decoding/index.ts";
-import { extensionOf, finishReason, sharedOptions, usageOf } from "./answers.ts";
+import { extensionOf, finishReason, searchStep, sharedOptions, usageOf } from "./answers.ts";
 import type { ChatHead } from "./chat.ts";
 import type { WireResult } from "./protocol.ts";
 import type { Answer, GenerateTask, Message, StreamShape } from "./runs.ts";
@@ -105,10 +105,10 @@ export function completionStream(request: CompletionRequest, echoed: readonly st
       const logprobs = logprob === undefined ? null : legacyLogprobs([logprob], at);
       return [chunk([{ index, text, logprobs, finish_reason: null }], facts(index, { token: fact }))];
     },
-    branch: (index, { fact }) =>
+    search: (index, { step }) =>
       request.chainrule?.facts === false
         ? []
-        : [chunk([{ index, text: "", logprobs: null, finish_reason: null }], facts(index, { branch: fact }))],
+        : [chunk([{ index, text: "", logprobs: null, finish_reason: null }], facts(index, searchStep(step)))],
     finish: (index, { text, result }) => [
       chunk([{ index, text, logprobs: null, finish_reason: finishReason(result) }], facts(index, extensionOf(result))),
     ],

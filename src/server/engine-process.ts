@@ -159,8 +159,9 @@ async function answer(
     if (event.kind === "token") {
       const logprob = event.fact.top === undefined ? undefined : named(of, event.fact);
       await send({ kind: "token", choice, text: event.text, fact: event.fact, ...(logprob === undefined ? {} : { logprob }) });
-    } else if (event.kind === "branch") await send({ kind: "branch", choice, fact: event.fact });
-    else if (event.kind === "finish") {
+    } else if (event.kind === "growth" || event.kind === "branch" || event.kind === "effort") {
+      await send({ kind: "search", choice, step: toPlain(event) as typeof event });
+    } else if (event.kind === "finish") {
       const { text: _, logprobs: __, ...result } = event.result;
       const first =
         result.promptLogprobs === undefined ? {} : { firstPromptText: of.tokenizer.decode([prompt.tokens[0]!], { special: true }) };

@@ -2,13 +2,14 @@ import type { Tool } from "../chat/index.ts";
 import type {
   DescribedMethod,
   EmbedOptions,
+  GenerateEvent,
   GenerateOptions,
   GenerateResult,
   MethodSpec,
   Prompt,
   TokenLogprob,
 } from "../decoding/index.ts";
-import type { BranchFact, TokenFact } from "../engine/index.ts";
+import type { TokenFact } from "../engine/index.ts";
 
 /**
  * What parent and child say to each other: lists of messages, one list per turn of either event loop. The parent owns the sockets, the
@@ -49,9 +50,11 @@ export type WireEvent =
       /** With `logprobs`. */
       readonly logprob?: TokenLogprob;
     }
-  /** A branch of a search came to its end. */
-  | { readonly kind: "branch"; readonly choice: number; readonly fact: BranchFact }
+  /** How a search goes on, beside the answer's tokens. */
+  | { readonly kind: "search"; readonly choice: number; readonly step: SearchStep }
   | { readonly kind: "finish"; readonly choice: number; readonly text: string; readonly result: WireResult };
+
+export type SearchStep = Extract<GenerateEvent, { kind: "growth" | "branch" | "effort" }>;
 
 /** A run's result as it crosses the wire: all of it but what its events have said already. Arrays of numbers are plain lists. */
 export interface WireResult extends Omit<GenerateResult, "text" | "logprobs"> {

@@ -250,7 +250,7 @@ export function responsesStream(request: ResponsesRequest, form: AnswerForm, hea
     begin: () => response.begin(),
     token: (_, { text, fact, logprob }) =>
       response.token(text, logprob === undefined ? [] : [logprob], facts ? { chainrule: { token: fact } } : {}),
-    branch: () => [], // no event of this API has room for one; they are in the facts at the end
+    search: () => [], // no event of this API has room for it; branches are in the facts at the end
     finish: (_, { text, result }) => response.finish(text, result),
     end: () => [],
     failed: (error) => response.failed(error),

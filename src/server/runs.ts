@@ -11,7 +11,7 @@ import type { RequestRecord } from "./request-record.ts";
 export type Env = { Bindings: Partial<HttpBindings>; Variables: { id: string; record: RequestRecord; ticket: Ticket } };
 export type GenerateTask = Extract<Task, { kind: "generate" }>;
 export type TokenEvent = Extract<WireEvent, { kind: "token" }>;
-export type BranchEvent = Extract<WireEvent, { kind: "branch" }>;
+export type SearchEvent = Extract<WireEvent, { kind: "search" }>;
 export type FinishEvent = Extract<WireEvent, { kind: "finish" }>;
 
 export interface RunLimits {
@@ -31,7 +31,7 @@ export interface Message {
 export interface StreamShape {
   begin(choice: number): readonly Message[];
   token(choice: number, event: TokenEvent): readonly Message[];
-  branch(choice: number, event: BranchEvent): readonly Message[];
+  search(choice: number, event: SearchEvent): readonly Message[];
   finish(choice: number, event: FinishEvent): readonly Message[];
   end(results: readonly WireResult[]): readonly Message[];
   failed(error: HttpError): Message;
@@ -84,7 +84,7 @@ export class Runs {
     const logprobs: TokenLogprob[][] = [];
     const answers: Answer[] = [];
     for await (const event of this.#events(c, tasks, this.#limit(c))) {
-      if (event.kind === "branch") continue; // it is in the result's facts
+      if (event.kind === "search") continue; // it is in the result's facts
       const { choice } = event;
       texts[choice] = (texts[choice] ?? "") + event.text;
       logprobs[choice] ??= [];
@@ -125,7 +125,7 @@ export class Runs {
           if (!begun.has(event.choice)) await send(shape.begin(event.choice));
           begun.add(event.choice);
           if (event.kind === "token") await send(shape.token(event.choice, event));
-          else if (event.kind === "branch") await send(shape.branch(event.choice, event));
+          else if (event.kind === "search") await send(shape.search(event.choice, event));
           else {
             results[event.choice] = event.result;
             await send(shape.finish(event.choice, event));

@@ -168,6 +168,11 @@ describe("the openai client", () => {
     expect(((await (await fetch(`${server.url}/openapi.json`, { headers })).json()) as { openapi: string }).openapi).toBe("3.1.0");
   });
 
+  interface Said {
+    branch?: { id: number; from: number; tokens: number[]; end: string };
+    growth?: { id: number; from: number; at: number; tokens: number[] };
+    facts?: { branches: object[] };
+  }
   test.each(["/v1/chat/completions", "/v1/completions"])(
     "%s: a search's branches come as they end, before the answer's end",
     async (path) => {
@@ -176,12 +181,13 @@ describe("the openai client", () => {
       const events = (await (await post(path, body)).text())
         .split("\n\n")
         .filter((event) => event.startsWith("data: {"))
-        .map(
-          (event) => (JSON.parse(event.slice(6)) as { chainrule?: { branch?: object; facts?: { branches: object[] } } }).chainrule ?? {},
-        );
+        .map((event) => (JSON.parse(event.slice(6)) as { chainrule?: Said }).chainrule ?? {});
       const branches = events.flatMap(({ branch }) => branch ?? []);
       expect(events.at(-1)!.facts!.branches).toEqual(branches);
       expect(branches.length).toBeGreaterThanOrEqual(3);
+      const won = branches.find(({ end }) => end === "won")!;
+      const grown = events.flatMap(({ growth }) => growth ?? []).filter(({ id, at }) => id === won.id && at >= won.from);
+      expect(grown.flatMap(({ tokens }) => tokens)).toEqual(won.tokens);
       const without = await (await post(path, { ...body, chainrule: { ...body.chainrule, facts: false } })).text();
       expect(without).not.toContain('chainrule":');
     },

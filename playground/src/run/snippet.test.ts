@@ -1,0 +1,68 @@
+import ts from "typescript";
+import { expect, test } from "vitest";
+import { defaultSettings, type RunRequest } from "./settings.ts";
+import { curlSnippet, reproducible, typescriptSnippet } from "./snippet.ts";
+
+const request: RunRequest = {
+  prompt: { kind: "text", text: 'It\'s "here"\nand $HOME' },
+  settings: { ...defaultSettings, temperature: 0.7, seed: 3, stop: ["\n\n"], axes: { draft: [{ name: "ngram", values: { nodes: 6 } }] } },
+  model: "smollm2",
+};
+
+test("TypeScript: the call on the library", () => {
+  expect(typescriptSnippet(request)).toBe(`import { load } from "chainrule";
+
+await using model = await load("smollm2");
+const prompt = "It's \\"here\\"\\nand $HOME";
+const { text, facts } = await model.generate(prompt, {
+  maxTokens: 96,
+  temperature: 0.7,
+  seed: 3,
+  stop: ["\\n\\n"],
+  draft: { name: "ngram", nodes: 6 },
+});
+console.log(text);
+console.error(facts);
+`);
+});
+
+test("TypeScript: every kind of prompt is a program without errors of syntax", () => {
+  for (const prompt of [
+    request.prompt,
+    { kind: "tokens", tokens: [1, 2], text: "" },
+    { kind: "chat", messages: [{ role: "user", content: "Hi" }] },
+  ] as const) {
+    const { diagnostics } = ts.transpileModule(typescriptSnippet({ ...request, prompt }), { reportDiagnostics: true });
+    expect(diagnostics).toEqual([]);
+  }
+});
+
+test("TypeScript: a layout is a kind of prompt", () => {
+  const layout = [{ name: "set", values: { split: "|" } }];
+  const snippet = typescriptSnippet({
+    prompt: { kind: "text", text: "[[a|b]]" },
+    settings: { ...defaultSettings, axes: { layout } },
+    model: "smollm2",
+  });
+  expect(snippet).toContain('const prompt = { kind: "set", split: "|", prompt: "[[a|b]]" };');
+  expect(snippet).toContain("generate(prompt, { maxTokens: 96, temperature: 0 })");
+});
+
+test("curl: the shell reads the body as it is", () => {
+  const snippet = curlSnippet(request, "http://127.0.0.1:8080", true);
+  const [, quoted] = /-d '([\s\S]*)'\n$/.exec(snippet)!;
+  expect(JSON.parse(quoted!.replaceAll("'\\''", "'"))).toEqual({
+    ...{ model: "smollm2", prompt: 'It\'s "here"\nand $HOME', max_tokens: 96, temperature: 0.7, seed: 3, stop: ["\n\n"] },
+    chainrule: { draft: { name: "ngram", nodes: 6 } },
+  });
+  expect(snippet).toContain("$CHAINRULE_API_KEY");
+  expect(curlSnippet(request, "http://127.0.0.1:8080", false)).not.toContain("CHAINRULE_API_KEY");
+});
+
+test("a seed that was drawn is written down, a given one stays", () => {
+  const drawn = { choices: [{ what: "seed", chosen: "4711", because: "none was given" }] };
+  const open = { ...request, settings: { ...request.settings, seed: undefined } };
+  expect(reproducible(open, drawn).settings.seed).toBe(4711);
+  expect(reproducible(request, drawn).settings.seed).toBe(3);
+  expect(reproducible(open, { choices: [] })).toBe(open);
+});
