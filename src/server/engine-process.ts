@@ -26,7 +26,7 @@ let promptTokens = 0;
 
 process.on("disconnect", () => process.exit(0)); // the parent is gone
 outbox.push({ kind: "loading", what: settings.model });
-const model = await load(settings.model, settings.load);
+const model = await load(settings.model, { ...settings.load, opensModels: false }); // no client chooses what is read or fetched
 process.on("message", (messages: readonly ToChild[]) => {
   for (const message of messages) take(message);
 });

@@ -14,12 +14,14 @@ import { writeTinyChatModel } from "../support/tiny-chat-model.ts";
 const execArgv = ["--import", pathToFileURL(resolve("scripts/register-typescript.mjs")).href];
 const folder = temporaryFolder();
 const path = `${folder.path}/tiny.gguf`;
+const small = `${folder.path}/small.gguf`;
 let server: RunningServer;
 let model: Model;
 let client: OpenAI;
 beforeAll(async () => {
   await writeTinyChatModel(path);
-  const settings = { threads: 1, context: 1024, cacheBytes: 2 ** 26 };
+  await writeTinyChatModel(small, { blocks: 1, seed: 2 });
+  const settings = { threads: 1, context: 1024, cacheBytes: 2 ** 26, beside: { small } };
   [server, model] = await Promise.all([serve({ model: path, load: settings, port: 0, execArgv }), load(path, settings)]);
   client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "none", maxRetries: 0 });
 });
@@ -158,6 +160,23 @@ test("the AI SDK calls a tool and reads its answer, whole and streamed", async (
   const inputs = toolCalls.map(({ input }) => input);
   expect((await streamed.toolCalls).map(({ input }) => input)).toEqual(inputs);
   expect(asked).toEqual([...inputs, ...inputs]);
+});
+
+test("methods name the models that the server was started with, and no others", async () => {
+  const request = { model: model.name, prompt: "the lazy dog", max_tokens: 12, temperature: 0 };
+  const methods = { draft: "model,model=small,confidence=0", guide: [{ name: "reward", model: "small", weight: 0.5 }] };
+  const { status, body } = await post("/v1/completions", { ...request, chainrule: methods });
+  expect(status).toBe(200);
+  const expected = await model.generate("the lazy dog", { maxTokens: 12, ...methods });
+  expect(body).toMatchObject({
+    choices: [{ text: expected.text }],
+    chainrule: { choices: [{ facts: { drafts: { method: "model" }, guides: [{ name: "reward", weight: 0.5 }] } }] },
+  });
+  for (const other of ["/etc/passwd", "pypi:some-model", path, { path }]) {
+    const refused = await post("/v1/completions", { ...request, chainrule: { draft: { name: "model", model: other } } });
+    expect(refused.status).toBe(400);
+    expect(refused.body.error.code).toBe("invalid_value");
+  }
 });
 
 test("a layout: a set in a prompt and in a message, the same answer in every order", async () => {

@@ -8,8 +8,11 @@ const template =
 const text = "The quick brown fox jumps over the lazy dog while a hundred clients ask the server for one more answer. ".repeat(8);
 
 /** A tiny random checkpoint that speaks: a byte-level vocabulary of 320 tokens and a ChatML template. */
-export async function writeTinyChatModel(path: string, options: TinyOptions = {}): Promise<void> {
-  const vocabulary = await trainBpe([text], { vocabSize: 320, specialTokens: ["<|im_end|>", "<|im_start|>"] });
+export async function writeTinyChatModel(path: string, options: TinyOptions & { readonly vocabulary?: string } = {}): Promise<void> {
+  const vocabulary = await trainBpe([options.vocabulary?.repeat(8) ?? text], {
+    vocabSize: 320,
+    specialTokens: ["<|im_end|>", "<|im_start|>"],
+  });
   await writeTinyModel(path, {
     vocabSize: vocabulary.tokens.length,
     hiddenSize: 64,

@@ -1,4 +1,4 @@
-import { Command } from "commander";
+import { Command, InvalidArgumentError } from "commander";
 import { serve as startServer } from "../../server/index.ts";
 import { home } from "../home.ts";
 import { addModelOptions, integer, type ModelOptions } from "../load-model.ts";
@@ -6,6 +6,7 @@ import { addModelOptions, integer, type ModelOptions } from "../load-model.ts";
 interface Options extends ModelOptions {
   readonly host: string;
   readonly port: number;
+  readonly beside?: Record<string, string>;
   readonly apiKey?: string[];
   readonly maxRequests?: number;
   readonly maxTokens?: number;
@@ -13,6 +14,7 @@ interface Options extends ModelOptions {
 }
 
 export const serve = addModelOptions(new Command("serve").description("an OpenAI-compatible server, and a playground in the browser"))
+  .option("--beside <name=model>", "a further model that requests may name in drafts and guides; may be repeated", named)
   .option("--host <address>", "where to listen; anything but 127.0.0.1 lets others in", "127.0.0.1")
   .option("--port <port>", "0 takes any that is free", integer, 8080)
   .option("--api-key <key...>", "keys that requests must bring; also from CHAINRULE_API_KEY, separated by commas")
@@ -28,7 +30,7 @@ export const serve = addModelOptions(new Command("serve").description("an OpenAI
     const apiKeys = [...(options.apiKey ?? []), ...fromEnvironment];
     const { pino } = await import("pino");
     const log = pino({ base: null, redact: ["authorization", "apiKey"] }, pino.destination(2));
-    const { context, cacheSize, threads, device, strict, offline, maxRequests, maxTokens } = options;
+    const { context, cacheSize, threads, device, strict, offline, beside, maxRequests, maxTokens } = options;
     process.stderr.write(`loading ${options.model} …\n`);
     const server = await startServer({
       model: options.model,
@@ -40,6 +42,7 @@ export const serve = addModelOptions(new Command("serve").description("an OpenAI
         ...(device === undefined ? {} : { device }),
         ...(strict === undefined ? {} : { strict }),
         ...(offline === undefined ? {} : { offline }),
+        ...(beside === undefined ? {} : { beside }),
       },
       host: options.host,
       port: options.port,
@@ -60,3 +63,11 @@ export const serve = addModelOptions(new Command("serve").description("an OpenAI
         });
     });
   });
+
+/** Collects `name=model`. */
+function named(text: string, before: Record<string, string> = {}): Record<string, string> {
+  const [, name, model] = /^([^=]+)=(.+)$/.exec(text) ?? [];
+  if (name === undefined || model === undefined) throw new InvalidArgumentError(`"${text}" is not name=model.`);
+  if (Object.hasOwn(before, name)) throw new InvalidArgumentError(`"${name}" is given twice.`);
+  return { ...before, [name]: model };
+}
