@@ -1,3 +1,4 @@
+import { OptionError } from "../errors.ts";
 import { HttpError } from "./http-error.ts";
 
 // Who may come in, and whose turn it is: decided in the parent, without asking the child.
@@ -34,7 +35,10 @@ export class Admission {
   accepted = 0;
   refused = 0;
 
+  /** @throws OptionError for a limit that is no number >= 1 */
   constructor(limits: AdmissionLimits = {}) {
+    for (const name of ["maxRequests", "maxRunning", "maxRequestBytes", "queueMs"] as const)
+      if (limits[name] !== undefined && !(limits[name] >= 1)) throw new OptionError(name, `must be a number >= 1, got ${limits[name]}`);
     this.#maxRequests = limits.maxRequests ?? 128;
     this.#maxRunning = limits.maxRunning ?? 64;
     this.#maxBytes = limits.maxRequestBytes ?? 64 * 2 ** 20;

@@ -8,6 +8,10 @@ export interface BodyLimits {
   readonly bodyMs?: number;
 }
 
+function cutShort(): never {
+  throw new HttpError(400, "body_incomplete", "the body ended before it was complete");
+}
+
 /**
  * Reads a body of JSON, counting its bytes as they come, whatever its header says.
  * @throws HttpError 400, 408, 413, 429
@@ -22,7 +26,7 @@ export async function readBody(request: Request, ticket: Ticket, limits: BodyLim
   });
   try {
     for (let bytes = 0; reader !== undefined; ) {
-      const { done, value } = await Promise.race([reader.read(), late]);
+      const { done, value } = await Promise.race([reader.read().catch(cutShort), late]);
       if (done) break;
       bytes += value.length;
       if (bytes > maxBodyBytes) throw new HttpError(413, "body_too_large", `the body is larger than ${maxBodyBytes} bytes`);

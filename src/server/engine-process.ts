@@ -63,7 +63,9 @@ function start(id: number, task: Task, credits: number): void {
   run(id, task, one)
     .then(
       (value) => outbox.push({ kind: "done", id, value }),
-      (error: unknown) => outbox.push({ kind: "failed", id, error: describe(error) }),
+      (error: unknown) => {
+        if (!one.controller.signal.aborted) outbox.push({ kind: "failed", id, error: describe(error) }); // who cancels it waits for nothing
+      },
     )
     .finally(() => running.delete(id));
 }

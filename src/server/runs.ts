@@ -114,6 +114,7 @@ export class Runs {
       };
       let cut: NodeJS.Timeout | undefined;
       const onLimit = () => {
+        if (c.req.raw.signal.aborted) return;
         cut = setTimeout(() => c.env?.outgoing?.destroy(), graceMs); // a reader that doesn't read would hold the answer for ever
       };
       limit.signal.addEventListener("abort", onLimit, { once: true });
@@ -160,13 +161,18 @@ export class Runs {
       `the answer took longer than ${this.#totalMs} ms`,
     );
     let first: NodeJS.Timeout | undefined;
+    const client = c.req.raw.signal;
+    const onLeft = () => controller.abort(new HttpError(400, "client_left", "the client left")); // the socket's own reason is no Error
+    if (client.aborted) onLeft();
+    else client.addEventListener("abort", onLeft, { once: true });
     return {
-      signal: AbortSignal.any([c.req.raw.signal, controller.signal]),
+      signal: controller.signal,
       expectToken: () => {
         first = after(this.#firstTokenMs, "first_token_timeout", `no token came within ${this.#firstTokenMs} ms`);
       },
       hasToken: () => clearTimeout(first),
       clear: () => {
+        client.removeEventListener("abort", onLeft);
         clearTimeout(total);
         clearTimeout(first);
       },

@@ -35,7 +35,6 @@ export interface RunningServer extends AsyncDisposable {
 
 /** Starts a server on a model; resolves when it takes requests. @throws Error where the model can't be loaded or the port is taken */
 export async function serve(options: ServeOptions = {}): Promise<RunningServer> {
-  const { host = "127.0.0.1", port = 8080, headerMs = 10_000, bodyMs = 30_000 } = options;
   const settings: ChildSettings = {
     model: options.model ?? "smollm2",
     load: options.load ?? {},
@@ -43,50 +42,75 @@ export async function serve(options: ServeOptions = {}): Promise<RunningServer> 
     unreadMs: options.unreadMs ?? 30_000,
   };
   const engine = new EngineClient(settings, options);
+  let face: Face | undefined;
+  try {
+    face = await listenOn(engine, options);
+    await engine.ready();
+  } catch (error) {
+    await engine.close();
+    await face?.stop(0);
+    throw error;
+  }
+  const { url, stop: stopFace } = face;
+  let stopping: Promise<void> | undefined;
+  const stop = (deadlineMs = 30_000) => {
+    stopping ??= (async () => {
+      const cut = setTimeout(() => void engine.close(), deadlineMs);
+      await stopFace(deadlineMs);
+      clearTimeout(cut);
+      await engine.close();
+    })();
+    return stopping;
+  };
+  return { url, engine, stop, [Symbol.asyncDispose]: () => stop(0) };
+}
+
+/** The sockets of a server. */
+export interface Face {
+  readonly url: string;
+  readonly admission: Admission;
+  /** As {@link RunningServer.stop}, but the engine stays. */
+  stop(deadlineMs: number): Promise<void>;
+}
+
+/** Takes requests for an engine. Stands apart from {@link serve} so that tests can give one engine several faces. */
+export async function listenOn(engine: EngineClient, options: Omit<ServeOptions, "model" | "load">): Promise<Face> {
+  const { host = "127.0.0.1", port = 8080, headerMs = 10_000, bodyMs = 30_000 } = options;
   let isDraining = false;
   const admission = new Admission(options);
   const metrics = new Metrics(engine, admission);
   const app = createApp({ engine, admission, metrics, isDraining: () => isDraining }, options);
-  let server: Server | undefined;
-  try {
-    server = await new Promise<Server>((resolve, reject) => {
-      const starting = listen(
-        {
-          fetch: app.fetch,
-          hostname: host,
-          port,
-          serverOptions: {
-            headersTimeout: headerMs,
-            requestTimeout: headerMs + bodyMs + 5_000, // the app's own limit comes first and has a body
-            connectionsCheckingInterval: Math.min(headerMs / 2, 5_000), // Node looks at both limits so often
-            keepAliveTimeout: 5_000,
-          },
+  const server = await new Promise<Server>((resolve, reject) => {
+    const starting = listen(
+      {
+        fetch: app.fetch,
+        hostname: host,
+        port,
+        serverOptions: {
+          headersTimeout: headerMs,
+          requestTimeout: headerMs + bodyMs + 5_000, // the app's own limit comes first and has a body
+          connectionsCheckingInterval: Math.min(headerMs / 2, 5_000), // Node looks at both limits so often
+          keepAliveTimeout: 5_000,
         },
-        () => resolve(starting as Server),
-      );
-      starting.once("error", reject);
-    });
-    await engine.ready();
-  } catch (error) {
-    server?.close();
-    await engine.close();
-    throw error;
-  }
-  const listening = server;
-  const address = listening.address() as AddressInfo;
-  const shown = host.includes(":") ? `[${host}]` : host;
-  const stop = async (deadlineMs = 30_000) => {
+      },
+      () => resolve(starting as Server),
+    );
+    starting.once("error", reject);
+  });
+  const address = server.address() as AddressInfo;
+  const stop = async (deadlineMs: number) => {
     if (isDraining) return;
     isDraining = true;
-    const closed = new Promise<void>((resolve) => listening.close(() => resolve()));
-    const cut = setTimeout(() => {
-      void engine.close().then(() => listening.closeAllConnections());
-    }, deadlineMs);
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    // what is under way has failed by then, or fails now: its clients have a moment to read that
+    const cut = setTimeout(() => server.closeAllConnections(), deadlineMs + cutMs);
     while (admission.size > 0) await new Promise((resolve) => setTimeout(resolve, 20));
-    listening.closeIdleConnections();
-    await engine.close();
+    server.closeIdleConnections();
     await closed;
     clearTimeout(cut);
   };
-  return { url: `http://${shown}:${address.port}`, engine, stop, [Symbol.asyncDispose]: () => stop(0) };
+  return { url: `http://${host.includes(":") ? `[${host}]` : host}:${address.port}`, admission, stop };
 }
+
+/** Milliseconds from the deadline of `stop` until connections are closed whatever is on them. */
+const cutMs = 250;

@@ -1,4 +1,5 @@
 import { Command, InvalidArgumentError } from "commander";
+import { OptionError } from "../../errors.ts";
 import { serve as startServer } from "../../server/index.ts";
 import { home } from "../home.ts";
 import { addModelOptions, integer, type ModelOptions } from "../load-model.ts";
@@ -9,8 +10,40 @@ interface Options extends ModelOptions {
   readonly beside?: Record<string, string>;
   readonly apiKey?: string[];
   readonly maxRequests?: number;
+  readonly maxRunning?: number;
   readonly maxTokens?: number;
+  readonly maxBytes?: number;
+  readonly timeouts?: Partial<Record<Timeout, number>>;
   readonly quiet?: boolean;
+}
+
+/** Stages of a request, and the server's option for each. */
+const stages = {
+  header: "headerMs",
+  body: "bodyMs",
+  queue: "queueMs",
+  "first-token": "firstTokenMs",
+  total: "totalMs",
+  unread: "unreadMs",
+} as const;
+type Timeout = (typeof stages)[keyof typeof stages];
+
+/** `header=10,total=600` in milliseconds. */
+export function parseTimeouts(text: string): Partial<Record<Timeout, number>> {
+  return Object.fromEntries(
+    text.split(",").map((part) => {
+      const [stage, seconds, ...rest] = part.split("=");
+      const value = Number(seconds);
+      if (stage === undefined || !Object.hasOwn(stages, stage) || rest.length > 0)
+        throw new OptionError(
+          "timeouts",
+          `must be stage=seconds, with stages ${Object.keys(stages).join(", ")}; got ${JSON.stringify(part)}`,
+        );
+      if (seconds === "" || !(value > 0) || value > 86_400)
+        throw new OptionError("timeouts", `${stage} must be a number of seconds in (0, 86400], got ${JSON.stringify(seconds)}`);
+      return [stages[stage as keyof typeof stages], value * 1000];
+    }),
+  );
 }
 
 export const serve = addModelOptions(new Command("serve").description("an OpenAI-compatible server, and a playground in the browser"))
@@ -18,8 +51,15 @@ export const serve = addModelOptions(new Command("serve").description("an OpenAI
   .option("--host <address>", "where to listen; anything but 127.0.0.1 lets others in", "127.0.0.1")
   .option("--port <port>", "0 takes any that is free", integer, 8080)
   .option("--api-key <key...>", "keys that requests must bring; also from CHAINRULE_API_KEY, separated by commas")
-  .option("--max-requests <count>", "requests under way before more get 429", integer)
-  .option("--max-tokens <count>", "prompt tokens under way before more get 429", integer)
+  .option("--max-requests <count>", "requests under way, waiting ones included, before more get 429 (default: 128)", integer)
+  .option("--max-running <count>", "requests that the engine works on at the same time; others wait (default: 64)", integer)
+  .option("--max-tokens <count>", "prompt tokens under way before more get 429 (default: 65536)", integer)
+  .option("--max-bytes <count>", "bytes of all bodies under way before more get 429 (default: 67108864)", integer)
+  .option(
+    "--timeouts <list>",
+    "seconds for the stages of a request (default: header=10,body=30,queue=60,first-token=120,total=600,unread=30)",
+    parseTimeouts,
+  )
   .option("--quiet", "no line per request")
   .addHelpText(
     "after",
@@ -29,8 +69,10 @@ export const serve = addModelOptions(new Command("serve").description("an OpenAI
     const fromEnvironment = (process.env.CHAINRULE_API_KEY ?? "").split(",").filter((key) => key !== "");
     const apiKeys = [...(options.apiKey ?? []), ...fromEnvironment];
     const { pino } = await import("pino");
-    const log = pino({ base: null, redact: ["authorization", "apiKey"] }, pino.destination(2));
-    const { context, cacheSize, threads, device, strict, offline, beside, maxRequests, maxTokens } = options;
+    const hide = (line: string) => apiKeys.reduce((text, key) => text.replaceAll(key, "[redacted]"), line);
+    const log = pino({ base: null, hooks: { streamWrite: hide } }, pino.destination(2));
+    const { context, cacheSize, threads, device, strict, offline, beside, maxRequests, maxRunning, maxTokens, maxBytes, timeouts } =
+      options;
     process.stderr.write(`loading ${options.model} …\n`);
     const server = await startServer({
       model: options.model,
@@ -48,8 +90,12 @@ export const serve = addModelOptions(new Command("serve").description("an OpenAI
       port: options.port,
       apiKeys,
       ...(maxRequests === undefined ? {} : { maxRequests }),
+      ...(maxRunning === undefined ? {} : { maxRunning }),
       ...(maxTokens === undefined ? {} : { maxTokens }),
+      ...(maxBytes === undefined ? {} : { maxRequestBytes: maxBytes }),
+      ...timeouts,
       onLog: (line) => log.warn({ from: "engine" }, line),
+      onError: (error, id) => log.error({ id, err: error }, "a request failed for a reason of the server's own"),
       ...(options.quiet === true
         ? {}
         : { onRequest: (request) => log.info(request, `${request.method} ${request.path} ${request.status}`) }),

@@ -1,0 +1,358 @@
+import { connect } from "node:net";
+import { propagation, trace } from "@opentelemetry/api";
+import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from "@opentelemetry/sdk-trace-base";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Admission } from "../../src/server/admission.ts";
+import { createApp } from "../../src/server/app.ts";
+import { EngineClient } from "../../src/server/engine-client.ts";
+import { Metrics } from "../../src/server/metrics.ts";
+import type { RequestLog } from "../../src/server/request-record.ts";
+import { listenOn, type ServeOptions } from "../../src/server/serve.ts";
+import { execArgv } from "../support/child-of-tests.ts";
+import { temporaryFolder } from "../support/engine.ts";
+import { writeTinyChatModel } from "../support/tiny-chat-model.ts";
+
+// What a server does with clients that leave, wait, dawdle or crowd. One engine on a tiny checkpoint; every test gives it a face with
+// limits of its own.
+
+const folder = temporaryFolder();
+const path = `${folder.path}/tiny.gguf`;
+const contextLength = 4096;
+const options = { execArgv, heartbeatMs: 60_000 };
+let engine: EngineClient;
+beforeAll(async () => {
+  await writeTinyChatModel(path, { contextLength, hiddenSize: 256, blocks: 4 });
+  const load = { threads: 1, context: contextLength, cacheBytes: 2 ** 27 };
+  engine = new EngineClient({ model: path, load, maxTokens: 20_000, unreadMs: 100 }, options);
+  await engine.ready();
+});
+afterAll(async () => {
+  await engine?.close();
+  folder[Symbol.dispose]();
+});
+
+const logs: RequestLog[] = [];
+async function face(options: Omit<ServeOptions, "model" | "load"> = {}) {
+  const { url, admission, stop } = await listenOn(engine, { port: 0, onRequest: (log) => logs.push(log), ...options });
+  return {
+    ...{ url, admission },
+    post: (body: object, init: RequestInit = {}) =>
+      fetch(`${url}/v1/completions`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify(body),
+        ...init,
+      }),
+    [Symbol.asyncDispose]: () => stop(0),
+  };
+}
+const errorOf = async (response: Response) => ((await response.json()) as { error: { code: string } }).error.code;
+const until = async (isSo: () => boolean | Promise<boolean>) => {
+  while (!(await isSo())) await new Promise((done) => setTimeout(done, 5));
+};
+const logOf = async (id: string) => {
+  await until(() => logs.some((log) => log.id === id));
+  return logs.find((log) => log.id === id)!;
+};
+/** A client that sends a request and reads no answer until it is told to. */
+function lazyClient(url: string, body: object) {
+  const socket = connect({ port: Number(new URL(url).port), host: "127.0.0.1", highWaterMark: 1024 } as never);
+  const text = JSON.stringify(body);
+  socket.write(
+    `POST /v1/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: ${text.length}\r\n\r\n${text}`,
+  );
+  return {
+    async read(): Promise<string> {
+      const chunks: Buffer[] = [];
+      for await (const chunk of socket) chunks.push(chunk as Buffer);
+      return Buffer.concat(chunks).toString();
+    },
+  };
+}
+const endless = { prompt: "Once", max_tokens: 3900, temperature: 0, chainrule: { ignoreEndTokens: true } };
+/** Six chunks of a prompt. */
+const longPrompt = { ...endless, prompt: Array.from({ length: 3000 }, (_, index) => index % 300), max_tokens: 900 };
+
+describe("a client that leaves", () => {
+  // streaming or not, the moment counts: what the engine still does is measured from when the parent has told it
+  const passesAfterLeaving = async (body: object, isThere: (passes: number) => boolean) => {
+    await using server = await face();
+    const before = (await engine.ping()).passes;
+    const controller = new AbortController();
+    const answer = server.post(body, { signal: controller.signal }).then((response) => response.text());
+    answer.catch(() => undefined);
+    await until(async () => isThere((await engine.ping()).passes - before));
+    controller.abort();
+    await expect(answer).rejects.toThrow();
+    await until(() => server.admission.size === 0);
+    const told = await engine.ping();
+    await until(async () => {
+      const { running, streamsUsed } = await engine.ping();
+      return running === 0 && streamsUsed === 0;
+    });
+    const last = await engine.ping();
+    return { total: last.passes - before, after: last.passes - told.passes };
+  };
+
+  test.each([true, false])("in the answer, streaming %s: at most the pass under way is finished", async (stream) => {
+    const { total, after } = await passesAfterLeaving({ ...endless, stream }, (passes) => passes > 20);
+    expect(after).toBeLessThanOrEqual(1);
+    expect(total).toBeLessThan(3000);
+  });
+
+  test.each([true, false])("in the prompt, streaming %s: its next chunk is not begun", async (stream) => {
+    const { total, after } = await passesAfterLeaving({ ...longPrompt, stream }, (passes) => passes >= 1);
+    expect(after).toBeLessThanOrEqual(1);
+    expect(total).toBeLessThan(6);
+  });
+
+  test.each([true, false])("while it waits for its turn, streaming %s: the engine never hears of it", async (stream) => {
+    await using server = await face({ maxRunning: 1 });
+    const first = new AbortController();
+    const running = server.post(endless, { signal: first.signal }).catch(() => undefined);
+    await until(() => server.admission.running === 1);
+    const second = new AbortController();
+    const waiting = server.post({ ...endless, stream }, { signal: second.signal, headers: { "x-request-id": `queued-${stream}` } });
+    waiting.catch(() => undefined);
+    await until(() => server.admission.waiting === 1);
+    second.abort();
+    await until(() => server.admission.waiting === 0 && server.admission.size === 1);
+    expect((await engine.ping()).running).toBe(1);
+    expect(await logOf(`queued-${stream}`)).toMatchObject({ status: 499, code: "client_left" });
+    first.abort();
+    await running;
+    await until(async () => (await engine.ping()).running === 0);
+  });
+});
+
+describe("time limits, each its own", () => {
+  test("header: the connection is closed", async () => {
+    await using server = await face({ headerMs: 100 });
+    const socket = connect(Number(new URL(server.url).port), "127.0.0.1");
+    socket.write("POST /v1/completions HTTP/1.1\r\nhost: x\r\n");
+    let answer = "";
+    socket.on("data", (data) => {
+      answer += data;
+    });
+    await new Promise((resolve) => socket.once("close", resolve));
+    expect(answer).toMatch(/^HTTP\/1.1 408/);
+  });
+
+  test("body: 408", async () => {
+    await using server = await face({ bodyMs: 100 });
+    const socket = connect(Number(new URL(server.url).port), "127.0.0.1");
+    socket.write('POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{"prompt"');
+    let answer = "";
+    socket.on("data", (data) => {
+      answer += data;
+    });
+    await until(() => answer.includes("body_timeout"));
+    expect(answer).toMatch(/^HTTP\/1.1 408/);
+    socket.destroy();
+    await until(() => server.admission.size === 0);
+  });
+
+  test("queue: 503, and the engine has one request only", async () => {
+    await using server = await face({ maxRunning: 1, queueMs: 50 });
+    const controller = new AbortController();
+    const running = server.post(endless, { signal: controller.signal }).catch(() => undefined);
+    await until(() => server.admission.running === 1);
+    const late = await server.post(endless);
+    expect([late.status, late.headers.get("x-should-retry"), await errorOf(late)]).toEqual([503, "true", "queue_timeout"]);
+    controller.abort();
+    await running;
+  });
+
+  test("first token: 504, counted from the turn", async () => {
+    await using server = await face({ firstTokenMs: 1 });
+    const late = await server.post(longPrompt);
+    expect([late.status, await errorOf(late)]).toEqual([504, "first_token_timeout"]);
+  });
+
+  test("the whole: 504, or an error event and no [DONE]; a reader that doesn't read is cut off", async () => {
+    await using server = await face({ totalMs: 400 });
+    const late = await server.post({ ...endless, max_tokens: 4000 });
+    expect([late.status, await errorOf(late)]).toEqual([504, "total_timeout"]);
+    const streamed = await (await server.post({ ...endless, stream: true })).text();
+    expect(streamed).toMatch(/event: error\ndata: .*total_timeout/);
+    expect(streamed).not.toContain("[DONE]");
+    const unread = lazyClient(server.url, { ...endless, stream: true, logprobs: 20, n: 4 });
+    await until(() => server.admission.size === 1);
+    await until(() => server.admission.size === 0);
+    await until(async () => (await engine.ping()).running === 0);
+    const got = await unread.read().catch(() => "reset");
+    expect(got).not.toContain("[DONE]");
+  });
+});
+
+test("an answer that nobody reads stops, makes room after a while, and is whole when it is read at last", async () => {
+  // without sockets, whose buffers take megabytes
+  const admission = new Admission();
+  const app = createApp({ engine, admission, metrics: new Metrics(engine, admission), isDraining: () => false });
+  const ask = async (more: object) =>
+    app.request("/v1/completions", { method: "POST", body: JSON.stringify({ ...endless, max_tokens: 60, n: 2, ...more }) });
+  const whole = (await (await ask({})).json()) as { choices: { text: string }[] };
+  const before = await engine.ping();
+  const response = await ask({ stream: true });
+  await until(async () => {
+    const { unread, streamsUsed } = await engine.ping();
+    return unread === 1 && streamsUsed === 0; // after 100 ms here
+  });
+  const aside = await engine.ping();
+  await new Promise((done) => setTimeout(done, 200));
+  expect(await engine.ping()).toMatchObject({ passes: aside.passes, running: 1 });
+  expect(aside.passes - before.passes).toBeLessThan(40);
+  expect(aside.preemptions).toBe(before.preemptions + 2);
+  // both answers share what may be on its way, and both must wake when it is read
+  const texts = ["", ""];
+  for (const line of (await response.text()).split("\n").filter((line) => line.startsWith("data: {")))
+    for (const { index, text } of (JSON.parse(line.slice(6)) as { choices: { index: number; text: string }[] }).choices)
+      texts[index] += text;
+  expect(texts).toEqual(whole.choices.map(({ text }) => text));
+  expect(admission.size).toBe(0);
+});
+
+test("turns go by chainrule.priority", async () => {
+  await using server = await face({ maxRunning: 1 });
+  const controller = new AbortController();
+  const running = server.post(endless, { signal: controller.signal }).catch(() => undefined);
+  await until(() => server.admission.running === 1);
+  const order: number[] = [];
+  const all = [0, -3, 7].map(async (priority, index) => {
+    await until(() => server.admission.waiting === index); // so that arrival is in this order
+    const response = await server.post({ prompt: "a", max_tokens: 1, chainrule: { priority } });
+    expect(response.status).toBe(200);
+    await response.text();
+    order.push(priority);
+  });
+  await until(() => server.admission.waiting === 3);
+  controller.abort();
+  await Promise.all([running, ...all]);
+  expect(order).toEqual([7, 0, -3]);
+});
+
+test("bodies are bounded together, prompt tokens in the engine", async () => {
+  await using server = await face({ maxRequestBytes: 2000, maxRunning: 1 });
+  const controller = new AbortController();
+  const running = server
+    .post({ ...endless, prompt: "x".repeat(1500), max_tokens: 2000 }, { signal: controller.signal })
+    .catch(() => undefined);
+  await until(() => server.admission.running === 1);
+  const refused = await server.post({ ...endless, prompt: "y".repeat(1500) });
+  expect([refused.status, await errorOf(refused)]).toEqual([429, "too_many_bytes"]);
+  controller.abort();
+  await running;
+  await using other = await face();
+  const held = new AbortController();
+  const many = other.post({ ...longPrompt, n: 6 }, { signal: held.signal }).catch(() => undefined); // 18,000 tokens of the 20,000
+  await until(async () => (await engine.ping()).passes > 0 && (await engine.ping()).running === 1 && (await engine.ping()).queued > 0);
+  const tooMany = await other.post(longPrompt);
+  expect([tooMany.status, await errorOf(tooMany)]).toEqual([429, "too_many_tokens"]);
+  held.abort();
+  await many;
+  await until(async () => (await engine.ping()).running === 0);
+});
+
+test("another method on a known path: 405 with what is allowed", async () => {
+  await using server = await face();
+  const response = await fetch(`${server.url}/v1/completions`, { method: "DELETE" });
+  expect([response.status, response.headers.get("allow"), await errorOf(response)]).toEqual([405, "POST", "method_not_allowed"]);
+});
+
+test("every key of several fits, everything else gets 401; health, readiness and the playground ask for none, and tell nothing", async () => {
+  await using server = await face({ apiKeys: ["one", "two"] });
+  const statusWith = async (path: string, authorization?: string) =>
+    (await fetch(`${server.url}${path}`, authorization === undefined ? {} : { headers: { authorization } })).status;
+  for (const path of ["/v1/models", "/v1/chainrule/status", "/v1/chainrule/methods", "/metrics", "/openapi.json"]) {
+    expect(await statusWith(path, "Bearer one")).toBe(200);
+    expect(await statusWith(path, "bearer two")).toBe(200);
+    for (const wrong of [undefined, "Bearer", "Bearer three", "Bearer one two", "Basic one", "one"])
+      expect([path, wrong, await statusWith(path, wrong)]).toEqual([path, wrong, 401]);
+  }
+  for (const path of ["/health", "/ready"])
+    expect(Object.keys((await (await fetch(`${server.url}${path}`)).json()) as object)).toEqual(["status"]);
+  expect([200, 404]).toContain(await statusWith("/"));
+});
+
+test("log lines and spans tell of the same request; the caller's trace goes on", async () => {
+  const exporter = new InMemorySpanExporter();
+  trace.setGlobalTracerProvider(new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] }));
+  propagation.setGlobalPropagator({
+    inject: () => undefined,
+    fields: () => ["traceparent"],
+    extract(context, carrier, getter) {
+      const [, traceId, spanId] = String(getter.get(carrier, "traceparent")).split("-");
+      return trace.setSpanContext(context, { traceId: traceId!, spanId: spanId!, traceFlags: 1, isRemote: true });
+    },
+  });
+  try {
+    await using server = await face();
+    const traceId = "0af7651916cd43dd8448eb211c80319c";
+    const headers = { "x-request-id": "spans", traceparent: `00-${traceId}-b7ad6b7169203331-01`, "content-type": "application/json" };
+    const response = await server.post(
+      { prompt: "ab", max_tokens: 5, temperature: 0, stream: true, chainrule: { ignoreEndTokens: true } },
+      { headers },
+    );
+    expect(response.headers.get("x-request-id")).toBe("spans");
+    await response.text();
+    expect(await logOf("spans")).toMatchObject({ method: "POST", path: "/v1/completions", status: 200, completionTokens: 5 });
+    const [run, request] = exporter.getFinishedSpans();
+    expect(request!.attributes).toMatchObject({ "chainrule.request_id": "spans", "http.response.status_code": 200 });
+    expect([request!.spanContext().traceId, request!.parentSpanContext?.spanId]).toEqual([traceId, "b7ad6b7169203331"]);
+    expect(run!.parentSpanContext?.spanId).toBe(request!.spanContext().spanId);
+    expect(run!.attributes).toMatchObject({
+      "gen_ai.operation.name": "text_completion",
+      "gen_ai.usage.output_tokens": 5,
+      "gen_ai.response.finish_reasons": ["length"],
+    });
+    expect(run!.events.map(({ name }) => name)).toEqual(["first token"]);
+    const failed = await server.post({ prompt: 5 }, { headers: { ...headers, "x-request-id": "bad" } });
+    expect(failed.status).toBe(400);
+    expect(await logOf("bad")).toMatchObject({ status: 400, code: "invalid_value" });
+    expect(exporter.getFinishedSpans().at(-1)!.attributes).toMatchObject({ "error.type": "invalid_value" });
+  } finally {
+    trace.disable();
+    propagation.disable();
+  }
+});
+
+test("metrics have vLLM's names, and count what was served", async () => {
+  await using server = await face();
+  for (const stream of [true, false])
+    await (await server.post({ prompt: "ab", max_tokens: 5, temperature: 0, stream, chainrule: { ignoreEndTokens: true } })).text();
+  const text = await (await fetch(`${server.url}/metrics`)).text();
+  const value = (name: string) => Number(new RegExp(`^chainrule:${name.replace(/[{}]/g, "\\$&")} (\\S+)$`, "m").exec(text)?.[1]);
+  expect(value("num_requests_running")).toBe(0);
+  expect(value("num_requests_waiting")).toBe(0);
+  expect(value("kv_cache_usage_perc")).toBeLessThanOrEqual(1);
+  expect(value("generation_tokens_total")).toBe(10);
+  expect(value('request_success_total{finished_reason="length"}')).toBe(2);
+  expect(value("inter_token_latency_seconds_count")).toBe(8);
+  for (const name of [
+    ...["time_to_first_token_seconds", "e2e_request_latency_seconds", "request_queue_time_seconds", "request_prefill_time_seconds"],
+    ...["request_decode_time_seconds", "request_inference_time_seconds", "request_time_per_output_token_seconds"],
+    ...["request_prompt_tokens", "request_generation_tokens"],
+  ])
+    expect([name, value(`${name}_count`)]).toEqual([name, 2]);
+  expect(value("request_generation_tokens_sum")).toBe(10);
+  expect(value("e2e_request_latency_seconds_sum")).toBeGreaterThanOrEqual(value("time_to_first_token_seconds_sum"));
+});
+
+// the last ones: they end the engine's process
+test("an engine that is silent is killed and started again", async () => {
+  await using server = await face();
+  const running = server.post(endless);
+  await until(() => server.admission.running === 1);
+  const { pid } = engine;
+  options.heartbeatMs = 2000;
+  process.kill(pid!, "SIGSTOP");
+  const failed = await running;
+  expect([failed.status, await errorOf(failed)]).toEqual([500, "engine_crashed"]);
+  expect((await fetch(`${server.url}/ready`)).status).toBe(503);
+  const refused = await server.post(endless);
+  expect([refused.status, refused.headers.get("x-should-retry"), await errorOf(refused)]).toEqual([503, "true", "engine_not_ready"]);
+  options.heartbeatMs = 60_000;
+  await engine.ready();
+  expect(engine.pid).not.toBe(pid);
+  expect((await server.post({ prompt: "a", max_tokens: 1 })).status).toBe(200);
+});
