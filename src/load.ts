@@ -315,6 +315,7 @@ export class Model implements AsyncDisposable {
       tokenizer,
       sequence: ({ priority = 0 }) => engine.sequence({ priority }),
       blocks: engine.model.config.blocks.length,
+      ...(engine.model.position === undefined ? { hiddenSize: engine.model.config.hiddenSize } : {}),
       skipPrices: (options) => this.skipPrices(options),
       costCurve: (options) => this.costCurve(options),
       chat: chatFormat(file, tokenizer, this.#renderer),

@@ -1,4 +1,4 @@
-import type { ChoiceFact, Facts, Sequence, TokenFact } from "../engine/index.ts";
+import type { ChoiceFact, Facts, ForwardRequest, Sequence, TokenFact } from "../engine/index.ts";
 import { OptionError } from "../errors.ts";
 import type { TokenId } from "../token.ts";
 import { nameOf, openModels } from "./companions.ts";
@@ -226,7 +226,7 @@ function startRun(
       limit.within(() => {
         // whoever reads the prompt reads it as it is laid out, and with every block
         const isPrompt = target.length < prompt.length;
-        const laidOut = isPrompt ? layoutOfRows(layout, target.length, (request.input as readonly TokenId[]).length) : {};
+        const laidOut = isPrompt ? layoutOfRows(layout, target.length, numRows(request.input)) : {};
         const blocks = isPrompt ? undefined : skip?.blocksAt(target.length);
         const whole = { ...request, ...laidOut, ...(blocks === undefined ? {} : { blocks }), ...abort };
         return record.forward(
@@ -242,16 +242,16 @@ function startRun(
     ...(model.judgeQuality === undefined ? {} : { judgeQuality: (judge) => limit.within(() => model.judgeQuality!(judge, abort)) }),
     reportChoices: (choices) => record.reportChoices(choices),
     companion(source) {
-      const other = models.get(source);
+      const other = source === undefined ? model : models.get(source);
       if (other === undefined) throw new Error("internal: a method asks for a model that none of its parameters names");
-      const name = nameOf(source);
+      const name = source === undefined ? (model.name ?? "the model itself") : nameOf(source);
       return {
         ...{ name, model: other },
         sequence: () => other.sequence({ maxLength: prompt.length + maxTokens, ...abort }),
         forward: (target, request) =>
           limit.within(() => {
             const isPrompt = target.length < prompt.length;
-            const laidOut = isPrompt ? layoutOfRows(layout, target.length, (request.input as readonly TokenId[]).length) : {};
+            const laidOut = isPrompt ? layoutOfRows(layout, target.length, numRows(request.input)) : {};
             return record.forwardBeside(name, target, { ...request, ...laidOut, ...abort });
           }),
       };
@@ -264,4 +264,8 @@ function startRun(
 function withTexts(model: DecodingModel, facts: readonly TokenFact[]): TokenLogprob[] {
   const named = (id: number, logprob: number) => ({ id, text: model.tokenizer.decode([id as TokenId], { special: true }), logprob });
   return facts.map(({ id, logprob, top = [] }) => ({ ...named(id, logprob!), top: top.map((entry) => named(entry.id, entry.logprob)) }));
+}
+
+function numRows(input: ForwardRequest["input"]): number {
+  return "hiddenSize" in input ? input.values.length / input.hiddenSize : input.length;
 }

@@ -28,6 +28,8 @@ export interface DecodingModel {
   sequence(options: SequenceOptions): Sequence | Promise<Sequence>;
   /** Number of transformer blocks. Absent: methods that skip some are refused. */
   readonly blocks?: number;
+  /** Width C of the residual stream. Absent where a state that was read can't be given back in a token's place (learned positions). */
+  readonly hiddenSize?: number;
   /** What leaving out each feed-forward half costs, measured at the first call and kept. @see SkipContext */
   skipPrices?(options: { readonly signal?: AbortSignal }): Promise<readonly number[]>;
   /** T(n)/T(1) on this machine: what drafts decide their width by. Absent: methods that need it are refused. */

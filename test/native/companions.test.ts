@@ -70,6 +70,14 @@ describe.each(["f32", "q4_0"] as const)("two models in a run, %s", (type) => {
     }
   });
 
+  test("a guide's model reads the prompt as it is laid out: a set has no order for it either", async () => {
+    const answer = (members: string[]) =>
+      model.generate({ kind: "set", prompt: ["the ", members, " asks "] }, { ...given, guide, draft: drafts[0]! });
+    const one = await answer(["fox", "lazy dog", "server"]);
+    const other = await answer(["server", "fox", "lazy dog"]);
+    expect(other.tokens).toEqual(one.tokens);
+  });
+
   test("a run that is aborted leaves nothing of either model, and the others go on", async () => {
     const controller = new AbortController();
     const kept = model.generate(prompt, { ...given, guide });

@@ -20,8 +20,8 @@ export interface DraftContext {
   readonly rules: StepRules;
   /** Which of the run's random numbers decide. */
   readonly stream: number;
-  /** Another model that one of its parameters names. */
-  companion(source: ModelSource): Companion;
+  /** Another model that one of its parameters names; undefined: the model that writes, beside itself. */
+  companion(source: ModelSource | undefined): Companion;
   /** T(n)/T(1) of the model in use; absent where the model has none. */
   costCurve?(): Promise<CostCurve>;
 }

@@ -220,7 +220,7 @@ test("off is a legal choice, and the facts say so", async () => {
 });
 
 test.each([
-  ["ngrams", /^draft: no method "ngrams"; there are off, auto, ngram, adaptive, model/],
+  ["ngrams", /^draft: no method "ngrams"; there are off, auto, ngram, adaptive, model, nested/],
   ["ngram,nodes=0", "draft: ngram: nodes must be an integer in [1, 62], got 0"],
   ["ngram,shortest=5,longest=3", "draft: ngram: shortest must be at most longest (3), got 5"],
   ["ngram,width=3", /^draft: ngram has no parameter "width"; it has nodes, longest, shortest/],

@@ -1,3 +1,4 @@
+import type { RowResult } from "../../engine/index.ts";
 import type { TokenId } from "../../token.ts";
 import { integer, model as modelParameter, number } from "../method.ts";
 import { ReadAlong } from "../read-along.ts";
@@ -13,23 +14,67 @@ export interface ModelDraftSettings {
   readonly confidence: number;
 }
 
+/** The rows that a draft is written from. It moves with the run. */
+export interface DraftReader extends Disposable {
+  /** The row after the last token; undefined once the deadline has passed. */
+  next(): Promise<RowResult | undefined>;
+  advance(token: TokenId): void;
+  rewind(length: number): void;
+  fork(): DraftReader;
+}
+
+/** Another model, read whole. */
+class WholeModel implements DraftReader {
+  readonly #reader: ReadAlong;
+
+  constructor(reader: ReadAlong) {
+    this.#reader = reader;
+  }
+
+  async next(): Promise<RowResult | undefined> {
+    return (await this.#reader.prepare()) ? this.#reader.row : undefined;
+  }
+
+  advance(token: TokenId): void {
+    this.#reader.advance(token);
+  }
+
+  rewind(length: number): void {
+    this.#reader.rewind(length);
+  }
+
+  fork(): WholeModel {
+    return new WholeModel(this.#reader.fork());
+  }
+
+  [Symbol.dispose](): void {
+    this.#reader[Symbol.dispose]();
+  }
+}
+
+interface Context {
+  /** Which of the run's random numbers decide. */
+  readonly stream: number;
+  readonly report?: DraftState["report"];
+}
+
 /**
  * Guesses what another model would write. It takes tokens of that model's rows as the run takes them of the target's: by the same shapes,
  * choice and random numbers, without the guides. So a draft model equal to the target is accepted whole, also when the run draws at random.
  */
 export class ModelDraft implements DraftState {
   readonly #settings: ModelDraftSettings;
-  readonly #reader: ReadAlong;
+  readonly #reader: DraftReader;
   readonly #sampler: StepSampler;
-  readonly #stream: number;
+  readonly #context: Context;
   #length: number;
 
-  /** @param sampler  the run's, without its guides; the draft's own from now on. @param stream  which random numbers decide */
-  constructor(settings: ModelDraftSettings, reader: ReadAlong, sampler: StepSampler, stream: number, length = 0) {
+  /** @param sampler  the run's, without its guides; this and the reader are the draft's own from now on */
+  constructor(settings: ModelDraftSettings, reader: DraftReader, sampler: StepSampler, context: Context, length = 0) {
     this.#settings = settings;
     this.#reader = reader;
     this.#sampler = sampler;
-    this.#stream = stream;
+    this.#context = context;
     this.#length = length;
   }
 
@@ -39,12 +84,11 @@ export class ModelDraft implements DraftState {
     const nodes: { token: TokenId; parent: number; probability: number }[] = [];
     let [parent, probability] = [-1, 1];
     for (let at = 0; at < depth; at++) {
-      if (!(await this.#reader.prepare())) break;
-      const { candidates } = this.#reader.row;
-      const { ids, logits, logSumExp } = candidates!;
+      const row = await this.#reader.next();
+      if (row === undefined) break;
+      const { ids, logits, logSumExp } = row.candidates!;
       const share = (place: number) => Math.exp(logits[place]! - logSumExp);
-      const chosen =
-        this.#sampler.choose(this.#reader.row, { stream: this.#stream, index: this.#length + at })?.token ?? (ids[0] as TokenId);
+      const chosen = this.#sampler.choose(row, { stream: this.#context.stream, index: this.#length + at })?.token ?? (ids[0] as TokenId);
       for (let place = 0, rest = width - 1; place < ids.length && rest > 0; place++) {
         if (ids[place] === chosen) continue;
         nodes.push({ token: ids[place] as TokenId, parent, probability: probability * share(place) });
@@ -76,7 +120,11 @@ export class ModelDraft implements DraftState {
   }
 
   fork(): ModelDraft {
-    return new ModelDraft(this.#settings, this.#reader.fork(), this.#sampler.fork(), this.#stream, this.#length);
+    return new ModelDraft(this.#settings, this.#reader.fork(), this.#sampler.fork(), this.#context, this.#length);
+  }
+
+  report() {
+    return this.#context.report?.() ?? {};
   }
 
   [Symbol.dispose](): void {
@@ -123,7 +171,7 @@ export const model = defineDraft({
     async start(prompt, { companion, rules, stream }) {
       const other = companion(model);
       const sampler = StepSampler.unguided(rules, other.model.vocabSize, prompt);
-      return new ModelDraft(settings, await ReadAlong.start(other, prompt, draftRow), sampler, stream);
+      return new ModelDraft(settings, new WholeModel(await ReadAlong.start(other, prompt, draftRow)), sampler, { stream });
     },
   }),
 });

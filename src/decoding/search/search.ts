@@ -72,8 +72,8 @@ export interface Run {
   readonly chat?: ChatFormat;
   /** What the run has cost so far. */
   spent(): { readonly passes: number; readonly ms: number };
-  /** Another model that one of the run's methods names by a parameter. */
-  companion(source: ModelSource): Companion;
+  /** Another model that one of the run's methods names by a parameter; undefined: the model that writes, beside itself. */
+  companion(source: ModelSource | undefined): Companion;
   /** T(n)/T(1) of the model; absent where it has none. */
   costCurve?(): Promise<CostCurve>;
   /** A head that was fitted for the model; undefined where there is none. */
