@@ -1,4 +1,4 @@
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import type { TokenFact } from "../api/wire.ts";
 import { vocabulary } from "../app-state.ts";
 import { bits, percent, probabilityStep, visible } from "./probability.ts";
@@ -16,7 +16,7 @@ interface Props {
 /** What is known of a token: its probability, what else was probable, who proposed it. */
 export function TokenCard({ fact, index, text, isPinned, onTake, onClose }: Props) {
   const card = useRef<HTMLDivElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (isPinned) card.current?.querySelector<HTMLElement>("button")?.focus({ preventScroll: true });
   }, [isPinned]);
   const top = fact.top ?? [];

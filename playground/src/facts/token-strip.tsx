@@ -42,8 +42,10 @@ export function TokenStrip({ tokens, label, isUnderWay, marked, onTake }: Props)
     if (to !== undefined) {
       event.preventDefault();
       setActive({ index: Math.min(Math.max(to, 0), tokens.length - 1), isPinned: false });
-    } else if (event.key === "Enter" && index !== undefined) setActive({ index, isPinned: true });
-    else if (event.key === "Escape") setActive(undefined);
+    } else if (event.key === "Enter" && index !== undefined) {
+      event.preventDefault(); // the same key would press the button that gets the focus
+      setActive({ index, isPinned: true });
+    } else if (event.key === "Escape") setActive(undefined);
   };
   const indexAt = (target: EventTarget | null) => {
     const element = (target as Element | null)?.closest?.("[data-index]");
@@ -56,7 +58,7 @@ export function TokenStrip({ tokens, label, isUnderWay, marked, onTake }: Props)
       ref={area}
       onPointerLeave={() => setActive((now) => (now?.isPinned === true ? now : undefined))}
       onFocusOut={(event) => {
-        if (!area.current!.contains(event.relatedTarget as Node | null)) setActive(undefined);
+        if (area.current?.contains(event.relatedTarget as Node | null) === false) setActive(undefined);
       }}
     >
       <div

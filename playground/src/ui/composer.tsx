@@ -49,11 +49,12 @@ export function Composer({ label, value, placeholder, action, isUnderWay, isSent
       <div class="composer-foot">
         <span class="quiet hint">{isSentByEnter ? "Enter sends, Shift + Enter makes a line" : "Ctrl + Enter runs"}</span>
         {isUnderWay ? (
-          <button type="button" class="button" onClick={onCancel}>
+          // keys, so that the one never becomes the other under a click, which would then send
+          <button key="cancel" type="button" class="button" onClick={onCancel}>
             Cancel
           </button>
         ) : (
-          <button type="submit" class="button button-primary" disabled={isEmpty}>
+          <button key="send" type="submit" class="button button-primary" disabled={isEmpty}>
             {action}
           </button>
         )}
