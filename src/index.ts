@@ -1,4 +1,6 @@
 export {
+  type AttributeFunction,
+  type AttributeHead,
   Chat,
   type ChatEvent,
   type ChatOptions,
@@ -10,6 +12,10 @@ export {
   type GenerateOptions,
   type GenerateResult,
   heatMapHtml,
+  type IsotropyReport,
+  type Judged,
+  type JudgeFunction,
+  type JudgeQuality,
   type LayoutPrompt,
   type Prompt,
   registry,

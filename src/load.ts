@@ -3,6 +3,7 @@ import { availableParallelism, homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { ChatRenderer, layOutTools, type Message, type Tool } from "./chat/index.ts";
 import {
+  type AttributeHead,
   Chat,
   type ChatFormat,
   type ChatOptions,
@@ -15,13 +16,23 @@ import {
   embed,
   encodePrompt,
   explain,
+  type FitAttributeOptions,
+  fitAttribute,
   type GenerateEvent,
   type GenerateOptions,
   type GenerateResult,
   generate,
   generateText,
+  type IsotropyOptions,
+  type IsotropyReport,
+  isAttributeHead,
+  isJudgeQuality,
+  isotropy,
+  type JudgeName,
+  type JudgeQuality,
   type LaidOut,
   layOutPrompt,
+  measureJudge,
   type Prompt,
   type PromptEncoder,
   type ScoreOptions,
@@ -318,6 +329,8 @@ export class Model implements AsyncDisposable {
       ...(engine.model.position === undefined ? { hiddenSize: engine.model.config.hiddenSize } : {}),
       skipPrices: (options) => this.skipPrices(options),
       costCurve: (options) => this.costCurve(options),
+      attributeHead: async (name) => this.attributeHead(name),
+      judgeQuality: (judge, options) => this.judgeQuality(judge, options),
       chat: chatFormat(file, tokenizer, this.#renderer),
       beside: async (name, options) => (await within(this.#openBeside(name), options.signal))[decodingModel],
     };
@@ -436,6 +449,47 @@ export class Model implements AsyncDisposable {
       throw error;
     });
     return this.#skipPrices;
+  }
+
+  /**
+   * Fits a head that says of an answer under way how probable it is not to degenerate into repeating itself, on continuations that the
+   * model writes for it (two minutes for the default model on two cores), and keeps it in the home folder by `name`. What
+   * `search: "conditional-beam,head=NAME"` reads.
+   */
+  async fitAttribute(name: string, options: FitAttributeOptions = {}): Promise<AttributeHead> {
+    const head = await fitAttribute(this.#alive(), name, options);
+    writeJson(this.#attributePath(name), head);
+    return head;
+  }
+
+  /** A head that was fitted for this model's file; undefined where there is none by that name. */
+  attributeHead(name: string): AttributeHead | undefined {
+    const isHead = (value: unknown): value is AttributeHead => isAttributeHead(value, this.config.hiddenSize);
+    return /^[a-z0-9-]+$/.test(name) ? readJson(this.#attributePath(name), isHead) : undefined;
+  }
+
+  #attributePath(name: string): string {
+    return join(this.#parts.home, "attributes", `${this.hash.slice(0, 16)}-${name}.json`);
+  }
+
+  /**
+   * How well a judge of `best-of` and `rewind` tells good answers from bad ones, on pairs of ours: measured at the first call (half a minute
+   * for the default model on two cores) and kept in the home folder.
+   */
+  async judgeQuality(judge: JudgeName, options: { signal?: AbortSignal; remeasure?: boolean } = {}): Promise<JudgeQuality> {
+    const { remeasure, ...rest } = options;
+    const path = join(this.#parts.home, "judges", `${this.hash.slice(0, 16)}-${judge}.json`);
+    const kept = remeasure === true ? undefined : readJson(path, isJudgeQuality);
+    if (kept !== undefined) return kept;
+    this.#parts.options.onNotice?.(`measuring once how well ${this.name} tells good answers from bad ones`);
+    const measured = await measureJudge(this.#alive(), judge, rest);
+    writeJson(path, measured);
+    return measured;
+  }
+
+  /** How differently the model's states point, on a text of ours or on `text`. */
+  async isotropy({ text = calibrationText, ...options }: IsotropyOptions & { readonly text?: string } = {}): Promise<IsotropyReport> {
+    return isotropy(this.#alive(), this.tokenize(text), options);
   }
 
   async #loadSkipPrices({ text, ...options }: SkipPricesOptions): Promise<readonly number[]> {

@@ -1,6 +1,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { ChainruleError, NotFoundError, OptionError } from "../errors.ts";
 import type { Chat, GenerateOptions, GenerateResult, Model } from "../index.ts";
+import { showEffort } from "./effort.ts";
 import { formatBytes } from "./progress-bar.ts";
 import { statistics } from "./statistics.ts";
 
@@ -66,8 +67,11 @@ export class ChatSession implements Disposable {
     const { write, note, stats } = this.#options;
     const answering = new AbortController();
     this.#answering = answering;
+    const effort = showEffort(note);
     try {
       for await (const event of this.#chat.send(message, { signal: answering.signal })) {
+        if (event.kind === "effort") effort.update(event.fact);
+        else if (event.kind !== "growth" && event.kind !== "branch") effort.clear();
         if (event.kind === "dropped") note(droppedTurns(event.numTurns));
         else if (event.kind === "token") write(event.text);
         else if (event.kind === "finish") {

@@ -1,4 +1,5 @@
 import type { Facts, GenerateResult, Model } from "../index.ts";
+import { describeEffort } from "./effort.ts";
 
 /** One line: model, prompt and answer with their rates, and how it ended. */
 export function statistics({ usage, timings, finishReason, facts }: GenerateResult, model: Model): string {
@@ -12,6 +13,7 @@ export function statistics({ usage, timings, finishReason, facts }: GenerateResu
     `${facts.passes} passes`,
     ...(facts.drafts === undefined ? [] : [describeDrafts(facts.drafts)]),
     ...(facts.skips === undefined ? [] : [`skipped ${facts.skips.total - facts.skips.run} of ${facts.skips.total} half-blocks`]),
+    ...(facts.effort === undefined ? [] : [describeEffort(facts.effort)]),
     `ended by ${finishReason}`,
   ].join(" · ");
 }

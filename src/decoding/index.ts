@@ -4,6 +4,7 @@ export { type EmbedOptions, type EmbedResult, embed } from "./embed.ts";
 export { type ExplainOptions, type Explanation, explain } from "./explaining/explain.ts";
 export { describeEffort, describeToken, duration, heat, heatMapHtml } from "./explaining/heat-map.ts";
 export { type GenerateEvent, type GenerateResult, generate, generateText, type TokenLogprob } from "./generate.ts";
+export { type IsotropyOptions, type IsotropyReport, isotropy } from "./isotropy.ts";
 export {
   defineMethod,
   describeRange,
@@ -25,5 +26,10 @@ export type { Timings } from "./record.ts";
 export { registry } from "./registry.ts";
 export { philox4x32 } from "./sampling/random.ts";
 export { type ScoreOptions, type ScoreResult, score } from "./score.ts";
+export { type AttributeHead, isAttributeHead } from "./search/attribute-head.ts";
+export type { AttributeFunction } from "./search/conditional-beam.ts";
+export { type FitAttributeOptions, fitAttribute } from "./search/fit-attribute.ts";
+export type { Judged, JudgeFunction, JudgeName } from "./search/judge.ts";
+export { isJudgeQuality, type JudgeQuality, measureJudge } from "./search/judge-quality.ts";
 export type { Alternative } from "./search/search.ts";
 export type { FinishReason, StoppedBy } from "./stop.ts";

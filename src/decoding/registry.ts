@@ -28,6 +28,7 @@ import { topK } from "./sampling/top-k.ts";
 import { topP } from "./sampling/top-p.ts";
 import { typical } from "./sampling/typical.ts";
 import { beam } from "./search/beam.ts";
+import { bestOf } from "./search/best-of.ts";
 import { conditionalBeam } from "./search/conditional-beam.ts";
 import { contrastive } from "./search/contrastive.ts";
 import { path } from "./search/path.ts";
@@ -43,6 +44,6 @@ export const registry = {
   draft: [off, auto, ngram, adaptive, model, nested] as readonly Method<Draft>[],
   guide: [bias, repetition, presence, frequency, grammar, reward, contrast] as readonly Method<Guide>[],
   sample: [greedy, temperature, topK, topP, minP, typical, momentum] as readonly Method<Sampler>[],
-  search: [path, beam, conditionalBeam, contrastive] as readonly Method<Search>[],
+  search: [path, beam, conditionalBeam, contrastive, bestOf] as readonly Method<Search>[],
   explain: [reagent] as readonly Method<Explainer>[],
 };

@@ -1,3 +1,5 @@
+import { setMaxListeners } from "node:events";
+
 /** A caller's signal and a deadline as one: reaching the deadline is an expected outcome, being aborted is an error. */
 export class TimeLimit {
   /** For what the run awaits; undefined when nothing can end it early. */
@@ -12,6 +14,7 @@ export class TimeLimit {
   constructor(aborted: AbortSignal | undefined, deadlineMs: number | undefined, startMs: number) {
     this.#aborted = aborted;
     this.#endMs = startMs + (deadlineMs ?? Number.POSITIVE_INFINITY);
+    if (aborted !== undefined) setMaxListeners(0, aborted); // every branch that waits listens; Node takes eleven for a leak
     if (deadlineMs === undefined) {
       this.signal = aborted;
       return;
@@ -19,6 +22,7 @@ export class TimeLimit {
     const deadline = new AbortController();
     this.#timer = setTimeout(() => deadline.abort(this.#deadlineReason), Math.max(this.#endMs - performance.now(), 0));
     this.signal = aborted === undefined ? deadline.signal : AbortSignal.any([aborted, deadline.signal]);
+    setMaxListeners(0, this.signal);
   }
 
   /** What `work` gives, or undefined when the deadline came first. @throws what `work` throws; the caller's reason when aborted */

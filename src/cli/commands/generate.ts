@@ -3,6 +3,7 @@ import { Command } from "commander";
 import { OptionError } from "../../errors.ts";
 import type { GenerateOptions, GenerateResult, Model, Prompt } from "../../index.ts";
 import { addDecodingOptions, type DecodingOptions, decodingOptions } from "../decoding-options.ts";
+import { showEffort } from "../effort.ts";
 import { interruptible } from "../interrupt.ts";
 import { addLayoutOptions, type LayoutOptions, laidOut } from "../layout-options.ts";
 import { addModelOptions, integer, loadModel, type ModelOptions } from "../load-model.ts";
@@ -53,7 +54,10 @@ export const generate = addLayoutOptions(
   });
 
 async function run(model: Model, prompt: Prompt, options: GenerateOptions, isStreaming: boolean): Promise<GenerateResult> {
+  const effort = showEffort((line) => isStreaming && process.stderr.write(`${line}\n`));
   for await (const event of model.stream(prompt, options)) {
+    if (event.kind === "effort") effort.update(event.fact);
+    else if (event.kind !== "growth" && event.kind !== "branch") effort.clear();
     // once the prompt has been accepted and evaluated: a refused one leaves standard output empty
     if (isStreaming && event.kind === "prompt" && typeof prompt === "string") process.stdout.write(prompt);
     if (isStreaming && (event.kind === "token" || event.kind === "finish")) process.stdout.write(event.text);

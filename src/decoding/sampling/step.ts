@@ -210,11 +210,15 @@ export class StepSampler {
     for (const guide of this.#guides) guide.rewind(length);
   }
 
-  /** For another branch, which goes on from the same tokens; what guides did to these counts for both. */
-  fork(): StepSampler {
+  /**
+   * For another branch, which goes on from the same tokens; what guides did to these counts for both.
+   * @param shape  a shape that the branch has after all others
+   */
+  fork(shape?: Shape): StepSampler {
     const guides = this.#guides.map((guide) => guide.fork());
     const scratch = { distribution: this.#distribution, single: this.#single };
-    const fork = new StepSampler(this.#rules, this.#taking, scratch, guides, this.#choice.fork(), this.#wantsFullRow);
+    const rules = shape === undefined ? this.#rules : { ...this.#rules, shapes: [...this.#rules.shapes, shape] };
+    const fork = new StepSampler(rules, this.#taking, scratch, guides, this.#choice.fork(), this.#wantsFullRow);
     fork.#numShifted = this.#numShifted;
     fork.#row = this.#row;
     fork.#shifts.splice(0, fork.#shifts.length, ...this.#shifts);

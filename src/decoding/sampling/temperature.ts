@@ -1,6 +1,6 @@
 import { number } from "../method.ts";
 import type { Distribution } from "./distribution.ts";
-import { defineSampler } from "./sampler.ts";
+import { defineSampler, type Shape } from "./sampler.ts";
 
 /**
  * p_i ∝ exp(logit_i / T). The mass of unknown tokens is then known within bounds only: for x_j = exp(logit_j) <= x_max,
@@ -21,11 +21,16 @@ function apply(distribution: Distribution, temperature: number): boolean {
   return true;
 }
 
+/** Divides the logits by `value`, > 0. */
+export function temperatureShape(value: number): Shape {
+  return { kind: "shape", apply: (distribution) => value === 1 || apply(distribution, value) };
+}
+
 export const temperature = defineSampler({
   name: "temperature",
   summary: "divides the logits: below 1 sharper, above 1 flatter",
   source: { title: "A learning algorithm for Boltzmann machines (Ackley, Hinton & Sejnowski 1985)" },
   parameters: { value: number({ min: 0, isMinOpen: true, max: 100, default: 1, doc: "divisor of the logits" }) },
   needs: ["want.top", "want.fullLogits"],
-  create: ({ value }) => ({ kind: "shape", apply: (distribution) => value === 1 || apply(distribution, value) }),
+  create: ({ value }) => temperatureShape(value),
 });

@@ -1,5 +1,5 @@
 import type { ForwardRequest, ForwardResult, Sequence } from "../../engine/index.ts";
-import { NativeError, OptionError, UnsupportedError } from "../../errors.ts";
+import { ContextOverflowError, NativeError, OptionError, UnsupportedError } from "../../errors.ts";
 import type { TokenId } from "../../token.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
 import type { ChatFormat } from "../model.ts";
@@ -23,6 +23,9 @@ export interface Questioner {
   /** Whether the prompt is a conversation, so that a question is put as the user's next turn. */
   readonly isChat: boolean;
   readonly numPromptTokens: number;
+  /** Most tokens of an answer that is judged. */
+  readonly maxTokens: number;
+  readonly contextLength: number;
   /** Undefined once the deadline has passed. */
   consult(sequence: Sequence, request: ForwardRequest): Promise<ForwardResult | undefined>;
 }
@@ -59,10 +62,19 @@ export interface JudgeSettings {
 /** How the two options are worded where nobody says otherwise. */
 export const defaultWording = { good: "correct and clear", bad: "wrong or confused" };
 
-/** @throws UnsupportedError where the model's vocabulary can't tell the two answers of a question apart by one token */
+/**
+ * @throws UnsupportedError where the model's vocabulary can't tell the two answers of a question apart by one token;
+ *         ContextOverflowError where the question may not fit behind an answer
+ */
 export async function startJudge({ judge, ...wording }: JudgeSettings, host: Questioner): Promise<Judge> {
   if (typeof judge === "function") return { judge: (_sequence, answer) => checked(judge, answer) };
   const laidOut = await Promise.all(questionsOf(judge, wording).map((question) => layOut(question, host)));
+  const { numPromptTokens, maxTokens, contextLength } = host;
+  const neededTokens = numPromptTokens + maxTokens + Math.max(...laidOut.map(({ suffix }) => suffix.length));
+  if (neededTokens > contextLength) {
+    const what = `a prompt of ${numPromptTokens} tokens, maxTokens ${maxTokens} and the judge's question`;
+    throw new ContextOverflowError(`${what} exceed the context of ${contextLength}: lower maxTokens`, { neededTokens, contextLength });
+  }
   return {
     async judge(sequence, answer) {
       const scores = await Promise.all(laidOut.map((question) => ask(question, sequence, answer, host)));

@@ -18,7 +18,7 @@ import type { ChatFormat, ModelSource } from "../model.ts";
 import type { StepRules } from "../sampling/step.ts";
 import type { Ending, FinishReason, StopRules } from "../stop.ts";
 import type { AttributeHead } from "./attribute-head.ts";
-import type { JudgeName } from "./judge.ts";
+import type { JudgeName, Questioner } from "./judge.ts";
 import type { JudgeQuality } from "./judge-quality.ts";
 
 /** A value of the search axis: the loop that turns a prompt into an answer. Plain sequential code that awaits `run.forward`. */
@@ -127,6 +127,16 @@ export type SearchEvent =
       readonly kind: "effort";
       readonly fact: EffortFact;
     };
+
+/** What a judge of the run's answers needs. */
+export function questionerOf(run: Run): Questioner {
+  const { tokenizer, chat, isChat, prompt, stop, sequence } = run;
+  return {
+    ...{ tokenizer, isChat, numPromptTokens: prompt.length, maxTokens: stop.maxTokens, contextLength: sequence.contextLength },
+    ...(chat === undefined ? {} : { chat }),
+    consult: (target, request) => run.consult(target, request),
+  };
+}
 
 export function defineSearch<Table extends ParameterTable>(definition: Definition<Search, Table>): Method<Search> {
   return defineMethod("search", definition);

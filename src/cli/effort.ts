@@ -1,0 +1,30 @@
+import type { Facts } from "../index.ts";
+import { showWork } from "./work-line.ts";
+
+type Effort = NonNullable<Facts["effort"]>;
+
+/** What a search that spends many passes is expected to take, said before it begins; then how far it is. */
+export function showEffort(note: (line: string) => void) {
+  const work = showWork();
+  return {
+    update(effort: Effort): void {
+      const { method, unit, done, planned, expected } = effort;
+      if (done === 0 && expected !== undefined) {
+        const time = expected.ms === undefined ? "" : `, ${seconds(expected.ms)}`;
+        note(`${method}: ${planned} ${unit}, about ${expected.passes} passes${time}`);
+      } else work.update(unit, done, planned);
+    },
+    clear: () => work.clear(),
+  };
+}
+
+/** How far it came, and what the paper's setting would have taken. */
+export function describeEffort({ method, unit, done, planned, passes, ms, endedBy, paper }: Effort): string {
+  const cut = endedBy === undefined ? "" : `, ended by its budget of ${endedBy}`;
+  const full = paper === undefined ? "" : ` (the paper's ${paper.setting}: about ${paper.passes} passes, ${seconds(paper.ms)})`;
+  return `${method}: ${done} of ${planned} ${unit} in ${passes} passes, ${seconds(ms)}${cut}${full}`;
+}
+
+function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(ms < 10_000 ? 1 : 0)} s`;
+}

@@ -1,0 +1,83 @@
+import type { EffortFact } from "../../engine/index.ts";
+import { integer, number } from "../method.ts";
+import type { Run, SearchEvent } from "./search.ts";
+
+/** Parameters of every search that spends many passes. */
+export const budgetParameters = {
+  passes: integer({
+    min: 0,
+    max: 2 ** 31,
+    default: 2 ** 31,
+    doc: "most passes of the search, after the prompt; then the best so far is finished plainly",
+  }),
+  seconds: number({ min: 0, max: 86_400, default: 60, doc: "most seconds of the search, after the prompt; then the same" }),
+};
+
+interface EffortPlan {
+  readonly method: string;
+  readonly unit: string;
+  /** How many units, and what they are expected to cost. */
+  readonly planned: number;
+  readonly passes: number;
+  /** Rows of these passes on the mean. */
+  readonly rows: number;
+  /** The paper's setting, in units of this method. */
+  readonly paper: { readonly setting: string; readonly units: number };
+}
+
+/** What a search spends beyond a plain answer: it asks before each part whether there is anything left. */
+export class Effort {
+  readonly #run: Run;
+  readonly #limits: { readonly passes: number; readonly seconds: number };
+  readonly #plan: EffortPlan;
+  readonly #start: { readonly passes: number; readonly ms: number };
+  readonly #expected: NonNullable<EffortFact["expected"]>;
+  #endedBy: "passes" | "seconds" | undefined;
+  done = 0;
+
+  private constructor(
+    run: Run,
+    limits: { passes: number; seconds: number },
+    plan: EffortPlan,
+    expected: NonNullable<EffortFact["expected"]>,
+  ) {
+    this.#run = run;
+    this.#limits = limits;
+    this.#plan = plan;
+    this.#start = run.spent();
+    this.#expected = expected;
+  }
+
+  /** Begins once the prompt was read. */
+  static async start(run: Run, limits: { passes: number; seconds: number }, plan: EffortPlan): Promise<Effort> {
+    const curve = limits.passes === 0 || limits.seconds === 0 ? undefined : await run.costCurve?.();
+    const ms = curve === undefined ? {} : { ms: plan.passes * curve.singleRowMs * curve.ratio(Math.max(plan.rows, 1)) };
+    return new Effort(run, limits, plan, { passes: plan.passes, ...ms });
+  }
+
+  /** Whether the budget is used up. Once it is, it stays so. */
+  get isSpent(): boolean {
+    const { passes, ms } = this.#spent();
+    if (passes >= this.#limits.passes) this.#endedBy ??= "passes";
+    else if (ms >= 1000 * this.#limits.seconds) this.#endedBy ??= "seconds";
+    return this.#endedBy !== undefined;
+  }
+
+  /** How far it is. */
+  event(): SearchEvent {
+    const { method, unit, planned, paper } = this.#plan;
+    const { passes, ms } = this.#spent();
+    const scale = this.done === 0 ? undefined : paper.units / this.done;
+    const fact: EffortFact = {
+      ...{ method, unit, done: this.done, planned: Math.max(planned, this.done), passes, ms, expected: this.#expected },
+      ...(this.#endedBy === undefined || this.done >= planned ? {} : { endedBy: this.#endedBy }),
+      ...(scale === undefined ? {} : { paper: { setting: paper.setting, passes: Math.round(passes * scale), ms: ms * scale } }),
+    };
+    return { kind: "effort", fact };
+  }
+
+  #spent() {
+    const { passes, ms } = this.#run.spent();
+    return { passes: passes - this.#start.passes, ms: ms - this.#start.ms };
+  }
+}
