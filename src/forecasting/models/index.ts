@@ -4,6 +4,7 @@ import { autoregression } from "./autoregression.ts";
 import { ets } from "./ets.ts";
 import { drift, naive, seasonalNaive, windowMean } from "./naive.ts";
 import { ridge } from "./ridge.ts";
+import { spacetime } from "./spacetime.ts";
 import { theta } from "./theta.ts";
 
 /** All methods by the name that options, tables and saved files use. */
@@ -17,7 +18,8 @@ export const forecasters = {
   ets,
   theta,
   ridge,
+  spacetime,
 } as const satisfies Readonly<Record<string, Forecaster>>;
 
 export type ForecasterName = keyof typeof forecasters;
-export { arNet, autoregression, drift, ets, naive, ridge, seasonalNaive, theta, windowMean };
+export { arNet, autoregression, drift, ets, naive, ridge, seasonalNaive, spacetime, theta, windowMean };

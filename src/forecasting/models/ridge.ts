@@ -2,8 +2,8 @@ import { OptionError } from "../../errors.ts";
 import type { FitTask, FittedForecaster, Forecaster, History, ParameterSpec, ParameterValues } from "../types.ts";
 import { solvePositiveDefinite } from "./cholesky.ts";
 import { checkHistory, fittedModel, loadFitted, type Method } from "./fitted-model.ts";
-import { divided, magnitudeOf } from "./magnitude.ts";
 import type { Fields } from "./saved-state.ts";
+import { standardOf } from "./standardize.ts";
 import { addWindowMoments, windowStatistics } from "./window-moments.ts";
 
 const parameterSchema = {
@@ -118,15 +118,6 @@ function fitAll(histories: readonly History[], { horizon, signal }: FitTask, opt
     const parameters: RidgeParameters = { lookback, horizon, penalty, ...standards[index]!, weights };
     return fittedModel(method, parameters, method.begin(parameters, history));
   });
-}
-
-/** Mean and population standard deviation; a constant series has the scale of its size. */
-function standardOf(values: Float64Array): { mean: number; scale: number } {
-  const magnitude = magnitudeOf(values);
-  const scaled = divided(values, magnitude);
-  const mean = scaled.reduce((sum, value) => sum + value, 0) / scaled.length;
-  const deviation = Math.sqrt(scaled.reduce((sum, value) => sum + (value - mean) ** 2, 0) / scaled.length);
-  return { mean: mean * magnitude, scale: (deviation > 1e-12 ? deviation : 1) * magnitude };
 }
 
 function lookbackFor(histories: readonly History[], horizon: number, asked: ParameterValues[string] | undefined): number {

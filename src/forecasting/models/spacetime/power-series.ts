@@ -24,7 +24,7 @@ export function multiplySeries(x: Float64Array, y: Float64Array, count: number):
  * @param f  f[0] must be 1
  */
 export function invertSeries(f: Float64Array, count: number): Float64Array {
-  let inverse = Float64Array.of(1);
+  let inverse: Float64Array = Float64Array.of(1);
   while (inverse.length < count) {
     const length = Math.min(2 * inverse.length, count);
     const error = multiplySeries(f.subarray(0, length), inverse, length).map((value) => -value);
