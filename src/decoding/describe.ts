@@ -1,4 +1,5 @@
-import { describeRange, type Parameter } from "./method.ts";
+import { describeRange, type Method, type Parameter } from "./method.ts";
+import { refusalOf } from "./refusal.ts";
 import { registry } from "./registry.ts";
 
 /** The registry without its code: what a program needs to offer the methods. */
@@ -12,6 +13,10 @@ export interface DescribedMethod {
   readonly isNeutral: boolean;
   /** Axes of which nothing but the neutral methods can stand beside it, each with the reason. */
   readonly refuses: Readonly<Record<string, string>>;
+  /** Values that show it at work; a model is whatever serves. */
+  readonly example: Readonly<Record<string, unknown>>;
+  /** Methods of other axes, or of its own where that takes a list, with which it can't be combined, each as "axis name" with the reason. */
+  readonly cannotCompose: Readonly<Record<string, string>>;
 }
 
 /** Every method by axis, as plain data. */
@@ -19,7 +24,7 @@ export function describeRegistry(): Readonly<Record<string, readonly DescribedMe
   return Object.fromEntries(
     Object.entries(registry).map(([axis, list]) => [
       axis,
-      list.map(({ name, summary, parameters, source, needs, isNeutral = false, refuses }) => ({
+      list.map(({ name, summary, parameters, source, needs, isNeutral = false, refuses, example }, index) => ({
         name,
         summary,
         parameters: Object.fromEntries(
@@ -29,7 +34,25 @@ export function describeRegistry(): Readonly<Record<string, readonly DescribedMe
         needs,
         isNeutral,
         refuses: { ...refuses },
+        example: { ...example },
+        cannotCompose: cannotCompose(list[index]!),
       })),
     ]),
   );
 }
+
+/** What a method can't be combined with, of all that one call can name beside it. */
+export function cannotCompose(method: Method<unknown>): Readonly<Record<string, string>> {
+  const others = (Object.values(registry).flat() as readonly Method<unknown>[]).filter(
+    (other) => other !== method && (other.axis !== method.axis || listAxes.includes(other.axis)),
+  );
+  return Object.fromEntries(
+    others.flatMap((other) => {
+      const why = refusalOf(method, other);
+      return why === undefined ? [] : [[`${other.axis} ${other.name}`, why]];
+    }),
+  );
+}
+
+/** Axes that take a list; of every other one a call has one value. */
+export const listAxes: readonly string[] = ["guide", "sample"];

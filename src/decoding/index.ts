@@ -1,5 +1,5 @@
 export { Chat, type ChatEvent, type ChatOptions } from "./chat.ts";
-export { type DescribedMethod, describeRegistry } from "./describe.ts";
+export { cannotCompose, type DescribedMethod, describeRegistry, listAxes } from "./describe.ts";
 export { type EmbedOptions, type EmbedResult, embed } from "./embed.ts";
 export { type ExplainOptions, type Explanation, explain } from "./explaining/explain.ts";
 export { describeEffort, describeToken, duration, heat, heatMapHtml } from "./explaining/heat-map.ts";

@@ -76,6 +76,12 @@ export interface Method<Made> {
   readonly isNeutral?: true;
   /** Whether it draws several answers, so that without any sampling option tokens are drawn, not greedy; greedy is refused. */
   readonly draws?: true;
+  /** Values of parameters with which it shows what it does: lists print them, tests run them. A model is whatever serves. Default: none. */
+  readonly example?: Readonly<Record<string, unknown>>;
+  /** Values with which it changes nothing: the tests hold it to that beside every other method. */
+  readonly neutral?: Readonly<Record<string, unknown>>;
+  /** A guide that only rules tokens out: it goes before the others, so that these weigh what is possible. */
+  readonly masks?: true;
   /** Axes of which no method but the neutral ones can be used beside this one, each with the reason. Default: none. */
   readonly refuses?: Partial<Readonly<Record<Axis, string>>>;
   /** @param values checked values, defaults filled in */

@@ -171,11 +171,11 @@ export function resolveOptions(options: GenerateOptions, model: DecodingModel): 
   const { method, values } = parseMethod(registry.search, options.search ?? "path", "search");
   const { shapes, choice } = resolveSamplers(options, method, choices);
   if (method.draws === true && !choice.isRandom) {
-    const who = choice.isGreedy ? "greedy decoding" : "a sampler that draws nothing";
+    const who = choice.isGreedy ? "greedy decoding" : namesOf(options);
     throw new OptionError("search", `${method.name} and ${who} can't be combined: every answer that it draws would be the same`);
   }
   if (!choice.isGreedy && method.refuses?.sample !== undefined) {
-    throw new OptionError("search", `${method.name} and a sampler other than greedy can't be combined: ${method.refuses.sample}`);
+    throw new OptionError("search", `${method.name} and ${namesOf(options)} can't be combined: ${method.refuses.sample}`);
   }
   const draft = options.draft === undefined ? undefined : parseMethod(registry.draft, options.draft, "draft");
   if (draft !== undefined && draft.method.isNeutral !== true && method.refuses?.draft !== undefined) {
@@ -183,7 +183,7 @@ export function resolveOptions(options: GenerateOptions, model: DecodingModel): 
   }
   const explain = options.explain === undefined ? undefined : parseMethod(registry.explain, options.explain, "explain");
   const skip = options.skip === undefined ? undefined : parseMethod(registry.skip, options.skip, "skip");
-  if (skip !== undefined && draft !== undefined && skip.method.refuses?.draft !== undefined)
+  if (skip !== undefined && draft !== undefined && draft.method.isNeutral !== true && skip.method.refuses?.draft !== undefined)
     throw new OptionError("skip", `${skip.method.name} and draft ${draft.method.name} can't be combined: ${skip.method.refuses.draft}`);
   if (skip !== undefined && (model.blocks === undefined || model.skipPrices === undefined))
     throw new UnsupportedError(`skip: this model has no blocks that ${skip.method.name} could skip`);
@@ -270,12 +270,23 @@ function resolveSampleList(specs: readonly MethodSpec[]): { shapes: Shape[]; cho
   for (const [index, { spec, sampler }] of samplers.entries()) {
     const name = typeof spec === "string" ? spec : spec.name;
     if (sampler.kind === "shape") shapes.push(sampler);
-    else if (index < samplers.length - 1) throw new OptionError("sample", `${name} chooses the token, so nothing may follow it`);
-    else if (sampler.isGreedy && shapes.length > 0)
-      throw new OptionError("sample", `${name} leaves nothing to do for the samplers before it`);
-    else return { shapes, choice: sampler };
+    else if (index < samplers.length - 1) {
+      const after = namesOf({ sample: specs.slice(index + 1) });
+      throw new OptionError("sample", `${name} and ${after} can't be combined: ${name} chooses the token, so nothing may follow it`);
+    } else if (sampler.isGreedy && shapes.length > 0) {
+      const before = namesOf({ sample: specs.slice(0, index) });
+      throw new OptionError("sample", `${before} and ${name} can't be combined: ${name} leaves nothing to do for the samplers before it`);
+    } else return { shapes, choice: sampler };
   }
   return { shapes, choice: randomDraw };
+}
+
+/** The samplers that options ask for, for messages. */
+function namesOf({ sample, ...options }: GenerateOptions): string {
+  const named = (sample === undefined ? [] : list(sample)).map((spec) => (typeof spec === "string" ? spec.split(",")[0]! : spec.name));
+  const short = samplerShortcuts.filter(({ option, off }) => options[option] !== undefined && options[option] !== off);
+  const names = [...named, ...short.map(({ method }) => method)];
+  return names.length === 0 ? "a random draw" : names.join(", ");
 }
 
 function makeSampler(spec: MethodSpec): Sampler {
@@ -296,7 +307,7 @@ function parseGuides(options: GenerateOptions, model: DecodingModel): ParsedMeth
     checkTokens(parsed.values, model, "guide");
     guides.push(parsed);
   }
-  return guides;
+  return guides.sort((a, b) => Number(b.method.masks ?? false) - Number(a.method.masks ?? false)); // stable: the others keep their order
 }
 
 /** Reads a method from a shortcut; what is wrong with the value is said in the shortcut's name. */

@@ -1,5 +1,5 @@
 import { Command } from "commander";
-import { describeRange, describeRegistry, type Method, type Parameter, registry } from "../../decoding/index.ts";
+import { cannotCompose, describeRange, describeRegistry, listAxes, type Method, type Parameter, registry } from "../../decoding/index.ts";
 
 export const methods = new Command("methods")
   .description("lists the decoding methods by axis, with their parameters and sources")
@@ -14,13 +14,24 @@ function describe(): string {
   return axes.join("\n");
 }
 
-function describeMethod({ name, summary, parameters, source }: Method<unknown>): string {
+function describeMethod(method: Method<unknown>): string {
+  const { name, summary, parameters, source } = method;
   const lines = [
     `  ${name}: ${summary}`,
     ...Object.entries(parameters).map(([key, parameter]) => `      ${key}: ${describeParameter(parameter)}`),
     ...(source === undefined ? [] : [`      source: ${source.title}${source.arxiv === undefined ? "" : `, arXiv ${source.arxiv}`}`]),
+    `      composes with: ${describeComposition(method)}`,
   ];
   return `${lines.join("\n")}\n`;
+}
+
+/** "every axis but draft (auto, ngram: its branches …)". */
+function describeComposition(method: Method<unknown>): string {
+  const byReason = new Map<string, string[]>();
+  for (const [other, why] of Object.entries(cannotCompose(method))) byReason.set(why, [...(byReason.get(why) ?? []), other]);
+  const others = listAxes.includes(method.axis) ? "all others" : "all of the other axes";
+  const refused = [...byReason].map(([why, names]) => `${names.join(", ")} (${why})`);
+  return refused.length === 0 ? others : `${others} but ${refused.join("; ")}`;
 }
 
 function describeParameter(parameter: Parameter): string {

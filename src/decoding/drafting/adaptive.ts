@@ -185,6 +185,7 @@ export const adaptive = defineDraft({
     depth: integer({ min: 1, max: 16, default: 3, doc: "tokens of one path, at most" }),
     iterations: integer({ min: 1, max: 10_000, default: 150, doc: "iterations of the search for one draft" }),
   },
+  example: { nodes: 4, iterations: 20 },
   needs: ["parents", "keep"],
   create: (settings) => ({ name: "adaptive", start: (prompt, { rules }) => new AdaptiveState(settings, rules.seed, prompt) }),
 });

@@ -165,6 +165,7 @@ export const model = defineDraft({
     }),
     confidence: number({ min: 0, max: 1, default: 0.4, doc: "it stops after a token to which it gives less probability" }),
   },
+  example: { depth: 2 },
   needs: ["input", "want.logits", "want.top", "rewind", "parents", "keep"],
   create: ({ model, ...settings }) => ({
     name: "model",

@@ -93,6 +93,7 @@ export const ngram = defineDraft({
     longest: integer({ min: 1, max: 16, default: 4, doc: "last tokens compared, at most; a longer match goes before a shorter one" }),
     shortest: integer({ min: 1, max: 16, default: 2, doc: "last tokens that must match, at least" }),
   },
+  example: { nodes: 4, shortest: 1 },
   needs: ["parents", "keep"],
   create(settings) {
     if (settings.shortest > settings.longest) {

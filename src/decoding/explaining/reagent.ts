@@ -40,6 +40,7 @@ export const reagent = defineExplainer({
     seed: integer({ min: 0, max: Number.MAX_SAFE_INTEGER, default: 0, doc: "of all that is drawn" }),
     faithfulness: boolean({ default: false, doc: "also measure Soft-NS and Soft-NC, beside a random attribution" }),
   },
+  example: { replaced: 12, tokens: 2 },
   needs: ["input", "want.logits", "want.scores"],
   create: (settings) => ({ name: "reagent", explain: (context) => new ReAGent(context, settings).run() }),
 });

@@ -7,6 +7,8 @@ export const bias = defineGuide({
   name: "bias",
   summary: "adds a number to the logits of given tokens",
   parameters: { values: tokenValues({ min: -100, max: 100, doc: "token id to number" }) },
+  example: { values: { 101: 2, 104: -3 } },
+  neutral: { values: {} },
   needs: ["want.top", "want.scores"],
   create({ values }) {
     const tokens = Object.keys(values).map((id) => Number(id) as TokenId); // checked against the vocabulary where the run starts

@@ -22,6 +22,8 @@ export const contrast = defineGuide({
       doc: "rule out what the writing model gives less than this share of its first token's probability; 0 rules nothing out",
     }),
   },
+  example: { weight: 0.5 },
+  neutral: { weight: 0 },
   needs: ["want.top", "want.fullLogits"],
   create: ({ amateur, expert, weight, plausible }) => ({
     name: "contrast",

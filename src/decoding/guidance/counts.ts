@@ -1,22 +1,24 @@
 import type { TokenId } from "../../token.ts";
 import type { Guide, GuideState } from "./guide.ts";
+import { noTerms } from "./model-terms.ts";
 
 /**
  * A guide that changes tokens which have occurred, by how often they did.
  *
  * @param change  the new logit from the old one and the count (>= 1)
- * @param window  which tokens count: of the prompt and the answer, or of the answer alone; and how many of the last, 0 for all
+ * @param window  which tokens count: of the prompt and the answer, or of the answer alone; and how many of the last, 0 for all; `off` is the
+ *                weight that changes nothing
  */
 export function countingGuide(
   name: string,
   weight: number,
   change: (logit: number, count: number) => number,
-  window: { readonly countsPrompt: boolean; readonly last: number },
+  window: { readonly off: number; readonly countsPrompt: boolean; readonly last: number },
 ): Guide {
   return {
     name,
     weight,
-    start: (prompt) => new CountingState(change, window.last, window.countsPrompt ? prompt : []),
+    start: (prompt) => (weight === window.off ? noTerms : new CountingState(change, window.last, window.countsPrompt ? prompt : [])),
   };
 }
 

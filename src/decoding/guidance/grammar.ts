@@ -14,6 +14,8 @@ export const grammar = defineGuide({
     gbnf: text({ default: "", doc: "a grammar in llama.cpp's notation" }),
     finish: boolean({ default: true, doc: "when maxTokens only just suffices, allow only what still ends in time" }),
   },
+  masks: true,
+  example: { regex: "[a-z ]{2,40}" },
   needs: ["want.top", "want.fullLogits"],
   create({ finish, ...sources }) {
     const source = oneSource(sources);

@@ -46,7 +46,11 @@ export class ModelTerms implements GuideState {
   apply({ ids, logits, original, row, size }: Parameters<GuideState["apply"]>[0]): void {
     const { own, plausible, divisor } = this.#rules;
     const terms = this.#terms.map(({ reader, weight }) => ({ weight, ...logProbabilities(reader.row) }));
-    const least = row.largest + Math.log(plausible); // of 0: -Infinity
+    // by what the guides before it leave, or a grammar and this one together would leave nothing
+    let largest = Number.NEGATIVE_INFINITY;
+    for (let place = 0; place < size; place++)
+      if (logits[place]! > Number.NEGATIVE_INFINITY && original[place]! > largest) largest = original[place]!;
+    const least = largest + Math.log(plausible); // of 0: -Infinity
     for (let place = 0; place < size; place++) {
       const id = ids[place]!;
       let sum = own * (original[place]! - row.logSumExp);

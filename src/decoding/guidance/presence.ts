@@ -7,6 +7,8 @@ export const presence = defineGuide({
   name: "presence",
   summary: "subtracts a penalty from tokens that the answer holds already",
   parameters: { penalty: number({ min: -2, max: 2, default: 0.5, doc: "0 changes nothing; negative encourages" }) },
+  example: { penalty: 0.7 },
+  neutral: { penalty: 0 },
   needs: ["want.top", "want.scores"],
-  create: ({ penalty }) => countingGuide("presence", penalty, (logit) => logit - penalty, { countsPrompt: false, last: 0 }),
+  create: ({ penalty }) => countingGuide("presence", penalty, (logit) => logit - penalty, { off: 0, countsPrompt: false, last: 0 }),
 });

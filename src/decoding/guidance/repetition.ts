@@ -15,7 +15,9 @@ export const repetition = defineGuide({
     penalty: number({ min: 0, isMinOpen: true, max: 10, default: 1.1, doc: "1 changes nothing; above 1 discourages, below 1 encourages" }),
     last: integer({ min: 0, max: 1_000_000, default: 0, doc: "how many of the last tokens count; 0 for all" }),
   },
+  example: { penalty: 1.2 },
+  neutral: { penalty: 1 },
   needs: ["want.top", "want.scores"],
   create: ({ penalty, last }) =>
-    countingGuide("repetition", penalty, (logit) => (logit > 0 ? logit / penalty : logit * penalty), { countsPrompt: true, last }),
+    countingGuide("repetition", penalty, (logit) => (logit > 0 ? logit / penalty : logit * penalty), { off: 1, countsPrompt: true, last }),
 });

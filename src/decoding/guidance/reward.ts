@@ -21,6 +21,8 @@ export const reward = defineGuide({
       doc: "divide the sum by 1 + all rewards' weights, as GenARM's program does: a mean of log-probabilities, so a flatter distribution",
     }),
   },
+  example: { weight: 0.5 },
+  neutral: { weight: 0 },
   needs: ["want.top", "want.fullLogits"],
   create({ model, weight, normalize }) {
     const guide: Guide & { readonly divides: boolean } = {

@@ -35,6 +35,13 @@ export const fewShot = defineLayout({
     seed: optional(integer({ min: 0, max: Number.MAX_SAFE_INTEGER, doc: "draws which k, and their order; left out the first in theirs" })),
     anyOrder: boolean({ default: false, doc: "lay the examples out as a set, so that their order can't matter" }),
   },
+  example: {
+    examples: [
+      { input: "the quick brown", output: "fox" },
+      { input: "the lazy", output: "dog" },
+    ],
+  },
+  neutral: { examples: [], template: "{input}{output}" },
   needs: ["input", "positions", "visible"],
   create(settings) {
     const { template, k, examples } = settings;

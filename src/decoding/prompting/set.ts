@@ -31,6 +31,7 @@ export const set = defineLayout({
     split: text({ default: "||", doc: "stands between its members" }),
     end: text({ default: "]]", doc: "closes it" }),
   },
+  neutral: {},
   needs: ["input", "positions", "visible"],
   create: (markers) => ({ name: "set", layOut: (context) => layOutSet(context, checkMarkers(markers)) }),
 });

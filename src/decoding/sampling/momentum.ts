@@ -107,6 +107,8 @@ export const momentum = defineSampler({
     k: integer({ min: 1, max: 1024, default: 5, doc: "how many of the most probable tokens are looked at; 1 is greedy" }),
     depth: integer({ min: 1, max: 64, default: 5, doc: "repeated tokens that count, at most" }),
   },
+  example: { alpha: 0.2 },
+  neutral: { alpha: 0 },
   needs: ["want.top", "want.fullLogits"],
   create: (settings) => ({
     ...{ kind: "choice", isGreedy: false, isRandom: false, numCandidates: settings.k },

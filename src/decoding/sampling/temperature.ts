@@ -31,6 +31,8 @@ export const temperature = defineSampler({
   summary: "divides the logits: below 1 sharper, above 1 flatter",
   source: { title: "A learning algorithm for Boltzmann machines (Ackley, Hinton & Sejnowski 1985)" },
   parameters: { value: number({ min: 0, isMinOpen: true, max: 100, default: 1, doc: "divisor of the logits" }) },
+  example: { value: 0.8 },
+  neutral: { value: 1 },
   needs: ["want.top", "want.fullLogits"],
   create: ({ value }) => temperatureShape(value),
 });

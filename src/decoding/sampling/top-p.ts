@@ -33,6 +33,8 @@ export const topP = defineSampler({
   summary: "keeps the most probable tokens up to a mass of p (nucleus sampling)",
   source: { title: "The Curious Case of Neural Text Degeneration", arxiv: "1904.09751" },
   parameters: { p: number({ min: 0, isMinOpen: true, max: 1, default: 0.95, doc: "mass that stays; 1 keeps all" }) },
+  example: { p: 0.9 },
+  neutral: { p: 1 },
   needs: ["want.top", "want.fullLogits"],
   create: ({ p }) => ({ kind: "shape", apply: (distribution) => p === 1 || apply(distribution, p) }),
 });

@@ -46,6 +46,8 @@ export const typical = defineSampler({
   summary: "keeps the tokens whose surprise is closest to the entropy, up to a mass of p (locally typical sampling)",
   source: { title: "Locally Typical Sampling", arxiv: "2202.00666" },
   parameters: { p: number({ min: 0, isMinOpen: true, max: 1, default: 0.95, doc: "mass that stays; 1 keeps all" }) },
+  example: { p: 0.9 },
+  neutral: { p: 1 },
   needs: ["want.top", "want.fullLogits"],
   create: ({ p }) => ({ kind: "shape", apply: (distribution) => p === 1 || apply(distribution, p) }),
 });

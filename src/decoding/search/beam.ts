@@ -19,6 +19,8 @@ export const beam = defineSearch({
     diversity: number({ min: 0, max: 100, default: 0.5, doc: "log-probability paid for each earlier group that takes the same token" }),
     best: integer({ min: 1, max: 64, default: 1, doc: "answers given; those after the first are the result's alternatives" }),
   },
+  example: { width: 3 },
+  neutral: { width: 1 },
   needs: ["input", "want.logits", "want.top", "fork", "rewind"],
   refuses: { draft: "its branches fill the pass that a draft would fill, and a draft is lost wherever a branch forks" },
   create(settings) {

@@ -93,6 +93,8 @@ export const conditionalBeam = defineSearch({
       doc: "continuations weighed at each step, those of all hypotheses together, at least width",
     }),
   },
+  example: { width: 2, ngram: 2 },
+  neutral: { width: 1 },
   needs: ["input", "want.logits", "want.top", "want.hidden", "fork", "rewind"],
   refuses: { draft: "its branches fill the pass that a draft would fill, and a draft is lost wherever a branch forks" },
   create(settings) {

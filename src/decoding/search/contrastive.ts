@@ -88,6 +88,8 @@ export const contrastive = defineSearch({
     k: integer({ min: 1, max: 64, default: 4, doc: "how many tokens are looked at, each in a row of the pass; 1 is greedy" }),
     alpha: number({ min: 0, max: 1, default: 0.6, doc: "weight of the likeness against the probability; 0 is greedy" }),
   },
+  example: { k: 3 },
+  neutral: { k: 1 },
   needs: ["input", "want.logits", "want.top", "want.hidden", "fork", "rewind"],
   refuses: {
     draft: "every token needs the states of its own candidates, and a draft's rows hold none of them",

@@ -22,6 +22,8 @@ export const ffn = defineSkip({
     threshold: number({ min: 0, max: 1, default: 0.96, doc: "cosine before and after a half from which the next ones are skipped" }),
     warmup: integer({ min: 0, default: 0, doc: "tokens of the answer that run in full first" }),
   },
+  example: { budget: 0.5, threshold: 0 },
+  neutral: { budget: 0 },
   needs: ["blocks"],
   create: ({ budget, threshold, warmup }) => ({
     name: "ffn",

@@ -16,6 +16,8 @@ export const layers = defineSkip({
     to: number({ min: 0, isMinOpen: true, max: 1, default: 0.75, doc: "share that the last token the answer may have runs" }),
     first: integer({ min: 1, default: 3, doc: "lowest blocks that always run" }),
   },
+  example: { to: 0.5, first: 1 },
+  neutral: { to: 1 },
   needs: ["blocks"],
   refuses: { draft: "the rows of a verified draft stand at several positions and would need different blocks in one pass" },
   create({ from, to, first }) {
