@@ -457,9 +457,9 @@ export class Engine implements AsyncDisposable {
       taps: request.taps,
       exits: request.exits,
       adapters: this.#adapters.usesOf(all.map(({ job }) => job.request.adapters)),
-      injections: [...new Map((request.original.inject ?? []).map(({ tap, map }) => [tap, { tap, map }])).values()].sort((a, b) =>
-        a.tap < b.tap ? -1 : 1,
-      ),
+      injections: [
+        ...new Map((request.original.inject ?? []).map(({ tap, map, from }) => [tap, { tap, map, moves: from !== undefined }])).values(),
+      ].sort((a, b) => (a.tap < b.tap ? -1 : 1)),
     };
   }
 

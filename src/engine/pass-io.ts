@@ -74,6 +74,7 @@ export function fillInputs(
     if (program.hasInput(indices)) choices.set(indices, program.input<"i32">(indices).fill(0)); // matrix 0 is zero
     if (program.hasInput(scales)) choices.set(scales, program.input(scales).fill(0));
   }
+  for (const { tap, moves } of structure.injections) if (moves) program.input<"i32">(`inject.${tap}.from`).fill(0);
   const wanted: Output[] = [];
   for (const list of parts) {
     const stream = list[0]!.job.sequence.family.slot! - first;
@@ -95,6 +96,8 @@ export function fillInputs(
           const at = injection.rows.indexOf(requestRow);
           if (at === -1) continue;
           const values = injected.get(injection.tap)!;
+          if (injection.from !== undefined)
+            program.input<"i32">(`inject.${injection.tap}.from`)[row] = row - requestRow + injection.from[at]!;
           if (injection.values === undefined) values[row] = 1;
           else for (let i = 0; i < hiddenSize; i += 1) values[row * hiddenSize + i]! += injection.values[at * hiddenSize + i]!;
         }

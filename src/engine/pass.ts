@@ -12,6 +12,7 @@ import {
   reshape,
   setRows,
   softmax,
+  sub,
   type Tensor,
   window,
 } from "../tensor/index.ts";
@@ -59,7 +60,7 @@ export function halfIndex(half: string): number {
 /**
  * The graph of a pass, or of a part of one, which also gives the residual stream around each feed-forward half: `ffn.<i>.before` (unless that
  * is its input) and `ffn.<i>.after` [N, E]. Inputs: `ids` [N] or `embeddings` [N, E], `positions` [N], `cells` [N], masks [S, 1, R, C], `outputs` [O] and per injection
- * `inject.<tap>` [N, E] or [N, 1], and those of adapters. Outputs: `logits`, `shares`, `state`, taps and exits by name.
+ * `inject.<tap>` [N, E] or [N, 1], `inject.<tap>.from` [N], and those of adapters. Outputs: `logits`, `shares`, `state`, taps and exits by name.
  */
 export function buildPass(
   model: Transformer,
@@ -77,7 +78,7 @@ export function buildPass(
   const masks = new Map<string, Tensor>();
   const outputs: Record<string, Tensor> = {};
   const tapped = new Set(structure.taps);
-  const injections = new Map(structure.injections.map(({ tap, map }) => [tap, map]));
+  const injections = new Map(structure.injections.map((injection) => [injection.tap, injection]));
   const skipped = new Set(structure.skipped);
 
   const last = model.config.blocks.length - 1;
@@ -113,9 +114,12 @@ export function buildPass(
 
   /** A named point of the residual stream: something may be added there, and it may be an output. */
   const point = (name: string, x: Tensor): Tensor => {
-    const map = injections.get(name);
+    const { map, moves = false } = injections.get(name) ?? {};
     let y = x;
-    if (map === "identity") y = add(x, input(`inject.${name}`, "f32", [N, hiddenSize]));
+    if (map !== undefined && moves) {
+      const state = maps.get(map)!(gather(x, input(`inject.${name}.from`, "i32", [N])));
+      y = add(x, mul(sub(state, x), input(`inject.${name}`, "f32", [N, 1])));
+    } else if (map === "identity") y = add(x, input(`inject.${name}`, "f32", [N, hiddenSize]));
     else if (map !== undefined) y = add(x, mul(maps.get(map)!(x), input(`inject.${name}`, "f32", [N, 1])));
     if (tapped.has(name)) outputs[name] = y;
     return y;

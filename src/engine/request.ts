@@ -27,6 +27,8 @@ export interface CheckedRequest {
   readonly decides: readonly string[];
   /** Those of scale 0 left out. */
   readonly adapters: readonly AppliedAdapter[];
+  /** Rows take each other's states: they are evaluated in one pass. */
+  readonly isWhole: boolean;
   readonly original: ForwardRequest;
 }
 
@@ -97,7 +99,11 @@ export function checkRequest(
   for (const exit of exits)
     if (!Number.isInteger(exit) || exit < 0 || exit >= config.blocks.length)
       throw new RangeError(`exits: no block ${exit}; blocks are 0 to ${config.blocks.length - 1}`);
-  for (const injection of request.inject ?? []) checkInjection(injection, model, rows, maps);
+  const inject = request.inject ?? [];
+  for (const injection of inject) checkInjection(injection, model, rows, maps);
+  for (const { tap, map, from } of inject)
+    if (inject.some((other) => other.tap === tap && (other.map !== map || (other.from === undefined) !== (from === undefined))))
+      throw new OptionError("inject", `a request has one map per tap, and ${tap} has several`);
   return {
     rows,
     contents,
@@ -114,6 +120,7 @@ export function checkRequest(
     exits,
     ...checkBlocks(request, rows, config.blocks.length),
     adapters: adapters.apply(request.adapters ?? []),
+    isWhole: inject.some(({ from }) => from !== undefined),
     original: request,
   };
 }
@@ -202,11 +209,17 @@ function checkHalves(name: string, halves: readonly string[], numBlocks: number)
 }
 
 function checkInjection(injection: NonNullable<ForwardRequest["inject"]>[number], model: Transformer, rows: number, maps: StateMaps): void {
-  const { tap, map, values } = injection;
+  const { tap, map, values, from } = injection;
   checkTaps(model, [tap]);
   if (tap.endsWith("attn.pattern")) throw new OptionError("inject", "attention weights can be read but not added to");
   for (const row of injection.rows)
     if (!Number.isInteger(row) || row < 0 || row >= rows) throw new RangeError(`inject: no row ${row}; rows are 0 to ${rows - 1}`);
+  if (from !== undefined) {
+    if (from.length !== injection.rows.length || !from.every((row) => Number.isInteger(row) && row >= 0 && row < rows))
+      throw new OptionError("inject", `from needs a row in [0, ${rows - 1}] for each of ${injection.rows.length} rows`);
+    if (rows >= 64) throw new OptionError("inject", `rows that take each other's states are fewer than 64, got ${rows}`);
+    if (map === "identity") throw new OptionError("inject", "from needs a registered map");
+  }
   if (map === "identity") {
     if (values === undefined || values.length !== injection.rows.length * model.config.hiddenSize) {
       throw new OptionError("inject", `the identity map needs ${injection.rows.length} rows of ${model.config.hiddenSize} values`);

@@ -20,7 +20,7 @@ export interface Work {
   readonly sequence: Holder;
   readonly request: Pick<
     CheckedRequest,
-    "rows" | "contents" | "positions" | "sees" | "isChain" | "skipped" | "decides" | "taps" | "exits" | "adapters"
+    "rows" | "contents" | "positions" | "sees" | "isChain" | "isWhole" | "skipped" | "decides" | "taps" | "exits" | "adapters"
   > & { readonly original: Pick<CheckedRequest["original"], "inject"> };
   /** Entries of the sequence before the request. */
   readonly base: number;
@@ -191,7 +191,7 @@ export class Scheduler<W extends Work> {
     const { rows, backend } = this.#nextPart(job);
     const { request, sequence } = job;
     const kind = typeof request.contents[0] === "number" ? "tokens" : "embeddings";
-    const injections = (request.original.inject ?? []).map(({ tap, map }) => `${tap}=${map}`).sort();
+    const injections = (request.original.inject ?? []).map(({ tap, map, from }) => `${tap}${from === undefined ? "" : "<"}=${map}`).sort();
     return {
       id: job.id,
       family: this.#familyId(sequence.family),
@@ -227,7 +227,7 @@ export class Scheduler<W extends Work> {
     const left = job.request.rows - done;
     const at = job.base + done;
     const most = job.request.exits.length > 0 ? headSlice - 1 : chunkRows;
-    const rows = Math.min(left, most, chunkRows - (at % chunkRows));
+    const rows = job.request.isWhole ? left : Math.min(left, most, chunkRows - (at % chunkRows));
     const isPlain = job.request.isChain && !job.request.taps.some(isPattern) && !job.sequence.family.isShared;
     return { rows, backend: !strict && isPlain && rows >= 64 ? "fast" : "invariant" };
   }

@@ -118,11 +118,16 @@ export interface RowStatistics {
   readonly ffnCosine: readonly (number | undefined)[];
 }
 
-/** Adds `map(state of rows)` at a tap. `map` names a module registered with the model; "identity" adds `values`. */
+/**
+ * Adds `map(state of rows)` at a tap. `map` names a module registered with the model; "identity" adds `values`. With `from`, each row's state at
+ * the tap becomes `map(state of the row in from)` instead: what the row was before is forgotten. A request has one map per tap.
+ */
 export interface Injection {
   readonly tap: string;
   readonly rows: readonly number[];
   readonly map: string;
+  /** For each of `rows` the row whose state it takes; a request with these has fewer than 64 rows, so that they share a pass. */
+  readonly from?: readonly number[];
   /** [rows.length, C], for "identity". */
   readonly values?: Float32Array;
 }

@@ -26,7 +26,8 @@ export interface Structure {
   readonly exits: readonly number[];
   /** Stacks of adapters of which some row has one; none: adapters are off. Which row has which, and how strongly, is data. */
   readonly adapters: readonly StackUse[];
-  readonly injections: readonly { readonly tap: string; readonly map: string }[];
+  /** `moves`: rows take other rows' states. */
+  readonly injections: readonly { readonly tap: string; readonly map: string; readonly moves: boolean }[];
 }
 
 /** Rows whose logits a pass computes at once; more go through the head in slices. */
@@ -59,7 +60,7 @@ export function outputStep(outputs: number, streams: number, rows: number): numb
 }
 
 export function structureKey(s: Structure): string {
-  const injections = s.injections.map(({ tap, map }) => `${tap}=${map}`);
+  const injections = s.injections.map(({ tap, map, moves }) => `${tap}${moves ? "<" : ""}=${map}`);
   return [
     s.backend,
     s.streams,

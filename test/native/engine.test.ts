@@ -1,8 +1,9 @@
 import fc from "fast-check";
 import { afterAll, describe, expect, test } from "vitest";
-import type { ForwardResult, Sequence } from "../../src/engine/index.ts";
+import type { ForwardRequest, ForwardResult, Sequence } from "../../src/engine/index.ts";
 import { cellStep, outputStep, rowStep, type Structure, streamStep } from "../../src/engine/structure.ts";
 import { liveOwnerCount } from "../../src/ggml/index.ts";
+import { add } from "../../src/tensor/index.ts";
 import type { TokenId } from "../../src/token.ts";
 import { openEngine, temporaryFolder } from "../support/engine.ts";
 import { random, writeTinyModel } from "../support/tiny-model.ts";
@@ -369,6 +370,53 @@ describe("what a request may ask for", () => {
     for (const row of [3, 4, 5]) expect(steered[row]).not.toEqual(plain[row]);
   });
 
+  test("rows that take another row's state change no other row, wherever chunks of prompts would end", async () => {
+    await using opened = await setting();
+    const { engine } = opened;
+    engine.registerMap("twice", (state) => add(state, state));
+    for (const length of [3, 61]) {
+      const text = tokens(length, 3);
+      const rows = tokens(6, 4); // a token, a tree of two after it, and under the token two rows that are only looked through
+      const parents = [-1, 0, 0, 0, 3, 4];
+      const run = async (count: number, inject: NonNullable<ForwardRequest["inject"]>) => {
+        using sequence = engine.sequence();
+        await sequence.forward({ input: text });
+        const request = {
+          input: rows.slice(0, count),
+          parents: parents.slice(0, count),
+          inject,
+          want: { logits: "all", fullLogits: true },
+        } as const;
+        return (await sequence.forward(request)).rows.map(({ logits }) => logits!);
+      };
+      const plain = await run(3, []);
+      const moved = await run(6, [{ tap: "blocks.0.resid_post", rows: [3, 4], from: [0, 1], map: "twice" }]);
+      expect(moved.slice(0, 3)).toEqual(plain);
+      expect(moved[3]).not.toEqual((await run(6, []))[3]);
+    }
+  });
+
+  test("a row that takes another row's state goes on as if it had been there", async () => {
+    await using opened = await setting({}, { type: "f32" });
+    const { engine } = opened;
+    engine.registerMap("twice", (state) => add(state, state));
+    const [tap, after] = ["blocks.0.resid_post", "blocks.1.resid_post"];
+    const input = tokens(4, 5);
+    const run = async (inject: NonNullable<ForwardRequest["inject"]>) => {
+      using sequence = engine.sequence();
+      return (await sequence.forward({ input, inject, want: { taps: [tap, after] } })).taps;
+    };
+    const row = (values: Float32Array, at: number) => values.subarray(at * hiddenSize, (at + 1) * hiddenSize);
+    const before = (await run([])).get(tap)!.values;
+    // the independent way: what the state lacks, as numbers, is added to it
+    const values = row(before, 1).map((value, i) => 2 * value - row(before, 3)[i]!);
+    const added = await run([{ tap, rows: [3], map: "identity", values }]);
+    const moved = await run([{ tap, rows: [3], from: [1], map: "twice" }]);
+    for (const [i, value] of row(before, 1).entries()) expect(row(moved.get(tap)!.values, 3)[i]).toBeCloseTo(2 * value, 5);
+    for (const at of [0, 1, 2]) expect(row(moved.get(after)!.values, at)).toEqual(row(added.get(after)!.values, at));
+    for (const [i, value] of row(added.get(after)!.values, 3).entries()) expect(row(moved.get(after)!.values, 3)[i]).toBeCloseTo(value, 3);
+  });
+
   test("a skipped half is a half that adds nothing, and skipped attention is filled before a deeper read", async () => {
     await using opened = await setting({ strict: true });
     const { engine } = opened;
@@ -443,6 +491,11 @@ describe("what a request may ask for", () => {
       ['no tap "blocks.9.resid_pre"', { input: one, want: { taps: ["blocks.9.resid_pre"] } }],
       ["no half-block", { input: one, blocks: { "blocks.0.mlp": false } }],
       ["exits: no block 2", { input: one, exits: [2] }],
+      [
+        "needs a row in [0, 0] for each of 1 rows",
+        { input: one, inject: [{ tap: "blocks.0.resid_post", rows: [0], from: [1], map: "x" }] },
+      ],
+      ["from needs a registered map", { input: one, inject: [{ tap: "blocks.0.resid_post", rows: [0], from: [0], map: "identity" }] }],
       ['no map "draft" is registered', { input: one, inject: [{ tap: "blocks.0.resid_post", rows: [0], map: "draft" }] }],
       ["embeddings have 3 features", { input: { values: new Float32Array(3), hiddenSize: 3 } }],
       ["embeddings must be finite", { input: { values: new Float32Array(hiddenSize).fill(Number.NaN), hiddenSize } }],
