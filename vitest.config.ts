@@ -12,7 +12,11 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: "unit", include: ["src/**/*.test.ts", "playground/src/**/*.test.ts"], testTimeout: 60_000 * patience },
+        test: {
+          name: "unit",
+          include: ["src/**/*.test.ts", "playground/src/**/*.test.ts", "scripts/**/*.test.ts"],
+          testTimeout: 60_000 * patience,
+        },
       },
       {
         extends: true,

@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError } from "commander";
+import { DownloadError, NotFoundError } from "../errors.ts";
 import { type LoadOptions, load, type Model } from "../index.ts";
 import { announceCrashes, keepCrashReports } from "./crash-reports.ts";
 import { home } from "./home.ts";
@@ -19,7 +20,7 @@ export function addModelOptions(command: Command): Command {
   return command
     .option(
       "-m, --model <name>",
-      "smollm2, smollm2:q4_0, gemma3-270m, hf:OWNER/REPO/FILE.gguf, pypi:PACKAGE, npm:PACKAGE, or a path",
+      "smollm2, smollm2:q4_0, gemma3-270m, tiny, smollm2-draft, hf:OWNER/REPO/FILE.gguf, pypi:PACKAGE, npm:PACKAGE, or a path",
       "smollm2",
     )
     .option("--context <tokens>", "most tokens of one sequence", integer)
@@ -28,6 +29,21 @@ export function addModelOptions(command: Command): Command {
     .option("--device <device>", "cpu, cuda, vulkan or metal", choice("cpu", "cuda", "vulkan", "metal"))
     .option("--strict", "results do not depend on where a text was divided; prompts are slower")
     .option("--offline", "use only what is there already");
+}
+
+/**
+ * {@link loadModel} for a command in which no model was named: where the default one can't be fetched, the package's own small model is loaded, and
+ * one line on standard error says so.
+ */
+export async function loadDefaultModel(options: ModelOptions, signal?: AbortSignal): Promise<Model> {
+  try {
+    return await loadModel(options, signal);
+  } catch (error) {
+    if (!(error instanceof DownloadError || error instanceof NotFoundError)) throw error;
+    const reason = error.message.split("\n")[0]!;
+    process.stderr.write(`${options.model} can't be had, so this is the package's own small model, tiny (${reason})\n`);
+    return loadModel({ ...options, model: "tiny" }, signal);
+  }
 }
 
 /** Loads the model of the command line, with a bar on standard error while it is fetched. */

@@ -1,3 +1,5 @@
+import { fileURLToPath } from "node:url";
+
 /** Where the bytes of a GGUF file can be had. */
 export type Location =
   | { readonly kind: "hub"; readonly repo: string; readonly path: string }
@@ -84,5 +86,40 @@ const gemma3 = {
   ],
 } as const satisfies CatalogueEntry;
 
-/** The models known by a short name; the first is the default. */
+/** The models that are downloaded by a short name; the first is the default. */
 export const catalogue: readonly CatalogueEntry[] = [smollm2, gemma3];
+
+/** A model that the package carries. */
+export interface ShippedEntry {
+  readonly name: string;
+  readonly description: string;
+  readonly licence: string;
+  readonly path: string;
+}
+
+export const shipped: readonly ShippedEntry[] = [
+  {
+    name: "tiny",
+    description: "2.4 M parameters, English of the 17th century and of today, Q8_0",
+    licence: "MIT",
+    path: fileURLToPath(new URL("../../assets/tiny.gguf", import.meta.url)),
+  },
+];
+
+/** A model that is made on this machine out of another one. */
+export interface BuiltEntry {
+  readonly name: string;
+  readonly description: string;
+  readonly licence: string;
+  /** The model it is made of. */
+  readonly from: string;
+}
+
+export const built: readonly BuiltEntry[] = [
+  {
+    name: "smollm2-draft",
+    description: "5 M parameters with SmolLM2's vocabulary, taught by its texts, Q8_0",
+    licence: "Apache-2.0",
+    from: "smollm2",
+  },
+];

@@ -6,6 +6,9 @@ import { modelSlug, parseModelName } from "./name.ts";
 test("names of the catalogue, with and without a tensor type", () => {
   expect(parseModelName("smollm2")).toMatchObject({ kind: "catalogue", entry: { name: "smollm2" } });
   expect(parseModelName("gemma3-270m:q8_0")).toMatchObject({ kind: "quantized", base: { name: "gemma3-270m" }, type: "q8_0" });
+  expect(parseModelName("tiny")).toMatchObject({ kind: "shipped", entry: { name: "tiny" } });
+  expect(parseModelName("smollm2-draft")).toMatchObject({ kind: "built", entry: { from: "smollm2" } });
+  expect(parseModelName("tiny:q4_0")).toMatchObject({ kind: "quantized", base: { name: "tiny" }, type: "q4_0" });
   expect(() => parseModelName("smollm2:")).toThrow(OptionError);
   expect(() => parseModelName("smollm2:../x")).toThrow(OptionError);
 });
@@ -50,7 +53,7 @@ test("what holds a separator or ends in .gguf is a path; a word that is nothing 
   for (const path of ["./x", "/a/b.gguf", "C:\\models\\x.gguf", "x.gguf", "a/b"])
     expect(parseModelName(path)).toEqual({ kind: "path", path });
   expect(() => parseModelName("smollm3")).toThrow(NotFoundError);
-  expect(() => parseModelName("smollm3")).toThrow(/smollm2, gemma3-270m/);
+  expect(() => parseModelName("smollm3")).toThrow(/smollm2, gemma3-270m, tiny, smollm2-draft/);
   expect(() => parseModelName("")).toThrow(NotFoundError);
 });
 

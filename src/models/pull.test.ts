@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { DownloadError, FormatError, NotFoundError, OptionError, UnsupportedError } from "../errors.ts";
-import { removeModel, resolveModel } from "./pull.ts";
+import { type Build, removeModel, resolveModel } from "./pull.ts";
 import { hubSource } from "./sources/hub.ts";
 import { findInstalled, listModels } from "./store.ts";
 import { makeTarball, makeZip } from "./testing/archives.ts";
@@ -334,23 +334,71 @@ ${body}`;
   });
 });
 
-describe("a model quantized by us", () => {
-  /** Puts a stand-in for the pinned base in its place. */
-  function installBase(): string {
-    const folder = join(home, "models", "smollm2");
-    mkdirSync(folder, { recursive: true });
-    writeFileSync(join(folder, "base.gguf"), content);
-    const manifest = {
-      name: "smollm2",
-      file: "base.gguf",
-      sizeBytes: content.length,
-      sha256,
-      source: "test",
-      pulledAt: "2026-01-01T00:00:00Z",
+/** Puts a stand-in for the pinned base in its place. */
+function installBase(): string {
+  const folder = join(home, "models", "smollm2");
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, "base.gguf"), content);
+  const manifest = {
+    name: "smollm2",
+    file: "base.gguf",
+    sizeBytes: content.length,
+    sha256,
+    source: "test",
+    pulledAt: "2026-01-01T00:00:00Z",
+  };
+  writeFileSync(join(folder, "model.json"), JSON.stringify(manifest));
+  return join(folder, "base.gguf");
+}
+
+describe("a model built here", () => {
+  const made = makeGguf(200);
+
+  test("goes on where it was stopped, is found afterwards, and is built anew with force", async () => {
+    const base = installBase();
+    const found: string[][] = [];
+    const build: Build = async (entry, context) => {
+      expect([entry.name, context.base.path]).toEqual(["smollm2-draft", base]);
+      found.push(readdirSync(context.folder));
+      writeFileSync(join(context.folder, `work-${found.length}`), "half");
+      if (found.length === 1) throw new Error("the machine was needed for something else");
+      writeFileSync(join(context.folder, "whole.gguf"), made);
+      return join(context.folder, "whole.gguf");
     };
-    writeFileSync(join(folder, "model.json"), JSON.stringify(manifest));
-    return join(folder, "base.gguf");
-  }
+    await expect(resolveModel("smollm2-draft", { home })).rejects.toThrow(/"chainrule pull smollm2-draft" builds it once from smollm2/);
+    await expect(resolveModel("smollm2-draft", { home, build })).rejects.toThrow("something else");
+    const model = await resolveModel("smollm2-draft", { home, build });
+    expect(found).toEqual([[], ["work-1"]]);
+    expect(readFileSync(model.path).equals(made)).toBe(true);
+    expect(model.source).toBe("built from smollm2");
+    expect(filesOf().filter((file) => file.startsWith("downloads"))).toEqual([]);
+    expect(await resolveModel("smollm2-draft", { home, offline: true })).toEqual(model);
+    await resolveModel("smollm2-draft", { home, build, force: true });
+    expect(found[2]).toEqual([]);
+  });
+
+  test("is refused where it is no model", async () => {
+    installBase();
+    const build: Build = async (_, { folder }) => {
+      writeFileSync(join(folder, "x.gguf"), "GGUF");
+      return join(folder, "x.gguf");
+    };
+    await expect(resolveModel("smollm2-draft", { home, build })).rejects.toThrow(DownloadError);
+  });
+});
+
+describe("the model in the package", () => {
+  test("is there without a network, can't be pulled again, and can't be removed", async () => {
+    const model = await resolveModel("tiny", { home, offline: true });
+    expect(model).toMatchObject({ name: "tiny", source: "the package" });
+    expect(statSync(model.path).size).toBeLessThanOrEqual(8 * 2 ** 20);
+    await expect(resolveModel("tiny", { home, force: true })).rejects.toThrow(OptionError);
+    await expect(removeModel("tiny", { home })).rejects.toThrow(OptionError);
+    expect(filesOf()).toEqual([]);
+  });
+});
+
+describe("a model quantized by us", () => {
   const smaller = makeGguf(100);
 
   test("is made from its base once, then found", async () => {

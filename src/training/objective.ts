@@ -2,17 +2,16 @@ import type { Transformer } from "../models/index.ts";
 import { crossEntropy, targetIndices } from "../nn/index.ts";
 import { input, type Program, type Tensor } from "../tensor/index.ts";
 import type { Batch } from "./data/batches.ts";
+import type { Forward } from "./forward.ts";
 
-/** What a run minimizes, as a graph over the final states of a pass and as the data that this graph reads. */
+/** What a run minimizes, as a graph over the states of a pass and as the data that this graph reads. */
 export interface Objective<B extends Batch = Batch> {
   /** Tells one objective from another when a run is resumed. */
   readonly name: string;
   /**
    * The part that a pass has in the step's mean loss, [1, 1]. Its inputs are named here and filled by {@link fill}.
-   *
-   * @param hidden  [N, C], after the final norm
    */
-  loss(hidden: Tensor, model: Transformer): Tensor;
+  loss(pass: Forward, model: Transformer): Tensor;
   /** @param targets  targets of all passes of the step, by which the loss is divided */
   fill(program: Program, batch: B, targets: number, model: Transformer): void;
 }
@@ -20,7 +19,7 @@ export interface Objective<B extends Batch = Batch> {
 /** Cross-entropy of the next token: maximum likelihood. */
 export const nextToken: Objective = {
   name: "next token",
-  loss(hidden, model) {
+  loss({ hidden }, model) {
     const [rows] = hidden.shape;
     return crossEntropy(model.head(hidden), input("targets", "i32", [rows!]), input("weights", "f32", [rows!]));
   },

@@ -9,23 +9,30 @@ interface Curve {
   readonly points: readonly (readonly [step: number, value: number])[];
 }
 
+type Points = Curve["points"];
+
+const pointsOf = (metrics: readonly Metrics[], value: (line: Metrics) => number | undefined): Points =>
+  metrics.flatMap((line): [number, number][] => {
+    const y = value(line);
+    return y === undefined ? [] : [[line.step, y]];
+  });
+
+/** A run's losses as an SVG picture. */
+export const lossCurve = (metrics: readonly Metrics[]): string =>
+  chart("Loss, nats per token", [
+    { label: "training", color: "#2563a8", points: pointsOf(metrics, ({ loss }) => loss) },
+    { label: "held out", color: "#c2410c", points: pointsOf(metrics, ({ validationLoss }) => validationLoss) },
+  ]);
+
 /** A run's curves as one HTML file that loads nothing else. */
 export function trainingReport(title: string, metrics: readonly Metrics[]): string {
   const last = metrics.at(-1);
-  const points = (value: (line: Metrics) => number | undefined) =>
-    metrics.flatMap((line): [number, number][] => {
-      const y = value(line);
-      return y === undefined ? [] : [[line.step, y]];
-    });
+  const single = (heading: string, label: string, value: (line: Metrics) => number) =>
+    chart(heading, [{ label, color: "#2563a8", points: pointsOf(metrics, value) }]);
   const charts = [
-    chart("Loss, nats per token", [
-      { label: "training", color: "#2563a8", points: points(({ loss }) => loss) },
-      { label: "held out", color: "#c2410c", points: points(({ validationLoss }) => validationLoss) },
-    ]),
-    chart("Learning rate", [{ label: "learning rate", color: "#2563a8", points: points(({ learningRate }) => learningRate) }]),
-    chart("Norm of the gradients before clipping", [
-      { label: "norm", color: "#2563a8", points: points(({ gradientNorm }) => gradientNorm) },
-    ]),
+    lossCurve(metrics),
+    single("Learning rate", "learning rate", ({ learningRate }) => learningRate),
+    single("Norm of the gradients before clipping", "norm", ({ gradientNorm }) => gradientNorm),
   ];
   const summary =
     last === undefined

@@ -23,6 +23,8 @@ export type Start =
   | {
       readonly kind: "scratch";
       readonly shape: ModelShape;
+      /** Default "from scratch". */
+      readonly name?: string;
       /** Learn a byte-level vocabulary of this many tokens from the data, or take that of a model file. */
       readonly vocabulary: { readonly size: number } | { readonly of: string };
     };
@@ -147,7 +149,7 @@ const optionNames = Object.keys({
 
 /** Writes the model with random weights, unless the run to be resumed has it. */
 async function randomModel(
-  { shape, vocabulary }: Start & { kind: "scratch" },
+  { shape, vocabulary, name = "from scratch" }: Start & { kind: "scratch" },
   { out, data, format, seed }: { out: string; data: string; format: DataFormat; seed: number },
   { onStage }: TrainFileHooks,
 ): Promise<string> {
@@ -155,12 +157,12 @@ async function randomModel(
   if (existsSync(path)) return path;
   if ("of" in vocabulary) {
     using other = openGguf(vocabulary.of);
-    await writeRandomModel(path, { name: "from scratch", shape, tokenizer: vocabularyOf(other), seed });
+    await writeRandomModel(path, { name, shape, tokenizer: vocabularyOf(other), seed });
     return path;
   }
   onStage?.("learning the vocabulary");
   const tokenizer = vocabularyMetadata(await trainBpe(textsOf(data, format), { vocabSize: vocabulary.size }));
-  await writeRandomModel(path, { name: "from scratch", shape, tokenizer, seed });
+  await writeRandomModel(path, { name, shape, tokenizer, seed });
   return path;
 }
 

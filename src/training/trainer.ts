@@ -268,8 +268,8 @@ function compilePass<B extends Batch>(device: Device, trainee: Trainee<B>, optio
   const rate = withGradients ? (trainee.dropout ?? 0) : 0;
   const dropout = rate > 0 ? new Dropout(rate, sequences * length, model.blocks.length) : undefined;
   const deltas = trainee.deltas?.(dropout?.apply);
-  const { hidden } = forward(model, { sequences, length, recompute, ...(deltas === undefined ? {} : { deltas }) });
-  const loss = objective.loss(hidden, model);
+  const pass = forward(model, { sequences, length, recompute, ...(deltas === undefined ? {} : { deltas }) });
+  const loss = objective.loss(pass, model);
   const outputs: Record<string, Tensor> = { loss };
   const outputOf = new Map<string, string>();
   if (withGradients) {

@@ -7,8 +7,9 @@ import { temporaryFolder } from "../support/engine.ts";
 // The program as it is shipped: dist/ is built before the tests run.
 const main = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 
-function run(args: readonly string[], input = "") {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], { encoding: "utf8", input, timeout: 120_000 });
+function run(args: readonly string[], input = "", variables: Readonly<Record<string, string>> = {}) {
+  const env = { ...process.env, ...variables };
+  const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], { encoding: "utf8", input, env, timeout: 120_000 });
   return { status, stdout, stderr };
 }
 
@@ -48,6 +49,25 @@ test("generate streams prompt and answer, and numbers on standard error; --stop 
   const stop = answer.trim().split(" ").at(-1)!;
   const stopped = run(["generate", prompt, "-n", "6", "--threads", "1", "--no-stats", "--stop", stop]);
   expect(stopped).toEqual({ status: 0, stdout: `${prompt}${answer.slice(0, answer.indexOf(stop))}\n`, stderr: "" });
+});
+
+/** A machine that has no model and reaches nobody. */
+const alone = () => ({
+  ...{ CHAINRULE_HOME: folder.path, HF_ENDPOINT: "http://127.0.0.1:9", PIP_INDEX_URL: "http://127.0.0.1:9", PIP_RETRIES: "0" },
+  ...{ PIP_EXTRA_INDEX_URL: "", npm_config_registry: "http://127.0.0.1:9" },
+});
+
+test("the package's own model needs no download; it stands in, in one line, where the default one can't be had", () => {
+  const args = [prompt, "-n", "6", "--threads", "1", "--no-stats"];
+  const named = run(["generate", ...args, "--model", "tiny", "--offline"], "", alone());
+  expect(named).toMatchObject({ status: 0, stderr: "" });
+  expect(named.stdout.startsWith(prompt)).toBe(true);
+  const unnamed = run(["generate", ...args], "", alone());
+  expect(unnamed).toMatchObject({ status: 0, stdout: named.stdout });
+  const lines = unnamed.stderr.trimEnd().split("\n");
+  expect(lines.at(-1)).toMatch(/^smollm2 can't be had, so this is the package's own small model, tiny \(.*\)$/);
+  expect(lines.filter((line) => line.includes("tiny"))).toHaveLength(1);
+  expect(run(["generate", ...args, "--model", "smollm2"], "", alone())).toMatchObject({ status: 1, stdout: "" });
 });
 
 test("tokenize and score agree on what a text is", () => {

@@ -28,7 +28,7 @@ const prompts = [
 ];
 const steps = 64;
 
-describe.each(["smollm2", "gemma3-270m"])("%s", (name) => {
+describe.each(["smollm2", "gemma3-270m", "tiny"])("%s", (name) => {
   let model: Model;
   beforeAll(async () => {
     model = await load(name, { threads: 1, context: 256 });

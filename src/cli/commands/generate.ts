@@ -6,7 +6,7 @@ import { addDecodingOptions, type DecodingOptions, decodingOptions } from "../de
 import { showEffort } from "../effort.ts";
 import { interruptible } from "../interrupt.ts";
 import { addLayoutOptions, type LayoutOptions, laidOut } from "../layout-options.ts";
-import { addModelOptions, integer, loadModel, type ModelOptions } from "../load-model.ts";
+import { addModelOptions, integer, loadDefaultModel, loadModel, type ModelOptions } from "../load-model.ts";
 import { statistics } from "../statistics.ts";
 
 interface Options extends ModelOptions, DecodingOptions, LayoutOptions {
@@ -31,12 +31,13 @@ export const generate = addLayoutOptions(
   .option("--stats", "a line of numbers on standard error: the default without --json")
   .option("--no-stats", "no such line")
   .addHelpText("after", '\nExample:\n  $ chainrule generate "The three laws of robotics are" --max-tokens 64')
-  .action(async (argument: string | undefined, options: Options) => {
+  .action(async (argument: string | undefined, options: Options, command: Command) => {
     if (options.logprobs !== undefined && options.json !== true)
       throw new OptionError("--logprobs", "is part of the object that --json prints; add --json");
     const text = argument === undefined || argument === "-" ? await readAll(process.stdin) : argument;
     await interruptible(async (signal) => {
-      await using model = await loadModel(options, signal);
+      const isNamed = command.getOptionValueSource("model") !== "default";
+      await using model = await (isNamed ? loadModel : loadDefaultModel)(options, signal);
       const prompt = await laidOut(options.chat === true ? [{ role: "user", content: text }] : text, options);
       const result = await run(
         model,

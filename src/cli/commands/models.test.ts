@@ -43,14 +43,19 @@ async function run(...args: string[]): Promise<{ stdout: string; stderr: string;
 test("models lists what is there and what could be", async () => {
   const { stdout } = await run("models");
   expect(stdout.split("\n")).toEqual([
-    `smollm2          0 kB  ${path}`,
-    "gemma3-270m  253.1 MB  not pulled: Gemma 3 270M (pretrained), Q4_K_M",
+    `smollm2            0 kB  ${path}`,
+    expect.stringMatching(/^tiny {13}[ \d]\.\d MB {2}.*tiny\.gguf$/),
+    "gemma3-270m    253.1 MB  not pulled: Gemma 3 270M (pretrained), Q4_K_M",
+    expect.stringMatching(/^smollm2-draft {12}not built: 5 M parameters/),
     "",
   ]);
   const { home: place, models: installed, available } = JSON.parse((await run("models", "--json")).stdout);
   expect(place).toBe(home);
-  expect(installed).toEqual([{ name: "smollm2", path, sizeBytes: 4, sha256: "ab", source: "test", pulledAt: "2026-01-01T00:00:00.000Z" }]);
-  expect(available.map((entry: { name: string }) => entry.name)).toEqual(["gemma3-270m"]);
+  expect(installed).toEqual([
+    { name: "smollm2", path, sizeBytes: 4, sha256: "ab", source: "test", pulledAt: "2026-01-01T00:00:00.000Z" },
+    { name: "tiny", path: expect.stringMatching(/tiny\.gguf$/), sizeBytes: expect.any(Number), source: "the package" },
+  ]);
+  expect(available.map((entry: { name: string }) => entry.name)).toEqual(["gemma3-270m", "smollm2-draft"]);
 });
 
 test("models --path prints the path and nothing else, or says that the model isn't there", async () => {

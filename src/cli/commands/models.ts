@@ -1,6 +1,6 @@
 import { Command } from "commander";
 import { OptionError } from "../../errors.ts";
-import { catalogue, listModels, removeModel, resolveModel } from "../../models/index.ts";
+import { built, catalogue, listModels, removeModel, resolveModel, shipped } from "../../models/index.ts";
 import { home } from "../home.ts";
 import { formatBytes } from "../progress-bar.ts";
 
@@ -23,17 +23,24 @@ export const models = new Command("models")
   });
 
 async function list(asJson: boolean): Promise<void> {
-  const installed = await listModels(home());
-  const available = catalogue
-    .filter(({ name }) => installed.every((model) => model.name !== name))
-    .map(({ name, description, licence, sizeBytes }) => ({ name, description, licence, sizeBytes }));
+  const carried = await Promise.all(shipped.map(({ name }) => resolveModel(name, { home: home() })));
+  const installed = [...(await listModels(home())), ...carried];
+  const isMissing = ({ name }: { name: string }) => installed.every((model) => model.name !== name);
+  const available = [
+    ...catalogue.filter(isMissing).map(({ name, description, licence, sizeBytes }) => ({ name, description, licence, sizeBytes })),
+    ...built.filter(isMissing).map(({ name, description, licence, from }) => ({ name, description, licence, from })),
+  ];
   if (asJson) {
     process.stdout.write(`${JSON.stringify({ home: home(), models: installed, available })}\n`);
     return;
   }
   const rows = [
     ...installed.map(({ name, sizeBytes, path }) => [name, formatBytes(sizeBytes), path] as const),
-    ...available.map(({ name, sizeBytes, description }) => [name, formatBytes(sizeBytes), `not pulled: ${description}`] as const),
+    ...available.map((model) =>
+      "from" in model
+        ? ([model.name, "", `not built: ${model.description}`] as const)
+        : ([model.name, formatBytes(model.sizeBytes), `not pulled: ${model.description}`] as const),
+    ),
   ];
   const widths = [0, 1].map((column) => Math.max(...rows.map((row) => row[column]!.length)));
   for (const [name, size, where] of rows) process.stdout.write(`${name.padEnd(widths[0]!)}  ${size.padStart(widths[1]!)}  ${where}\n`);

@@ -1,6 +1,15 @@
 import { OptionError } from "../../errors.ts";
 import { permutation, uniform } from "../random.ts";
-import type { TokenFile } from "./token-file.ts";
+
+/** Tokenized documents, in a file or in memory. */
+export interface Documents {
+  /** Tokens of each. */
+  readonly lengths: Uint32Array;
+  /** What they depend on, for comparing runs. */
+  readonly identity: Readonly<Record<string, unknown>>;
+  /** Tokens [from, from + ids.length) of a document, and whether each is learned. */
+  read(document: number, from: number, ids: Int32Array, isLearned: Uint8Array): void;
+}
 
 /** Rows of one pass: N = sequences · length of each. */
 export interface Batch {
@@ -19,6 +28,11 @@ export interface Batch {
   readonly from: readonly number[];
 }
 
+export interface PackedBatch extends Batch {
+  /** Of each row the place of its token in its document. */
+  readonly places: Int32Array;
+}
+
 export interface PackingOptions {
   readonly sequences: number;
   readonly length: number;
@@ -32,14 +46,14 @@ export interface PackingOptions {
  * documents and then the windows are shuffled. What a batch holds is a pure function of seed and number, so a run can go on anywhere.
  */
 export class Packing {
-  readonly #file: TokenFile;
+  readonly #file: Documents;
   readonly #options: PackingOptions;
   readonly #training: Uint32Array;
   readonly #validation: Uint32Array;
   #epoch: { readonly number: number; readonly windows: Windows; readonly order: Uint32Array } | undefined;
 
   /** @throws OptionError where one side of the split has no document */
-  constructor(file: TokenFile, options: PackingOptions) {
+  constructor(file: Documents, options: PackingOptions) {
     const { validation, seed } = options;
     if (!(validation >= 0 && validation <= 0.5)) throw new OptionError("validation", `must be in [0, 0.5], got ${validation}`);
     this.#file = file;
@@ -53,8 +67,7 @@ export class Packing {
 
   /** What the batches depend on, for comparing runs. */
   get identity(): unknown {
-    const { source, vocabulary, contextLength } = this.#file.description;
-    return { sizeBytes: source.sizeBytes, modifiedMs: source.modifiedMs, vocabulary, contextLength, packing: this.#options };
+    return { ...this.#file.identity, packing: this.#options };
   }
 
   get trainingDocuments(): number {
@@ -71,7 +84,7 @@ export class Packing {
   }
 
   /** The training batch of this number, from 0. */
-  training(number: number): Batch {
+  training(number: number): PackedBatch {
     const { sequences } = this.#options;
     const perEpoch = this.windowsPerEpoch;
     const places: { windows: Windows; window: number }[] = [];
@@ -83,7 +96,7 @@ export class Packing {
   }
 
   /** The first held-out windows, in the order of the file; fewer where there are fewer. */
-  *validation(maxWindows: number): Generator<Batch> {
+  *validation(maxWindows: number): Generator<PackedBatch> {
     if (this.#validation.length === 0) return;
     const windows = new Windows(this.#validation, this.#file.lengths, this.#options.length);
     const count = Math.min(maxWindows, windows.count);
@@ -104,12 +117,13 @@ export class Packing {
     return this.#epoch;
   }
 
-  #read(places: readonly { windows: Windows; window: number }[]): Batch {
+  #read(places: readonly { windows: Windows; window: number }[]): PackedBatch {
     const { sequences, length } = this.#options;
     const rows = sequences * length;
     const batch = {
       ids: new Int32Array(rows),
       documents: new Int32Array(rows).fill(-1),
+      places: new Int32Array(rows),
       targets: new Int32Array(rows),
       isTarget: new Uint8Array(rows),
     };
@@ -126,6 +140,7 @@ export class Packing {
         for (let i = 0; i < count; i += 1, row += 1) {
           batch.ids[row] = ids[i]!;
           batch.documents[row] = document;
+          batch.places[row] = start + i;
           if (i + 1 >= available) continue;
           batch.targets[row] = ids[i + 1]!;
           batch.isTarget[row] = isLearned[i + 1]!;

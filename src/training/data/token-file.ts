@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { FormatError } from "../../errors.ts";
 import { Owner } from "../../ggml/index.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
+import type { Documents } from "./batches.ts";
 import { type DataFormat, readSamples, type Sample } from "./samples.ts";
 
 /** Set in a stored token that is read and not learned. */
@@ -36,7 +37,7 @@ interface Description {
  * A data file as tokens on disk, so that data may be larger than memory: `tokens.bin`, and of each document its length in `documents.bin`,
  * which alone is held in memory (4 bytes each).
  */
-export class TokenFile extends Owner {
+export class TokenFile extends Owner implements Documents {
   readonly description: Description;
   /** Tokens of each document. */
   readonly lengths: Uint32Array;
@@ -74,6 +75,11 @@ export class TokenFile extends Owner {
       closeSync(this.#descriptor);
       throw new FormatError(join(folder, "tokens.bin"), "has another size than its description says; remove the folder to make it again");
     }
+  }
+
+  get identity(): Readonly<Record<string, unknown>> {
+    const { source, vocabulary, contextLength } = this.description;
+    return { sizeBytes: source.sizeBytes, modifiedMs: source.modifiedMs, vocabulary, contextLength };
   }
 
   /** Tokens [from, from + ids.length) of a document, and whether each is learned. */
