@@ -2,6 +2,9 @@ import { connect } from "node:net";
 import { propagation, trace } from "@opentelemetry/api";
 import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from "@opentelemetry/sdk-trace-base";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { planArrivals } from "../../src/cli/load-test/arrivals.ts";
+import { connectTo } from "../../src/cli/load-test/client.ts";
+import { loadTest } from "../../src/cli/load-test/run.ts";
 import { Admission } from "../../src/server/admission.ts";
 import { createApp } from "../../src/server/app.ts";
 import { EngineClient } from "../../src/server/engine-client.ts";
@@ -336,6 +339,22 @@ test("metrics have vLLM's names, and count what was served", async () => {
     expect([name, value(`${name}_count`)]).toEqual([name, 2]);
   expect(value("request_generation_tokens_sum")).toBe(10);
   expect(value("e2e_request_latency_seconds_sum")).toBeGreaterThanOrEqual(value("time_to_first_token_seconds_sum"));
+});
+
+test("bench serve: fused, in static batches and one by one, every token of every request is counted", async () => {
+  await using server = await face();
+  const target = await connectTo(server.url, undefined, new AbortController().signal);
+  const options = { numPrompts: 6, requestRate: 50, inputLen: 12, outputLen: 10, rangeRatio: 0.5, seed: 1 };
+  const tokens = planArrivals(options).reduce((sum, { outputTokens }) => sum + outputTokens, 0);
+  for (const way of [
+    { kind: "fused", maxConcurrency: Number.POSITIVE_INFINITY },
+    { kind: "static", batchSize: 3 },
+    { kind: "fused", maxConcurrency: 1 },
+  ] as const) {
+    const measures = await loadTest(target, options, way, { e2el: 60_000 }, new AbortController().signal);
+    expect(measures).toMatchObject({ completed: 6, failed: 0, total_output_tokens: tokens });
+    expect(measures.mean_e2el_ms).toBeGreaterThan(measures.mean_ttft_ms!);
+  }
 });
 
 // the last ones: they end the engine's process

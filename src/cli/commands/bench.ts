@@ -4,6 +4,7 @@ import type { Model } from "../../index.ts";
 import { interruptible } from "../interrupt.ts";
 import { addModelOptions, integer, loadModel, type ModelOptions } from "../load-model.ts";
 import { showWork, type WorkLine } from "../work-line.ts";
+import { benchServe } from "./bench-serve.ts";
 
 interface BenchOptions extends ModelOptions {
   readonly promptTokens: number;
@@ -30,6 +31,8 @@ export const bench = addModelOptions(
   .option("--no-curve", "leave the cost curve out")
   .option("--json", "print one object: prefill, decode, costCurve, threads …")
   .addHelpText("after", "\nExample:\n  $ chainrule bench --model smollm2 --threads 2")
+  .enablePositionalOptions() // what follows `serve` is its own
+  .addCommand(benchServe)
   .action(async (options: BenchOptions) => {
     for (const [name, value] of [
       ["prompt-tokens", options.promptTokens],
