@@ -11,6 +11,12 @@ const runs = {
   beam: { prompt: robots, max_tokens: 12, temperature: 0, chainrule: { search: { name: "beam", width: 4 } } },
   contrastive: { prompt: robots, max_tokens: 8, temperature: 0, chainrule: { search: { name: "contrastive" } } },
   layers: { prompt: robots, max_tokens: 24, temperature: 0, chainrule: { skip: { name: "layers", to: 0.5 } } },
+  explained: {
+    prompt: "The capital of France is",
+    max_tokens: 3,
+    temperature: 0,
+    chainrule: { explain: { name: "reagent", replaced: 60, tokens: 2 } },
+  },
   chat: { messages: [{ role: "user", content: "Name three colours." }], max_tokens: 16, temperature: 0 },
 };
 

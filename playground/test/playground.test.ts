@@ -239,6 +239,25 @@ describe.skipIf(executablePath === undefined)("in Chromium (skipped where there 
       .waitFor();
   });
 
+  test("an explanation is a heat map over the prompt, for each explained token", async () => {
+    await axis("explain").selectOption("reagent");
+    await shown().getByLabel("replaced", { exact: true }).fill("40");
+    await shown().getByLabel("tokens", { exact: true }).fill("2");
+    await complete("The capital of France is", 3);
+    await shown().getByRole("progressbar").waitFor();
+    await done();
+    const explain = { name: "reagent", replaced: 40, tokens: 2 };
+    const { facts } = (await expected({ prompt: "The capital of France is", max_tokens: 3, chainrule: { explain } })).chainrule.choices[0];
+    const { tokens } = facts.attribution!;
+    const chips = shown().locator(".chips button");
+    expect(await chips.count()).toBe(tokens.length);
+    await chips.last().click();
+    const titles = await shown()
+      .locator(".heat span")
+      .evaluateAll((list) => list.map((one) => one.getAttribute("title")!));
+    expect(titles.map((title) => title.split(": ").at(-1))).toEqual(tokens.at(-1)!.scores.map((score) => score.toFixed(3)));
+  });
+
   test("what methods refuse is said before it is sent, and what the server refuses afterwards", async () => {
     await axis("search").selectOption("beam");
     await axis("draft").selectOption("ngram");

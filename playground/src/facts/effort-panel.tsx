@@ -1,19 +1,23 @@
 import type { EffortFact } from "../api/wire.ts";
 
-const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`;
+function seconds(ms: number): string {
+  if (ms < 120_000) return `${(ms / 1000).toFixed(1)} s`;
+  return ms < 7_200_000 ? `${Math.round(ms / 60_000)} min` : `${Math.round(ms / 3_600_000)} h`;
+}
+
 const spent = ({ passes, ms }: { readonly passes: number; readonly ms?: number }) =>
   `${passes.toLocaleString("en")} passes${ms === undefined ? "" : `, ${seconds(ms)}`}`;
 
 /** How far a search that spends many passes has come, what was expected, and what the paper's setting would take. */
 export function EffortPanel({ effort, isUnderWay }: { readonly effort: EffortFact; readonly isUnderWay: boolean }) {
-  const { unit, done, planned, expected, endedBy, paper } = effort;
+  const { method, unit, done, planned, expected, endedBy, paper } = effort;
   return (
     <div class="effort">
       <p>
         <strong class="number">{done}</strong> of <span class="number">{planned}</span> {unit}
         <span class="quiet">
           {" "}
-          · {spent(effort)}
+          · {method}, {spent(effort)}
           {expected !== undefined && `, expected ${spent(expected)}`}
           {endedBy !== undefined && `. Ended by the budget of ${endedBy}`}
         </span>
@@ -21,7 +25,7 @@ export function EffortPanel({ effort, isUnderWay }: { readonly effort: EffortFac
       {isUnderWay && <progress max={Math.max(planned, 1)} value={done} aria-label={unit} />}
       {paper !== undefined && (
         <p class="quiet">
-          The paper's setting ({paper.setting}) would take {spent(paper)}.
+          The paper's setting ({paper.setting}) would take up to {spent(paper)}.
         </p>
       )}
     </div>

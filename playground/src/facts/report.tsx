@@ -2,6 +2,7 @@ import type { ComponentChildren } from "preact";
 import type { Facts } from "../api/wire.ts";
 import { model } from "../app-state.ts";
 import { bitsPerToken, factsOf, isUnderWay, type Run } from "../run/run.ts";
+import { AttributionPanel } from "./attribution-panel.tsx";
 import { DraftPanel } from "./draft-panel.tsx";
 import { EffortPanel } from "./effort-panel.tsx";
 import { SearchTree } from "./search-tree.tsx";
@@ -10,15 +11,23 @@ import { SkipMap } from "./skip-map.tsx";
 /** What a run reports; each part is there when the facts have it. */
 export function Report({ run, hasNumbers = true }: { readonly run: Run; readonly hasNumbers?: boolean }) {
   const facts = factsOf(run);
-  const { drafts, skips, branches, effort, guides, choices } = facts;
+  const { drafts, skips, branches, effort, attribution, guides, choices } = facts;
   const growing = isUnderWay(run) ? run.growing : [];
   return (
     <div class="report">
       {hasNumbers && <Numbers run={run} />}
       {(branches !== undefined || effort !== undefined) && (
-        <Section title="Search" note={branches === undefined ? undefined : count(branches.length + growing.length, "branch", "branches")}>
+        <Section
+          title={branches === undefined ? "Progress" : "Search"}
+          note={branches === undefined ? undefined : count(branches.length + growing.length, "branch", "branches")}
+        >
           {effort !== undefined && <EffortPanel effort={effort} isUnderWay={isUnderWay(run)} />}
           {branches !== undefined && <SearchTree branches={branches} growing={growing} />}
+        </Section>
+      )}
+      {attribution !== undefined && (
+        <Section title="Owed to the prompt" note={attribution.method}>
+          <AttributionPanel attribution={attribution} />
         </Section>
       )}
       {drafts !== undefined && (

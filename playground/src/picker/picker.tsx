@@ -13,6 +13,7 @@ const questions: Readonly<Record<string, string>> = {
   guide: "what reshapes the distribution?",
   sample: "how does it become a token?",
   search: "how do branches live and die?",
+  explain: "what does it owe to the prompt?",
 };
 
 interface Props {

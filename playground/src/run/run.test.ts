@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { chunksOf, emptyRun, runOf } from "../../test/recorded.ts";
 import { applyChunks, bitsPerToken, factsOf, firstDifference, shownTexts } from "./run.ts";
 
-const names = ["drawn", "drafted", "emoji", "beam", "contrastive", "layers", "chat"];
+const names = ["drawn", "drafted", "emoji", "beam", "contrastive", "layers", "explained", "chat"];
 
 describe.each(names)("the recorded run %s", (name) => {
   const run = runOf(name);
