@@ -32,6 +32,7 @@ import { bestOf } from "./search/best-of.ts";
 import { conditionalBeam } from "./search/conditional-beam.ts";
 import { contrastive } from "./search/contrastive.ts";
 import { path } from "./search/path.ts";
+import { rewind } from "./search/rewind.ts";
 import type { Search } from "./search/search.ts";
 import { ffn } from "./skipping/ffn.ts";
 import { layers } from "./skipping/layers.ts";
@@ -44,6 +45,6 @@ export const registry = {
   draft: [off, auto, ngram, adaptive, model, nested] as readonly Method<Draft>[],
   guide: [bias, repetition, presence, frequency, grammar, reward, contrast] as readonly Method<Guide>[],
   sample: [greedy, temperature, topK, topP, minP, typical, momentum] as readonly Method<Sampler>[],
-  search: [path, beam, conditionalBeam, contrastive, bestOf] as readonly Method<Search>[],
+  search: [path, beam, conditionalBeam, contrastive, bestOf, rewind] as readonly Method<Search>[],
   explain: [reagent] as readonly Method<Explainer>[],
 };

@@ -19,6 +19,7 @@ const searches = [
   "contrastive,k=4",
   "contrastive,k=3,alpha=0.9",
   "best-of,n=3,check=4",
+  "rewind,iterations=4,children=3",
   "best-of,n=3,judge=options,enough=0.9",
 ];
 /** Searches that draw get a seed. */
@@ -66,7 +67,7 @@ describe.each(["f32", "q4_0", "q8_0"] as const)("searches on the engine, %s", (t
   test.each(searches.flatMap((search) => settings.map((options) => ({ search, ...options }))))(
     "the same tokens, scores and log-probabilities as with the whole text evaluated anew: %o",
     async (options) => {
-      const given = { ...options, ...seedOf(options.search), maxTokens: 10 };
+      const given = { ...options, ...seedOf(options.search), maxTokens: String(options.search).startsWith("rewind") ? 3 : 10 };
       const [cached, anew] = [await generateText(model, prompt, given), await generateText(reencoding, prompt, given)];
       expect(cached.tokens).toEqual(anew.tokens);
       expect(cached.logprobs).toEqual(anew.logprobs);

@@ -7,6 +7,8 @@ import { type DraftState, type DraftTree, maxDraftTokens, noDraft } from "./draf
 export interface VerifierOptions {
   readonly sequence: Sequence;
   readonly sampler: StepSampler;
+  /** Tokens that were generated before it. Default 0. */
+  readonly length?: number;
   /** Absent: every token has a pass of its own. */
   readonly draft?: { readonly name: string; readonly state: DraftState };
   /** Tokens after which nothing is drafted, since they end the answer. */
@@ -45,6 +47,7 @@ export class Verifier {
 
   constructor(options: VerifierOptions) {
     this.#options = options;
+    this.#length = options.length ?? 0;
   }
 
   /** Where the token now chosen comes from. */

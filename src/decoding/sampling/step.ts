@@ -47,6 +47,12 @@ export interface Candidate extends Chosen {
   readonly logprob: number;
 }
 
+/** How many tokens of a row, and by which rule. */
+export interface Several {
+  readonly count?: number;
+  readonly isMostProbable?: boolean;
+}
+
 /** What a search takes of each row. Default: one token. */
 export interface Taking {
   /** Most tokens that {@link StepSampler.several} is asked for. */
@@ -144,11 +150,18 @@ export class StepSampler {
 
   /**
    * The tokens that a row's branch may go on with: the first one {@link choose} takes, then what it would take if that one were
-   * ruled out, and so on, up to `taking.count`. Fewer, even none, where the guides leave fewer. Undefined when the row must be asked
+   * ruled out, and so on, up to `count`. Fewer, even none, where the guides leave fewer. Undefined when the row must be asked
    * for again, in full.
+   *
+   * @param options.count           default: the taking's
+   * @param options.isMostProbable  the most probable ones, whatever the samplers would take
    */
-  several(row: RowResult, point: Omit<DrawPoint, "seed">): readonly Candidate[] | undefined {
-    const decided = this.#decideOn(row, point, this.#taking.count);
+  several(
+    row: RowResult,
+    point: Omit<DrawPoint, "seed">,
+    { count = this.#taking.count, isMostProbable = false }: Several = {},
+  ): readonly Candidate[] | undefined {
+    const decided = this.#decideOn(row, point, count, isMostProbable);
     if (decided === undefined) return undefined;
     const touched = this.#touched();
     const logSumExp = this.#taking.isNormalized ? decided.logTotal : row.candidates!.logSumExp;
@@ -239,7 +252,7 @@ export class StepSampler {
   }
 
   /** Tokens by the candidates or, where these do not suffice, by the full row; undefined when the row came without it. */
-  #decideOn(row: RowResult, point: Omit<DrawPoint, "seed">, count: number): Decision | undefined {
+  #decideOn(row: RowResult, point: Omit<DrawPoint, "seed">, count: number, isMostProbable = false): Decision | undefined {
     const candidates = row.candidates;
     if (candidates === undefined) throw new NativeError("internal: a row came without candidates");
     this.#row = rowFacts(candidates);
@@ -249,19 +262,19 @@ export class StepSampler {
     let decided: Decision | undefined;
     if (touched !== "all") {
       distribution.load(candidates, touched, row.scores);
-      decided = this.#decide(at, count);
+      decided = this.#decide(at, count, isMostProbable);
     }
     if (decided === undefined) {
       this.#wantsFullRow = true;
       if (row.logits === undefined) return undefined;
       distribution.loadFull(row.logits, candidates, touched === "all" ? [] : touched);
-      decided = this.#decide(at, count);
+      decided = this.#decide(at, count, isMostProbable);
     }
     if (decided === undefined) throw new NativeError("internal: a sampler asked for more than the full row");
     return decided;
   }
 
-  #decide(point: DrawPoint, count: number): Decision | undefined {
+  #decide(point: DrawPoint, count: number, isMostProbable: boolean): Decision | undefined {
     const distribution = this.#distribution;
     if (this.#guides.length > 0) {
       let mayLowerRest = false;
@@ -273,8 +286,8 @@ export class StepSampler {
     }
     const logTotal = this.#taking.isNormalized ? distribution.logSumExp() : Number.NaN;
     if (logTotal === undefined) return undefined;
-    for (const shape of this.#rules.shapes) if (!shape.apply(distribution)) return undefined;
-    const places = this.#choice.choose(distribution, point, count);
+    if (!isMostProbable) for (const shape of this.#rules.shapes) if (!shape.apply(distribution)) return undefined;
+    const places = isMostProbable ? distribution.best(count) : this.#choice.choose(distribution, point, count);
     return places === undefined ? undefined : { tokens: places.map((place) => distribution.ids[place]! as TokenId), logTotal };
   }
 

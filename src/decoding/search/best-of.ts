@@ -100,6 +100,7 @@ class BestOf {
       run.reportGuides((told?.walk.sampler ?? sampler).guideFacts());
       for (const candidate of this.#candidates) {
         candidate.walk[Symbol.dispose]();
+        candidate.walk.sampler[Symbol.dispose]();
         if (candidate !== winner) candidate.walk.sequence[Symbol.dispose]();
       }
       sampler[Symbol.dispose]();

@@ -1,6 +1,6 @@
 import type { BranchFact, RowResult, Sequence, TokenFact } from "../../engine/index.ts";
 import type { TokenId } from "../../token.ts";
-import { type Candidate, StepSampler, type Taking } from "../sampling/step.ts";
+import { type Candidate, type Several, StepSampler, type Taking } from "../sampling/step.ts";
 import { AnswerText, type Ending } from "../stop.ts";
 import { tokenFact } from "./read-prompt.ts";
 import type { Run } from "./search.ts";
@@ -116,16 +116,16 @@ export class Branch {
   }
 
   /**
-   * The tokens that may follow, as the sampler takes them; undefined once the deadline has passed.
+   * The tokens that may follow, as the sampler takes them unless told otherwise; undefined once the deadline has passed.
    * @param stream  which random numbers decide
    */
-  async candidates(stream: number): Promise<readonly Candidate[] | undefined> {
+  async candidates(stream: number, how?: Several): Promise<readonly Candidate[] | undefined> {
     const point = { stream, index: this.tokens.length };
-    const several = this.sampler.several(this.row, point);
+    const several = this.sampler.several(this.row, point, how);
     if (several !== undefined) return several;
     this.sequence.rewind(this.sequence.length - 1);
     const last = (this.tokens.at(-1)?.id ?? this.#run.prompt.at(-1)!) as TokenId;
-    return (await this.#forward(last)) ? this.sampler.several(this.row, point)! : undefined;
+    return (await this.#forward(last)) ? this.sampler.several(this.row, point, how)! : undefined;
   }
 
   /** Reads the last token. False once the deadline has passed. */

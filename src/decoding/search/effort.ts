@@ -10,7 +10,7 @@ export const budgetParameters = {
     default: 2 ** 31,
     doc: "most passes of the search, after the prompt; then the best so far is finished plainly",
   }),
-  seconds: number({ min: 0, max: 86_400, default: 60, doc: "most seconds of the search, after the prompt; then the same" }),
+  seconds: number({ min: 0, max: 86_400, default: 86_400, doc: "most seconds of the search, after the prompt; then the same" }),
 };
 
 interface EffortPlan {

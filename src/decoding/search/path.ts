@@ -25,6 +25,7 @@ async function* followPath(run: Run): AsyncGenerator<SearchEvent, SearchResult> 
     if (drafts !== undefined) run.reportDrafts(drafts, walk.draftReport()?.choices ?? []);
     run.reportGuides(sampler.guideFacts());
     walk[Symbol.dispose]();
+    sampler[Symbol.dispose]();
   }
 }
 
