@@ -43,7 +43,7 @@ const decodeTokens = 128;
 const prefillTokens = 512;
 const say = (line: string) => options.json || process.stdout.write(`${line}\n`);
 
-await using model = await load(options.model, { threads, context: 1024 });
+await using model = await load(options.model, { threads, context: 1024, prefixCacheBytes: 0 });
 using llama = new Llama(model.path, { contextLength: 1024, microBatch: 512, threads });
 const text = "The history of science is the study of the development of science, including both the natural and social sciences. ".repeat(
   40,
@@ -278,7 +278,7 @@ if (curves !== undefined) {
 
 /** What strict costs a prompt, and what fifty idle sequences cost a running one. */
 async function prices() {
-  await using strict = await load(options.model, { threads, context: 1024, strict: true });
+  await using strict = await load(options.model, { threads, context: 1024, prefixCacheBytes: 0, strict: true });
   const run = async (of: Model, input: readonly TokenId[]) => {
     using sequence = of.sequence();
     const start = performance.now();
@@ -288,7 +288,7 @@ async function prices() {
   const prompts: number[] = [];
   const half = long.slice(0, prefillTokens / 2);
   for (let pair = 0; pair < pairs; pair += 1) prompts.push((await run(strict, half)) / (await run(model, half)));
-  await using crowded = await load(options.model, { threads, context: 1024 });
+  await using crowded = await load(options.model, { threads, context: 1024, prefixCacheBytes: 0 });
   // idle sequences hold their cells; that these were never computed changes nothing for those who don't read them
   const nothing = Object.fromEntries(model.config.blocks.flatMap((_, i) => ["attn", "ffn"].map((half) => [`blocks.${i}.${half}`, false])));
   const idle = Array.from({ length: 50 }, () => crowded.sequence());
@@ -352,8 +352,8 @@ if (begun !== undefined)
 
 /** Decode beside a process that keeps one processor busy: automatic threads against one thread. */
 async function beside() {
-  await using one = await load(options.model, { threads: 1, context: 1024 });
-  await using auto = await load(options.model, { context: 1024 });
+  await using one = await load(options.model, { threads: 1, context: 1024, prefixCacheBytes: 0 });
+  await using auto = await load(options.model, { context: 1024, prefixCacheBytes: 0 });
   const busy = spawn(process.execPath, ["-e", "for(;;);"]);
   try {
     const ratios: number[] = [];

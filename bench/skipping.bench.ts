@@ -20,7 +20,7 @@ const { values: options } = parseArgs({
 });
 const folder = process.env.CHAINRULE_DATA;
 if (folder === undefined) throw new Error("set CHAINRULE_DATA to the folder with text/wikitext-2-test.txt");
-await using model = await load(options.model, { threads: Number(options.threads), context: 1024 });
+await using model = await load(options.model, { threads: Number(options.threads), context: 1024, prefixCacheBytes: 0 });
 const numBlocks = model.config.blocks.length;
 const window = 256;
 const text = readFileSync(join(folder, "text/wikitext-2-test.txt"), "utf8").slice(0, 6 * Number(options.tokens));

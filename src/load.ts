@@ -46,6 +46,7 @@ import {
   Engine,
   measureCostCurve,
   measureSkipPrices,
+  probeDivision,
   probeInvariance,
   rowWiseKinds,
   type Sequence,
@@ -73,6 +74,11 @@ export interface LoadOptions {
   readonly context?: number;
   /** Bytes for keys and values. Default: a quarter of the free memory. */
   readonly cacheBytes?: number;
+  /**
+   * Most bytes of the cache that ended prompts keep, so that later ones which begin alike need not compute it again. They make room as soon as
+   * a request needs it. 0 turns it off. Default: half of the cache.
+   */
+  readonly prefixCacheBytes?: number;
   readonly cacheType?: "f16" | "f32";
   /** Evaluate prompts so that results don't even depend on where a text was divided; prompts are slower. Default false. */
   readonly strict?: boolean;
@@ -103,6 +109,7 @@ const loadOptions = [
   "threads",
   "context",
   "cacheBytes",
+  "prefixCacheBytes",
   "cacheType",
   "strict",
   "beside",
@@ -169,6 +176,8 @@ async function open(name: string, options: LoadOptions, device: Device, first?: 
       contextLength,
       tuneThreads: first === undefined && (options.threads ?? "auto") === "auto",
       rowWise: rowWiseKinds(await probeInvariance(device, weights.storages)),
+      ...((await probeDivision(device, weights.storages)) ? {} : { chunkRows: 64 }), // every prompt's pass is one that others have as well
+      ...(options.prefixCacheBytes === undefined ? {} : { prefixCacheBytes: options.prefixCacheBytes }),
       ...(options.cacheBytes === undefined ? {} : { cacheBytes: options.cacheBytes }),
       ...(options.cacheType === undefined ? {} : { cacheType: options.cacheType }),
       ...(options.strict === undefined ? {} : { strict: options.strict }),
@@ -324,7 +333,7 @@ export class Model implements AsyncDisposable {
       vocabSize: engine.model.config.vocabSize,
       contextLength: engine.contextLength,
       tokenizer,
-      sequence: ({ priority = 0 }) => engine.sequence({ priority }),
+      sequence: ({ priority = 0, prefixKey = "" }) => engine.sequence({ priority, prefixKey }),
       blocks: engine.model.config.blocks.length,
       ...(engine.model.position === undefined ? { hiddenSize: engine.model.config.hiddenSize } : {}),
       skipPrices: (options) => this.skipPrices(options),
@@ -418,8 +427,12 @@ export class Model implements AsyncDisposable {
     return this.#alive().chat!.render(messages, { addGenerationPrompt: options.addGenerationPrompt ?? true });
   }
 
-  /** An empty sequence: the level at which decoding methods are written. Higher priorities go first. */
-  sequence(options: { priority?: number } = {}): Sequence {
+  /**
+   * An empty sequence: the level at which decoding methods are written.
+   * @param options.priority   higher ones go first
+   * @param options.prefixKey  prefixes are handed on between sequences of the same key only. Default: one for all that give none
+   */
+  sequence(options: { priority?: number; prefixKey?: string } = {}): Sequence {
     this.#alive();
     return this.#parts.engine.sequence(options);
   }
@@ -534,7 +547,7 @@ export class Model implements AsyncDisposable {
   }
 
   /**
-   * Bytes of weights, cache (touched as it fills), compiled programs, and streams put aside in host memory; passes so far; and the same of
+   * Bytes of weights, cache (touched as it fills), prefixes kept in it, compiled programs, and streams put aside in host memory; passes so far; and the same of
    * each model loaded beside it.
    */
   memory(): ModelMemory {

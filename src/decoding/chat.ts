@@ -132,6 +132,8 @@ export class Chat {
     const startMs = performance.now();
     if (options.priority !== undefined)
       throw new OptionError("priority", "belongs to the whole chat, whose sequence stays: give it when the chat begins");
+    if (options.prefixKey !== undefined)
+      throw new OptionError("prefixKey", "belongs to the whole chat, whose sequence stays: give it when the chat begins");
     const plan = resolveTurn({ ...this.#options, ...options }, model);
     plan.signal?.throwIfAborted();
     const { messages, prompt, dropped, numTurns } = await this.#fit([...this.#messages, message], plan);
@@ -177,10 +179,11 @@ export class Chat {
   }
 
   async #open(signal: AbortSignal | undefined): Promise<Sequence> {
-    const { priority } = this.#options;
+    const { priority, prefixKey } = this.#options;
     this.#sequence ??= await this.#model.sequence({
       maxLength: this.#model.contextLength,
       ...(priority === undefined ? {} : { priority }),
+      ...(prefixKey === undefined ? {} : { prefixKey }),
       ...(signal === undefined ? {} : { signal }),
     });
     return this.#sequence;

@@ -30,7 +30,8 @@ export interface GenerateResult {
   readonly finishReason: FinishReason;
   /** With finishReason "stop". */
   readonly stoppedBy?: StoppedBy;
-  readonly usage: { readonly promptTokens: number; readonly completionTokens: number };
+  /** Cached: tokens of the prompt that the prefix cache had; absent where it had none. */
+  readonly usage: { readonly promptTokens: number; readonly completionTokens: number; readonly cachedTokens?: number };
   readonly timings: Timings;
   /** With the option `logprobs`: one entry per generated token. */
   readonly logprobs?: readonly TokenLogprob[];
@@ -83,6 +84,7 @@ export async function* generate(model: DecodingModel, prompt: Prompt, options: G
       model.sequence({
         maxLength: tokens.length + maxTokens,
         ...(plan.priority === undefined ? {} : { priority: plan.priority }),
+        ...(plan.prefixKey === undefined ? {} : { prefixKey: plan.prefixKey }),
         ...(abort === undefined ? {} : { signal: abort }),
       }),
     close: (sequence) => sequence[Symbol.dispose](),
@@ -161,7 +163,10 @@ export async function* decode(model: DecodingModel, job: Job): AsyncGenerator<Ge
     tokens: record.tokens.map(({ id }) => id as TokenId),
     finishReason: end.ending.reason,
     ...(end.ending.reason === "stop" ? { stoppedBy: end.ending.by } : {}),
-    usage: { promptTokens: job.layout.tokens.length, completionTokens: record.tokens.length },
+    usage: {
+      ...{ promptTokens: job.layout.tokens.length, completionTokens: record.tokens.length },
+      ...(record.cachedTokens === 0 ? {} : { cachedTokens: record.cachedTokens }),
+    },
     timings: record.timings(),
     ...(plan.logprobs === undefined ? {} : { logprobs: withTexts(model, record.tokens) }),
     ...(end.alternatives === undefined ? {} : { alternatives: end.alternatives }),

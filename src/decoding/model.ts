@@ -23,6 +23,7 @@ export interface DecodingModel {
    *
    * @param options.maxLength  most entries it will hold, so that the run's worst case is checked before it starts
    * @param options.priority   higher ones go first; default 0
+   * @param options.prefixKey  prefixes are handed on between sequences of the same key only; default ""
    * @throws MemoryError, ContextOverflowError; the signal's reason when cancelled while it waits for room
    */
   sequence(options: SequenceOptions): Sequence | Promise<Sequence>;
@@ -59,6 +60,7 @@ export function isModelSource(value: unknown): value is ModelSource {
 export interface SequenceOptions {
   readonly maxLength: number;
   readonly priority?: number;
+  readonly prefixKey?: string;
   readonly signal?: AbortSignal;
 }
 

@@ -90,6 +90,11 @@ export interface GenerateOptions {
   readonly parseSpecial?: boolean;
   /** Where runs compete for passes and room in the cache, higher ones go first; an integer in [-100, 100]. Default 0. */
   readonly priority?: number;
+  /**
+   * The prefix cache hands on what a prompt computed between runs of the same key only, at most 256 characters: a server gives each client its
+   * own, since time tells whether a prompt was sent before. Default: one for all that give none.
+   */
+  readonly prefixKey?: string;
 }
 
 /** Options checked and resolved against a model. */
@@ -109,6 +114,7 @@ export interface Plan {
   readonly signal: AbortSignal | undefined;
   readonly parseSpecial: boolean | undefined;
   readonly priority: number | undefined;
+  readonly prefixKey: string | undefined;
   readonly choices: readonly ChoiceFact[];
 }
 
@@ -151,7 +157,20 @@ export const knownOptions: ReadonlySet<string> = new Set([
   ...Object.keys(numberOptions),
   ...samplerShortcuts.map(({ option }) => option),
   ...guideShortcuts.map(({ option }) => option),
-  ...["sample", "guide", "draft", "skip", "search", "explain", "stop", "stopTokens", "ignoreEndTokens", "signal", "parseSpecial"],
+  ...[
+    "sample",
+    "guide",
+    "draft",
+    "skip",
+    "search",
+    "explain",
+    "stop",
+    "stopTokens",
+    "ignoreEndTokens",
+    "signal",
+    "parseSpecial",
+    "prefixKey",
+  ],
 ]);
 
 /** @throws OptionError naming the option, its range and the value */
@@ -165,6 +184,9 @@ export function resolveOptions(options: GenerateOptions, model: DecodingModel): 
   }
   checkBoolean(given, "ignoreEndTokens");
   checkBoolean(given, "parseSpecial");
+  const { prefixKey = "" } = options;
+  if (typeof prefixKey !== "string" || prefixKey.length > 256)
+    throw new OptionError("prefixKey", `must be a text of at most 256 characters, got ${show(prefixKey)}`);
   if (options.signal !== undefined && !(options.signal instanceof AbortSignal)) throw new OptionError("signal", "must be an AbortSignal");
 
   const choices: ChoiceFact[] = [];
@@ -213,6 +235,7 @@ export function resolveOptions(options: GenerateOptions, model: DecodingModel): 
     signal: options.signal,
     parseSpecial: options.parseSpecial,
     priority: options.priority,
+    prefixKey: options.prefixKey,
     choices,
   };
 }

@@ -27,6 +27,8 @@ export interface Timings {
 /** Collects what a run reports, as it happens. */
 export class RunRecord {
   readonly tokens: TokenFact[] = [];
+  /** Of the prompt those that the prefix cache had. */
+  cachedTokens = 0;
   readonly #startMs: number;
   #passes = 0;
   readonly #passIds = new Set<number>();
@@ -63,6 +65,7 @@ export class RunRecord {
     this.#countPasses(result.cost);
     this.#rows += result.cost.rows;
     this.#queueMs += result.cost.queueMs;
+    this.cachedTokens += result.cost.reused ?? 0;
     return result;
   }
 
@@ -171,6 +174,7 @@ export class RunRecord {
       rows: this.#rows,
       tokensPerPass: this.tokens.length / (1 + numSteps), // the prompt's passes count as the one that gave the first token
       tokens: this.tokens,
+      ...(this.cachedTokens === 0 ? {} : { prefixCache: { tokens: this.cachedTokens } }),
       ...(this.#drafts === undefined ? {} : { drafts: this.#drafts }),
       ...(this.#skips === undefined ? {} : { skips: this.#skips }),
       ...(this.#branches.length === 0 ? {} : { branches: this.#branches }),

@@ -25,8 +25,13 @@ export interface EngineOptions {
   readonly cacheType?: "f16" | "f32";
   /** Run prompts on the invariant backend too: then it does not matter where a text was divided. */
   readonly strict?: boolean;
-  /** Rows of a prompt chunk, a multiple of 64. */
+  /** Most rows of a prompt's pass, a multiple of 64. Changes no bits where `probeDivision` says so. */
   readonly chunkRows?: number;
+  /**
+   * Most bytes of keys and values that are kept of ended prompts, so that later ones with the same beginning need not compute it. They lie in the
+   * cache's own streams and go first when one is needed. 0 turns it off. Default: half of the cache.
+   */
+  readonly prefixCacheBytes?: number;
   /** Bytes of compiled programs kept. */
   readonly programBytes?: number;
   /** Let the number of threads follow what passes cost, from the device's own number downwards. Default false. */
@@ -35,7 +40,7 @@ export interface EngineOptions {
   readonly rowWise?: (storage: Storage) => boolean;
 }
 
-/** Rows of a prompt chunk: the larger, the fewer the barriers per row; measured by `npm run bench`. */
+/** Most rows of a prompt's pass: the larger, the fewer the barriers per row, and the longer everybody else waits for the next. */
 const defaultChunkRows = 512;
 
 /**
@@ -77,6 +82,8 @@ export class Engine implements AsyncDisposable {
     const chunkRows = options.chunkRows ?? defaultChunkRows;
     if (!Number.isInteger(chunkRows) || chunkRows < 64 || chunkRows > 512 || chunkRows % 64 !== 0)
       throw new OptionError("chunkRows", `must be a multiple of 64 in [64, 512], got ${chunkRows}`);
+    const { prefixCacheBytes = 0 } = options;
+    if (!(prefixCacheBytes >= 0)) throw new OptionError("prefixCacheBytes", `must be >= 0, got ${prefixCacheBytes}`);
     const cells = Math.ceil(contextLength / 256) * 256;
     const streamBytes = cells * KvCache.cellBytes(model.config, cacheType);
     const { freeBytes } = device.memory();
@@ -115,7 +122,8 @@ export class Engine implements AsyncDisposable {
     this.chunkRows = options.chunkRows;
     this.#tuner = options.tuneThreads ? new ThreadTuner(device.threads) : undefined;
     const { contextLength, chunkRows, strict } = this;
-    this.#scheduler = new Scheduler(cache, { contextLength, chunkRows, strict });
+    const prefixCells = Math.floor((options.prefixCacheBytes ?? cache.sizeBytes / 2) / KvCache.cellBytes(model.config, cache.shape.dtype));
+    this.#scheduler = new Scheduler(cache, { contextLength, chunkRows, strict, prefixCells });
     this.#adapters = new AdapterStacks((tensors) => FloatTensors.create(device, tensors));
     this.programs = new ProgramCache(device, model, cache, {
       maps: this.#maps,
@@ -125,12 +133,16 @@ export class Engine implements AsyncDisposable {
     });
   }
 
-  /** An empty sequence: the root of a group of forks. Higher priorities go first. */
-  sequence(options: { priority?: number } = {}): ModelSequence {
+  /**
+   * An empty sequence: the root of a group of forks.
+   * @param options.priority   higher ones go first
+   * @param options.prefixKey  prefixes are handed on between sequences of the same key only: that of one client, for instance
+   */
+  sequence(options: { priority?: number; prefixKey?: string } = {}): ModelSequence {
     this.#assertAlive();
-    const { priority = 0 } = options;
+    const { priority = 0, prefixKey = "" } = options;
     if (!Number.isInteger(priority)) throw new OptionError("priority", `must be an integer, got ${priority}`);
-    return this.join(this.#scheduler.family(priority));
+    return this.join(this.#scheduler.family(priority, prefixKey));
   }
 
   /** @internal a sequence that shares a family's stream */
@@ -154,6 +166,16 @@ export class Engine implements AsyncDisposable {
   setAside({ idleMs }: { idleMs: number }): number {
     this.#assertAlive();
     return this.#scheduler.setAside(performance.now() - idleMs);
+  }
+
+  /** @internal called before a sequence forgets what comes after `length` */
+  rewinding(sequence: ModelSequence, length: number): void {
+    this.#scheduler.rewinding(sequence, length);
+  }
+
+  /** @internal called before a sequence leaves its family */
+  ending(sequence: ModelSequence): void {
+    this.#scheduler.ending(sequence);
   }
 
   /** Registers a module that injections may name. */
@@ -205,7 +227,7 @@ export class Engine implements AsyncDisposable {
 
   /** Streams in use, groups put aside, bytes of caches and programs: for `memory()` and metrics. */
   statistics() {
-    const { streams } = this.#scheduler;
+    const { streams, prefixes } = this.#scheduler;
     return {
       streams: this.cache.shape.streams,
       streamsUsed: streams.usedCount,
@@ -214,6 +236,12 @@ export class Engine implements AsyncDisposable {
       savedBytes: streams.savedBytes,
       cacheBytes: this.cache.sizeBytes,
       adapterBytes: this.#adapters.sizeBytes,
+      prefixCache: {
+        streams: prefixes.kept.length,
+        bytes: prefixes.keptCells * KvCache.cellBytes(this.model.config, this.cache.shape.dtype),
+        hits: prefixes.hits,
+        tokensSaved: prefixes.tokensSaved,
+      },
       programs: { count: this.programs.count, hits: this.programs.hits, misses: this.programs.misses, bytes: this.programs.bytes },
       passes: this.passCount,
     };
@@ -243,6 +271,9 @@ export class Engine implements AsyncDisposable {
         results: new Map(),
         taps: new Map(),
         arrival: sequence.family.group,
+        since: 0,
+        reusedRows: 0,
+        seenVersion: undefined,
         queuedAt: performance.now(),
         startedAt: 0,
         passIds: [],
@@ -471,7 +502,7 @@ export class Engine implements AsyncDisposable {
       rows: [...job.results.values()].sort((a, b) => a.row - b.row),
       taps: job.taps,
       cost: {
-        ...{ passes: job.passIds.length, passIds: job.passIds, rows: job.computedRows },
+        ...{ passes: job.passIds.length, passIds: job.passIds, rows: job.computedRows, reused: job.reusedRows },
         ...{ computeMs: job.computeMs, queueMs: job.startedAt - job.queuedAt },
       },
     });

@@ -9,6 +9,8 @@ export interface Facts {
   readonly tokensPerPass: number;
   readonly programs?: { readonly hits: number; readonly misses: number; readonly bytes: number };
   readonly tokens: readonly TokenFact[];
+  /** Tokens whose keys and values an earlier prompt had computed. */
+  readonly prefixCache?: { readonly tokens: number };
   readonly drafts?: DraftFacts;
   readonly skips?: {
     readonly blocks: readonly (readonly [row: number, block: number, half: "attn" | "ffn"])[];

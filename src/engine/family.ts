@@ -13,6 +13,11 @@ export interface Entry {
   readonly adapters: readonly AppliedAdapter[];
   /** Half-blocks whose keys and values were not computed (`blocks.<i>.attn`), by an early exit or a skipped half. */
   missing: ReadonlySet<string> | undefined;
+  /**
+   * Set where these keys and values are what any sequence of the same entries gets that a prompt's passes write: the key under which the
+   * prefix cache may hand them on. Then every entry before it has the same.
+   */
+  readonly root: string | undefined;
 }
 
 /**
@@ -30,17 +35,24 @@ export class Family {
   lastUsed = 0;
   /** `performance.now()` when that pass ended. */
   lastUsedAt = 0;
+  /** Until this step it keeps the stream that it was given because it had waited so long. */
+  turnEnds = 0;
   /** Root of its lineage: arrival order among groups; younger groups make room for older ones. */
   readonly group: number;
   readonly priority: number;
+  /** Whose the content is: prefixes are handed on only within one. */
+  readonly tenant: string;
+  /** Entries that the prefix cache points to, and whose cells it retains: a prefix. */
+  readonly held: Entry[] = [];
   readonly capacity: number;
   readonly #references: Uint16Array;
   readonly #members = new Set<Iterable<Entry>>();
   #end = 0;
 
-  constructor(group: number, priority: number, capacity: number) {
+  constructor(group: number, priority: number, tenant: string, capacity: number) {
     this.group = group;
     this.priority = priority;
+    this.tenant = tenant;
     this.capacity = capacity;
     this.#references = new Uint16Array(capacity);
   }
@@ -50,6 +62,7 @@ export class Family {
     return this.#end;
   }
 
+  /** Sequences and requests that need it; none where it is only kept for the prefix cache. */
   get memberCount(): number {
     return this.#members.size;
   }
@@ -88,6 +101,13 @@ export class Family {
     return cells;
   }
 
+  /** Whether `take` would give so many. */
+  hasRoom(after: number, count: number): boolean {
+    let free = 0;
+    for (let cell = after + 1; cell < this.capacity && free < count; cell += 1) if (this.#references[cell] === 0) free += 1;
+    return free === count;
+  }
+
   /** Cells in use, ascending. */
   usedCells(): number[] {
     const cells: number[] = [];
@@ -100,7 +120,7 @@ export class Family {
     const from = this.usedCells();
     const to = new Map(from.map((cell, index) => [cell, index]));
     const moved = new Set<Entry>();
-    for (const member of this.#members) {
+    for (const member of [...this.#members, this.held]) {
       for (const entry of member) {
         if (moved.has(entry)) continue;
         moved.add(entry);

@@ -10,7 +10,7 @@ export type {
   TokenAttribution,
   TokenFact,
 } from "./facts.ts";
-export { type InvarianceFinding, probeInvariance, rowWiseKinds } from "./invariance.ts";
+export { type InvarianceFinding, probeDivision, probeInvariance, rowWiseKinds } from "./invariance.ts";
 export type {
   BlockPlan,
   Candidates,

@@ -1,7 +1,8 @@
 import { UnsupportedError } from "../errors.ts";
 import { type Device, type DType, TensorContext, typeIds } from "../ggml/index.ts";
-import { input, leaf, linear, Program, type Storage, toNe } from "../tensor/index.ts";
+import { attention, input, leaf, linear, Program, type Storage, type Tensor, toNe } from "../tensor/index.ts";
 import { multipliesIn } from "../weights/index.ts";
+import { gridRows } from "./structure.ts";
 
 /** How a kind of weight behaves on the processor in use. */
 export interface InvarianceFinding {
@@ -91,6 +92,68 @@ async function sameBits(device: Device, storage: Storage, rowWise: boolean): Pro
     }
   }
   return true;
+}
+
+/**
+ * Whether on the prompt's backend a row's bits are the same in a pass of 128 rows and in two of 64, for each kind of weight and for the
+ * attention: then a prompt may be divided at any multiple of 64 (`gridRows`), and a prefix that a longer pass wrote serves shorter ones.
+ */
+export async function probeDivision(device: Device, storages: Iterable<Storage>): Promise<boolean> {
+  const rows = 2 * gridRows;
+  const values = (count: number, seed: number) =>
+    Float32Array.from({ length: count }, (_, i) => Math.sin((i + seed) * 12.9898) * (i % 97 === 0 ? 20 : 1));
+  const x = values(rows * inner, 0);
+  const kinds = new Map<string, Pick<Storage, "dtype" | "repacked">>();
+  for (const { dtype, repacked, shape } of storages) if (shape.length === 2) kinds.set(kindOf({ dtype, repacked }), { dtype, repacked });
+  for (const { dtype, repacked } of kinds.values()) {
+    if (device.native.ggml_quantize_requires_imatrix(typeIds[dtype])) return false; // not to be made here
+    using matrix = new ProbeMatrix(device, dtype, repacked);
+    const product = (count: number) => linear(input("x", "f32", [count, inner]), leaf(matrix.storage));
+    const parts = (from: number, count: number) => ({ x: x.subarray(from * inner, (from + count) * inner) });
+    if (!(await isDivisible(device, product, parts))) return false;
+  }
+  const [heads, cells, headDim] = [2, 256, 64];
+  const attend = (count: number) => {
+    const cached = (name: string) => input(name, "f16", [1, heads, cells, headDim]);
+    return attention(
+      input("q", "f32", [1, heads, count, headDim]),
+      cached("k"),
+      cached("v"),
+      input("mask", "f16", [1, 1, count, cells]),
+      0.125,
+    );
+  };
+  const halves = (seed: number) =>
+    Uint16Array.from({ length: heads * cells * headDim }, (_, i) => 0x3000 + (((i + seed) * 7919) % 0xa00) + (i % 3 === 0 ? 0x8000 : 0));
+  const q = values(heads * rows * headDim, 7);
+  const seen = (from: number, count: number) => {
+    const mask = new Uint16Array(count * cells).fill(0xfc00);
+    for (let row = 0; row < count; row += 1) mask.fill(0, row * cells, row * cells + from + row + 1);
+    return mask;
+  };
+  return isDivisible(device, attend, (from, count) => ({
+    q: Float32Array.from(
+      { length: heads * count * headDim },
+      (_, i) => q[Math.floor(i / (count * headDim)) * rows * headDim + from * headDim + (i % (count * headDim))]!,
+    ),
+    ...{ k: halves(0), v: halves(31), mask: seen(from, count) },
+  }));
+}
+
+async function isDivisible(
+  device: Device,
+  build: (rows: number) => Tensor,
+  inputsOf: (from: number, rows: number) => Record<string, Float32Array | Uint16Array>,
+): Promise<boolean> {
+  const run = async (from: number, rows: number) => {
+    using program = Program.compile(device, { y: build(rows) }, { backend: "fast" });
+    for (const [name, values] of Object.entries(inputsOf(from, rows))) (program.input(name) as Float32Array | Uint16Array).set(values);
+    await program.run();
+    return new Uint32Array(program.read("y").buffer);
+  };
+  const whole = await run(0, 2 * gridRows);
+  const halves = [...(await run(0, gridRows)), ...(await run(gridRows, gridRows))];
+  return halves.every((bits, index) => bits === whole[index]);
 }
 
 /** Which weights the invariant backend multiplies one row per plane. */

@@ -54,7 +54,7 @@ export class ModelSequence implements Sequence {
       return result;
     } finally {
       this.#isBusy = false;
-      if (this.#isDisposed) this.#releaseFrom(0);
+      if (this.#isDisposed) this.#end();
     }
   }
 
@@ -84,6 +84,7 @@ export class ModelSequence implements Sequence {
         `the last request was a tree: keep() chooses among its rows; rewind() may go back to ${this.#tree!.base} or before`,
       );
     }
+    this.#engine.rewinding(this, length);
     this.#releaseFrom(length);
     this.#needsKeep = false;
     this.#tree = undefined;
@@ -117,7 +118,7 @@ export class ModelSequence implements Sequence {
       await this.#engine.fill(this);
     } finally {
       this.#isBusy = false;
-      if (this.#isDisposed) this.#releaseFrom(0);
+      if (this.#isDisposed) this.#end();
     }
   }
 
@@ -125,7 +126,7 @@ export class ModelSequence implements Sequence {
     if (this.#isDisposed) return;
     this.#isDisposed = true;
     this.#engine.cancel(this);
-    if (!this.#isBusy) this.#releaseFrom(0);
+    if (!this.#isBusy) this.#end();
     // while a pass runs, its cells are given back when it ends (see forward)
   }
 
@@ -134,12 +135,15 @@ export class ModelSequence implements Sequence {
     if (this.#isBusy) throw new OptionError(operation, "the sequence is busy with an earlier request: await that first");
   }
 
+  #end(): void {
+    this.#engine.ending(this);
+    this.#releaseFrom(0);
+    this.family.leave(this.entries);
+    this.#engine.release(this.family);
+  }
+
   #releaseFrom(length: number): void {
     for (let index = this.entries.length - 1; index >= length; index -= 1) this.family.release(this.entries[index]!.cell);
     this.entries.length = length;
-    if (this.#isDisposed) {
-      this.family.leave(this.entries);
-      this.#engine.release(this.family);
-    }
   }
 }

@@ -9,6 +9,7 @@ const item = fc.record({
   arrival: fc.integer({ min: 1, max: 12 }),
   sequence: fc.integer({ min: 1, max: 40 }),
   rows: fc.oneof(fc.constant(1), fc.integer({ min: 1, max: 63 }), fc.integer({ min: 64, max: 512 })),
+  since: fc.nat(20),
   structure: fc.constantFrom("a", "b"),
 });
 const queue = fc
@@ -18,7 +19,7 @@ const queue = fc
 test("every small request gets a pass, none twice, and every prompt its place in their order", () => {
   fc.assert(
     fc.property(queue, fc.constantFrom(1, 2, 8, 64), (items, maxStreams) => {
-      const { passes, chunks } = plan(items, maxStreams);
+      const { passes, chunks } = plan(items, maxStreams, 1);
       const planned = [...passes, ...chunks].flatMap(({ streams }) => streams.flatMap((stream) => stream.items));
       expect(new Set(planned).size).toBe(planned.length);
       const small = items.filter(({ rows }) => rows < 64).map(({ id }) => id);
@@ -33,7 +34,7 @@ test("every small request gets a pass, none twice, and every prompt its place in
 test("what shares a pass has one structure, fits its rows, and no stream appears twice", () => {
   fc.assert(
     fc.property(queue, fc.constantFrom(1, 2, 8, 64), (items, maxStreams) => {
-      const { passes, chunks } = plan(items, maxStreams);
+      const { passes, chunks } = plan(items, maxStreams, 1);
       for (const pass of [...passes, ...chunks]) {
         const members = pass.streams.map((stream) => stream.items.map((id) => items[id]!));
         expect(new Set(members.flat().map(({ structure, backend }) => `${structure}${backend}`)).size).toBe(1);
@@ -47,9 +48,9 @@ test("what shares a pass has one structure, fits its rows, and no stream appears
 
 test("the plan does not depend on the order in which requests were queued", () => {
   fc.assert(
-    fc.property(queue, fc.integer(), (items, seed) => {
+    fc.property(queue, fc.nat(1000), (items, seed) => {
       const shuffled = [...items].sort((a, b) => ((a.id * 7919 + seed) % 101) - ((b.id * 7919 + seed) % 101));
-      expect(plan(shuffled, 8)).toEqual(plan(items, 8));
+      expect(plan(shuffled, 8, seed)).toEqual(plan(items, 8, seed));
     }),
   );
 });
@@ -63,10 +64,15 @@ test("the prompt that goes on is the one of highest priority, then of earliest a
     sequence: id,
     rows: 512,
     backend: "fast",
+    since: 10 - id,
     structure: "a",
   });
-  expect(plan([prompt(1, 0, 1), prompt(2, 1, 3), prompt(3, 1, 2)], 4)).toEqual({
+  const chunk = (id: number) => ({ backend: "fast", rows: 512, streams: [{ family: id, items: [id] }] });
+  expect(plan([prompt(1, 0, 1), prompt(2, 1, 3), prompt(3, 1, 2)], 4, 1)).toEqual({
     passes: [],
-    chunks: [3, 2, 1].map((id) => ({ backend: "fast", rows: 512, streams: [{ family: id, items: [id] }] })),
+    chunks: [3, 2, 1].map(chunk),
   });
+  // every fourth step it is the one that has waited longest
+  expect(plan([prompt(1, 0, 1), prompt(2, 1, 3), prompt(3, 1, 2)], 4, 8).chunks).toEqual([3, 2, 1].map(chunk));
+  expect(plan([{ ...prompt(1, 0, 1), since: 0 }, prompt(2, 1, 3), prompt(3, 1, 2)], 4, 8).chunks).toEqual([1, 3, 2].map(chunk));
 });

@@ -12,6 +12,8 @@ export interface QueueItem {
   readonly sequence: number;
   readonly rows: number;
   readonly backend: BackendName;
+  /** Step at which it was queued or had its last pass. */
+  readonly since: number;
   /** Everything else that must be equal for two items to share a pass. */
   readonly structure: string;
 }
@@ -31,23 +33,27 @@ export interface Plan {
   readonly chunks: readonly PlannedPass[];
 }
 
+const turnEvery = 4;
 const mostRowsPerStream = 63; // beyond it a pass of prompt rows does better alone
 
 /**
  * The passes of one step. Every request that needs few rows gets its pass; of the prompts one gets its next chunk, so that a
- * prompt never holds up the others for longer than a chunk. Ordered by (priority, arrival, sequence), never by chance.
+ * prompt never holds up the others for longer than a chunk. Ordered by (priority, arrival, sequence), never by chance; but every
+ * {@link turnEvery}-th step the prompt goes first that has waited longest, so that neither a long one keeps short ones waiting until it is
+ * read, nor do those of higher priority keep one of lower.
  *
  * @param items       what waits
  * @param maxStreams  most streams that one pass may have, a power of two
+ * @param step        number of the step
  */
-export function plan(items: readonly QueueItem[], maxStreams: number): Plan {
-  const ordered = [...items].sort((a, b) => b.priority - a.priority || a.arrival - b.arrival || a.sequence - b.sequence || a.id - b.id);
+export function plan(items: readonly QueueItem[], maxStreams: number, step: number): Plan {
+  const ordered = [...items].sort(orderOf);
   const small: { family: number; structure: string; rows: number; items: number[] }[] = [];
   const open = new Map<string, (typeof small)[number]>(); // the unit of a family and structure that still has room
-  const chunks: PlannedPass[] = [];
+  const prompts: QueueItem[] = [];
   for (const item of ordered) {
     if (item.rows > mostRowsPerStream) {
-      chunks.push({ backend: item.backend, rows: rowStep(item.rows), streams: [{ family: item.family, items: [item.id] }] });
+      prompts.push(item);
       continue;
     }
     const key = `${item.backend}|${item.structure}`;
@@ -78,8 +84,14 @@ export function plan(items: readonly QueueItem[], maxStreams: number): Plan {
       });
     }
   }
+  if (step % turnEvery === 0) prompts.sort((a, b) => a.since - b.since); // stable: among equals the order stays
+  const chunks = prompts.map(({ id, family, backend, rows }) => ({ backend, rows: rowStep(rows), streams: [{ family, items: [id] }] }));
   return { passes, chunks };
 }
+
+/** Who goes first: never by chance. */
+export const orderOf = (a: QueueItem, b: QueueItem): number =>
+  b.priority - a.priority || a.arrival - b.arrival || a.sequence - b.sequence || a.id - b.id;
 
 /** Parts of at most `maxStreams` units, no family twice in one part. */
 function splitStreams<T extends { family: number }>(units: readonly T[], maxStreams: number): T[][] {

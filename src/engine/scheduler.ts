@@ -1,10 +1,11 @@
 import { ContextOverflowError } from "../errors.ts";
 import type { BackendName } from "../ggml/index.ts";
 import { type Entry, Family } from "./family.ts";
-import { type Plan, type PlannedPass, plan, type QueueItem } from "./plan.ts";
+import { orderOf, type Plan, type PlannedPass, plan, type QueueItem } from "./plan.ts";
+import { PrefixCache, rootKeyOf, symbolOf } from "./prefix-cache.ts";
 import type { CheckedRequest } from "./request.ts";
-import { type CellStore, Streams } from "./streams.ts";
-import { headSlice, isPattern, streamStep } from "./structure.ts";
+import { type CellStore, type Now, Streams } from "./streams.ts";
+import { gridRows, headSlice, isPattern, streamStep } from "./structure.ts";
 
 /** What the scheduler knows of a sequence. */
 export interface Holder {
@@ -20,7 +21,20 @@ export interface Work {
   readonly sequence: Holder;
   readonly request: Pick<
     CheckedRequest,
-    "rows" | "contents" | "positions" | "sees" | "isChain" | "isWhole" | "skipped" | "decides" | "taps" | "exits" | "adapters"
+    | "rows"
+    | "contents"
+    | "positions"
+    | "sees"
+    | "isChain"
+    | "isWhole"
+    | "logitRows"
+    | "hiddenRows"
+    | "skipped"
+    | "rule"
+    | "decides"
+    | "taps"
+    | "exits"
+    | "adapters"
   > & { readonly original: Pick<CheckedRequest["original"], "inject"> };
   /** Entries of the sequence before the request. */
   readonly base: number;
@@ -28,6 +42,12 @@ export interface Work {
   readonly rows: Entry[];
   /** Order of arrival of its group. */
   readonly arrival: number;
+  /** Step at which it was queued or had its last rows. */
+  since: number;
+  /** Rows that the prefix cache had. */
+  reusedRows: number;
+  /** What the prefix cache had when it had nothing for this. */
+  seenVersion: number | undefined;
 }
 
 /** Rows of one request in one pass. */
@@ -56,6 +76,8 @@ export interface SchedulerOptions {
   /** Most rows of a prompt's pass, a multiple of 64. */
   readonly chunkRows: number;
   readonly strict: boolean;
+  /** Most cells that are kept for the prefix cache alone; 0 turns it off. */
+  readonly prefixCells: number;
 }
 
 /**
@@ -64,20 +86,26 @@ export interface SchedulerOptions {
  */
 export class Scheduler<W extends Work> {
   readonly streams: Streams;
+  readonly prefixes: PrefixCache;
   readonly #store: CellStore;
   readonly #options: SchedulerOptions;
   readonly #maxStreams: number;
   readonly #queue = new Map<number, W>();
-  /** Families with queued work, as the step began. */
-  #waiting = new Set<Family>();
+  /** Families with queued work as the step began, and since when it has waited. */
+  readonly #since = new Map<Family, number>();
   #step = 0;
   #groups = 0;
 
   constructor(store: CellStore, options: SchedulerOptions) {
     this.#store = store;
     this.#options = options;
-    this.streams = new Streams(store);
+    this.prefixes = new PrefixCache(options.prefixCells);
+    this.streams = new Streams(store, this.prefixes);
     this.#maxStreams = 2 ** Math.floor(Math.log2(store.shape.streams));
+  }
+
+  get #now(): Now {
+    return { step: this.#step, since: this.#since };
   }
 
   get queuedCount(): number {
@@ -89,13 +117,14 @@ export class Scheduler<W extends Work> {
   }
 
   /** A group's stream, which is given a place when its first request runs. */
-  family(priority: number): Family {
+  family(priority: number, tenant: string): Family {
     this.#groups += 1;
-    return new Family(this.#groups, priority, this.#store.shape.cells);
+    return new Family(this.#groups, priority, tenant, this.#store.shape.cells);
   }
 
   add(job: W): void {
     job.sequence.family.join(job.rows); // their cells move with the others when the stream is compacted
+    job.since = this.#step;
     this.#queue.set(job.id, job);
   }
 
@@ -122,12 +151,26 @@ export class Scheduler<W extends Work> {
     for (const entry of job.rows) family.release(entry.cell);
     job.rows.length = 0;
     family.leave(job.rows);
+    if (family.memberCount > 0) this.rewinding(job.sequence, job.base);
     this.release(family);
   }
 
-  /** To be called when something has left a family: what nobody holds any more is forgotten. */
+  /** To be called before a sequence goes back to an earlier length. */
+  rewinding({ family }: Holder, length: number): void {
+    // where it alone has the stream, its next rows must find free what it gives up: on the prompt's backend places of cells may matter
+    if (!family.isShared) this.prefixes.truncate(family, length);
+  }
+
+  /** To be called before a sequence lets go of all it has. */
+  ending({ family, entries }: Holder): void {
+    if (family.memberCount === 1) this.prefixes.enter(family, entries);
+  }
+
+  /** To be called when something has left a family: what nobody needs any more is kept for the prefix cache, or forgotten. */
   release(family: Family): void {
-    if (family.memberCount === 0) this.streams.forget(family);
+    if (family.memberCount > 0) return;
+    const { isKept, dropped } = this.prefixes.keep(family);
+    for (const gone of isKept ? dropped : [family, ...dropped]) this.streams.forget(gone);
   }
 
   /** Puts aside every family that has no queued work and was in no pass since. @returns how many streams became free */
@@ -140,11 +183,63 @@ export class Scheduler<W extends Work> {
   begin(): Plan {
     this.#step += 1;
     const jobs = this.jobs;
-    this.#waiting = new Set(jobs.map(({ sequence }) => sequence.family));
+    this.#since.clear();
+    for (const { sequence, since } of jobs) this.#since.set(sequence.family, Math.min(since, this.#since.get(sequence.family) ?? since));
+    if (this.prefixes.isOn) {
+      const long = jobs.filter(({ request, rows }) => request.rows - rows.length > fewestReused).map((job) => this.#itemOf(job));
+      for (const { id } of long.sort(orderOf)) this.#reuse(this.#queue.get(id)!);
+    }
     return plan(
       jobs.map((job) => this.#itemOf(job)),
       this.#maxStreams,
+      this.#step,
     );
+  }
+
+  /**
+   * Copies what the prefix cache has of a job's next rows. Only what the job would otherwise compute to the same bits, and nothing of which it
+   * wants results; at least one row is left to it.
+   */
+  #reuse(job: W): void {
+    const { request, sequence, base, rows } = job;
+    const { family } = sequence;
+    const at = base + rows.length;
+    const { grid } = this;
+    const key = rootKeyOf(request, family.tenant);
+    const last = rows.at(-1) ?? sequence.entries.at(-1);
+    if (key === undefined || at % grid !== 0 || (last !== undefined && last.root !== key)) return;
+    if (family.isShared && !this.#options.strict) return; // it would run on the other backend
+    const wanted = Math.min(request.rows - 1, request.logitRows[0] ?? request.rows, request.hiddenRows[0] ?? request.rows);
+    const most = base + wanted - ((base + wanted) % grid);
+    if (most - at < Math.max(grid, fewestReused) || job.seenVersion === this.prefixes.version) return;
+    const { contents, positions, sees, adapters } = request;
+    const next = Array.from({ length: most - at }, (_, index) => {
+      const row = rows.length + index;
+      return { content: contents[row]!, position: positions[row]!, sees: sees[row], adapters, missing: undefined, root: key };
+    });
+    const found = this.prefixes.match(key, [...sequence.entries, ...rows, ...next].map(symbolOf), family);
+    const count = found === undefined ? 0 : found.length - (found.length % grid) - at;
+    if (found === undefined || count < Math.max(grid, fewestReused)) {
+      job.seenVersion = this.prefixes.version;
+      return;
+    }
+    if (this.streams.admit([family], this.#now, found.family).length === 0) return;
+    const cells = family.take(last?.cell ?? -1, count);
+    if (cells === undefined) return; // it has to be compacted first, which its next pass does
+    const from = found.family.held.slice(at, at + count).map(({ cell }) => cell);
+    this.#store.copyRows(this.streams.rowsOf(found.family, from), this.streams.rowsOf(family, cells));
+    rows.push(...cells.map((cell, index) => ({ ...next[index]!, cell })));
+    job.reusedRows += count;
+    job.since = this.#step;
+    found.family.lastUsed = this.#step;
+    family.lastUsed = this.#step;
+    this.prefixes.hits += 1;
+    this.prefixes.tokensSaved += count;
+  }
+
+  /** Prefixes are handed on in multiples of so many entries: what a prompt's pass computes whole. */
+  get grid(): number {
+    return this.#options.strict ? 1 : gridRows;
   }
 
   /**
@@ -157,7 +252,7 @@ export class Scheduler<W extends Work> {
     const wanted = planned.streams
       .map(({ items }) => items.map((id) => this.#queue.get(id)).filter((job) => job !== undefined))
       .filter((list) => list.length > 0);
-    const resident = new Set(this.streams.admit(wanted.map(familyOfList), (family) => this.#waiting.has(family)));
+    const resident = new Set(this.streams.admit(wanted.map(familyOfList), this.#now));
     const admitted = wanted.filter((list) => resident.has(familyOfList(list)));
     for (const job of admitted.flat()) this.#makeRoom(job);
     // a sequence that had to leave its family has a stream of its own now: it is planned anew
@@ -169,7 +264,7 @@ export class Scheduler<W extends Work> {
     const families = streams.map(familyOfList);
     const width = streamStep(streams.length);
     const first = this.streams.arrange(families, width);
-    return { ...planned, parts: this.#takeCells(streams), families, first, width };
+    return { ...planned, parts: this.#takeCells(streams, planned.backend), families, first, width };
   }
 
   /** A placed pass has run: its rows are computed. */
@@ -178,7 +273,13 @@ export class Scheduler<W extends Work> {
       family.lastUsed = this.#step;
       family.lastUsedAt = performance.now();
     }
-    for (const { job, entries } of parts.flat()) job.rows.push(...entries);
+    for (const { job, entries } of parts.flat()) {
+      job.rows.push(...entries);
+      job.since = this.#step;
+      const isAlive = this.#queue.has(job.id); // otherwise its sequence may be gone, and its rows go as well
+      if (isAlive && entries.length >= fewestReused && entries.at(-1)!.root !== undefined)
+        this.prefixes.enter(job.sequence.family, [...job.sequence.entries, ...job.rows]);
+    }
   }
 
   /** A placed pass has failed: its cells are given back. */
@@ -200,6 +301,7 @@ export class Scheduler<W extends Work> {
       sequence: sequence.id,
       rows,
       backend,
+      since: job.since,
       structure: [kind, request.skipped, request.decides, request.taps, request.exits, injections, runsAlone(request) ? job.id : ""].join(
         "|",
       ),
@@ -217,9 +319,10 @@ export class Scheduler<W extends Work> {
   }
 
   /**
-   * Rows of the next pass and where it runs. Prompts are divided at multiples of the chunk size, counted from the start of the
-   * sequence, so that where they are divided depends on nothing but their own length. Sequences that share a stream keep to the
-   * invariant backend: the other one works by tiles of cells, so its bits may depend on where cells lie. Exits need the head's rows in the pass itself.
+   * Rows of the next pass and where it runs. A prompt's passes begin and end at multiples of the grid, counted from the start of the
+   * sequence, up to the chunk size; what is left over runs on the invariant backend. The other one's kernels work by tiles of as many rows,
+   * so how a prompt is divided, and what of it the prefix cache had, changes no bits. Sequences that share a stream keep to the
+   * invariant backend, since tiles of cells may depend on where cells lie. Exits need the head's rows in the pass itself.
    */
   #nextPart(job: W): { rows: number; backend: BackendName } {
     const { chunkRows, strict } = this.#options;
@@ -229,7 +332,8 @@ export class Scheduler<W extends Work> {
     const most = job.request.exits.length > 0 ? headSlice - 1 : chunkRows;
     const rows = job.request.isWhole ? left : Math.min(left, most, chunkRows - (at % chunkRows));
     const isPlain = job.request.isChain && !job.request.taps.some(isPattern) && !job.sequence.family.isShared;
-    return { rows, backend: !strict && isPlain && rows >= 64 ? "fast" : "invariant" };
+    if (strict || !isPlain || rows < gridRows) return { rows, backend: "invariant" };
+    return { rows: at % gridRows === 0 && !job.request.isWhole ? rows - (rows % gridRows) : rows, backend: "fast" };
   }
 
   /** Where a resident family's stream is too full for a job's next rows: close its gaps, or give the sequence a stream of its own. */
@@ -237,13 +341,15 @@ export class Scheduler<W extends Work> {
     const { sequence } = job;
     const { rows } = this.#nextPart(job);
     const lastCell = (job.rows.at(-1) ?? sequence.entries.at(-1))?.cell ?? -1;
-    const probe = sequence.family.take(lastCell, rows);
-    if (probe !== undefined) {
-      for (const cell of probe) sequence.family.release(cell);
-      return;
+    if (sequence.family.hasRoom(lastCell, rows)) return;
+    const { family } = sequence;
+    this.streams.compact(family);
+    if (family.end + rows <= family.capacity) return;
+    if (family.held.length > 0) {
+      this.prefixes.drop(family); // what only the prefix cache needs of what siblings left
+      this.streams.compact(family);
+      if (family.end + rows <= family.capacity) return;
     }
-    this.streams.compact(sequence.family);
-    if (sequence.family.end + rows <= sequence.family.capacity) return;
     this.#moveOut(job);
   }
 
@@ -258,12 +364,12 @@ export class Scheduler<W extends Work> {
         own.map(({ cell }) => cell),
       ),
     );
-    const family = new Family(old.group, old.priority, this.#store.shape.cells);
+    const family = new Family(old.group, old.priority, old.tenant, this.#store.shape.cells);
     const cells = family.take(-1, own.length);
     const { contextLength } = this.#options;
     if (cells === undefined)
       throw new ContextOverflowError("a sequence is longer than a stream", { neededTokens: own.length, contextLength });
-    const copies = own.map((entry, index) => ({ ...entry, cell: cells[index]! }));
+    const copies = own.map((entry, index): Entry => ({ ...entry, cell: cells[index]! }));
     for (const { cell } of own) old.release(cell);
     old.leave(sequence.entries);
     old.leave(job.rows);
@@ -278,8 +384,18 @@ export class Scheduler<W extends Work> {
     this.release(old);
   }
 
+  /** The key under which a job's next rows may be handed on, if they may. */
+  #rootOf({ request, sequence, base, rows }: W, backend: BackendName): string | undefined {
+    if (!this.prefixes.isOn) return undefined;
+    const at = base + rows.length;
+    if (!this.#options.strict && (backend !== "fast" || at % gridRows !== 0)) return undefined;
+    const key = rootKeyOf(request, sequence.family.tenant);
+    const last = rows.at(-1) ?? sequence.entries.at(-1);
+    return last === undefined || last.root === key ? key : undefined;
+  }
+
   /** Gives rows their cells; jobs whose neighbours of the same stream took the last ones have their turn in the next step. */
-  #takeCells(streams: readonly (readonly W[])[]): Part<W>[][] {
+  #takeCells(streams: readonly (readonly W[])[], backend: BackendName): Part<W>[][] {
     return streams.map((list) => {
       const parts: Part<W>[] = [];
       for (const job of list) {
@@ -290,6 +406,7 @@ export class Scheduler<W extends Work> {
         const cells = sequence.family.take(lastCell, rows);
         if (cells === undefined) continue;
         const missing = missingOf(request.skipped);
+        const root = this.#rootOf(job, backend);
         const entries = cells.map((cell, index) => ({
           cell,
           position: request.positions[from + index]!,
@@ -297,6 +414,7 @@ export class Scheduler<W extends Work> {
           sees: request.sees[from + index],
           adapters: request.adapters,
           missing,
+          root,
         }));
         parts.push({ job, from, entries });
       }
@@ -304,6 +422,9 @@ export class Scheduler<W extends Work> {
     });
   }
 }
+
+/** Copying fewer entries is not worth its while, and what drafts wrote and take back need not be entered. */
+const fewestReused = 16;
 
 /** Attention weights come by other arithmetic, and exits of many rows need much memory: such requests share no pass. */
 const runsAlone = ({ taps, exits }: Pick<CheckedRequest, "taps" | "exits">): boolean => exits.length > 0 || taps.some(isPattern);

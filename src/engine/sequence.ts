@@ -170,6 +170,8 @@ export interface Cost {
   /** The engine's numbers of these passes, so that one which several requests shared can be told. Absent: nobody shared any. */
   readonly passIds?: readonly number[];
   readonly rows: number;
+  /** Rows that the prefix cache had, beside those computed. */
+  readonly reused?: number;
   readonly computeMs: number;
   readonly queueMs: number;
 }

@@ -1,5 +1,6 @@
 import type { Family } from "./family.ts";
 import type { KvCache } from "./kv-cache.ts";
+import type { PrefixCache } from "./prefix-cache.ts";
 
 /** Where cells lie, and how their content is moved: the cache, or an array in tests. */
 export type CellStore = Pick<KvCache, "save" | "restore" | "copyRows"> & {
@@ -7,8 +8,9 @@ export type CellStore = Pick<KvCache, "save" | "restore" | "copyRows"> & {
 };
 
 /**
- * Which stream of the cache each family has. A family that has none gets one: a free one, else that of the family that was idle
- * longest, else that of the last in order which waits; what had to go is kept in host memory and put back, bit for bit.
+ * Which stream of the cache each family has. A family that has none gets one: a free one, else that of a family which only the prefix cache
+ * keeps, else that of the one that was idle longest, else that of the last in order which waits; what had to go is kept in host memory and
+ * put back, bit for bit.
  */
 export class Streams {
   readonly #cache: CellStore;
@@ -16,13 +18,17 @@ export class Streams {
   /** Families that were put aside since the start. */
   preemptions = 0;
 
-  constructor(cache: CellStore) {
+  readonly #prefixes: PrefixCache;
+
+  constructor(cache: CellStore, prefixes: PrefixCache) {
     this.#cache = cache;
+    this.#prefixes = prefixes;
     this.#slots = new Array(cache.shape.streams).fill(undefined);
   }
 
+  /** Streams of families that somebody needs. */
   get usedCount(): number {
-    return this.#slots.filter((family) => family !== undefined).length;
+    return this.#slots.filter((family) => family !== undefined && family.memberCount > 0).length;
   }
 
   /** Bytes of host memory that hold what was put aside. */
@@ -33,14 +39,15 @@ export class Streams {
 
   /**
    * Gives streams to the families of a pass that have none.
-   * @param isWaiting  whether a family outside the pass has queued work
+   * @param now     the step, and since when families with queued work have waited
+   * @param source  a family that has to stay, too: something will be copied from it
    * @returns those that have a stream now; the others wait, since families that go before them hold all streams
    */
-  admit(families: readonly Family[], isWaiting: (family: Family) => boolean): Family[] {
-    const inPass = new Set(families);
+  admit(families: readonly Family[], now: Now, source?: Family): Family[] {
+    const inPass = new Set(source === undefined ? families : [...families, source]);
     return families.filter((family) => {
       if (family.slot !== undefined) return true;
-      const slot = this.#findRoom(family, inPass, isWaiting);
+      const slot = this.#findRoom(family, inPass, now);
       if (slot !== undefined) this.#settle(family, slot);
       return slot !== undefined;
     });
@@ -106,20 +113,28 @@ export class Streams {
     this.preemptions += 1;
   }
 
-  /** Puts aside every family that the test picks. @returns how many */
+  /** Puts aside every family that somebody needs and the test picks. @returns how many */
   putAsideAll(isPicked: (family: Family) => boolean): number {
-    const picked = this.#slots.filter((family): family is Family => family !== undefined && isPicked(family));
+    const picked = this.#slots.filter((family): family is Family => family !== undefined && family.memberCount > 0 && isPicked(family));
     for (const family of picked) this.putAside(family);
     return picked.length;
   }
 
-  #findRoom(family: Family, inPass: ReadonlySet<Family>, isWaiting: (family: Family) => boolean): number | undefined {
+  #findRoom(family: Family, inPass: ReadonlySet<Family>, now: Now): number | undefined {
     const free = this.#slots.indexOf(undefined);
     if (free !== -1) return free;
     const others = this.#slots.filter((other): other is Family => other !== undefined && !inPass.has(other));
-    const idle = others.filter((other) => !isWaiting(other)).sort((a, b) => a.lastUsed - b.lastUsed)[0];
-    const victim = idle ?? others.filter((other) => goesBefore(family, other)).sort((a, b) => (goesBefore(a, b) ? 1 : -1))[0];
+    const kept = this.#prefixes.kept.find((other) => !inPass.has(other));
+    if (kept !== undefined) {
+      const slot = kept.slot!;
+      this.#prefixes.drop(kept);
+      this.forget(kept);
+      return slot;
+    }
+    const idle = others.filter((other) => !now.since.has(other)).sort((a, b) => a.lastUsed - b.lastUsed)[0];
+    const victim = idle ?? others.filter((other) => mayDisplace(family, other, now)).sort((a, b) => (goesBefore(a, b) ? 1 : -1))[0];
     if (victim === undefined) return undefined;
+    if (idle === undefined && !goesBefore(family, victim)) family.turnEnds = now.step + turnSteps;
     const slot = victim.slot!;
     this.putAside(victim);
     return slot;
@@ -163,6 +178,24 @@ export class Streams {
       this.#cache.restore(saved[index]!, this.rowsOf(family, family.usedCells()));
     });
   }
+}
+
+/** What admission goes by beside the families' own order. */
+export interface Now {
+  readonly step: number;
+  /** Families with queued work, and the step since when it has waited. */
+  readonly since: ReadonlyMap<Family, number>;
+}
+
+/** Steps after which a family goes before those of higher priority, and how long it then keeps its stream. */
+const patienceSteps = 128;
+const turnSteps = 16; // moving a stream out and in costs less than one of these passes
+
+/** Those of higher priority make room for one that has waited too long; among equals age decides, so that one after the other finishes. */
+function mayDisplace(family: Family, other: Family, { step, since }: Now): boolean {
+  const isDue = (one: Family) => step < one.turnEnds || step - (since.get(one) ?? step) >= patienceSteps;
+  if (family.priority !== other.priority && isDue(family) !== isDue(other)) return isDue(family);
+  return goesBefore(family, other);
 }
 
 /** The order in which families get streams: by priority, then by age. So the first of all always has one, and finishes. */

@@ -30,6 +30,9 @@ export interface Structure {
   readonly injections: readonly { readonly tap: string; readonly map: string; readonly moves: boolean }[];
 }
 
+/** A prompt's passes begin and end at multiples of so many entries: the tile of the prompt kernels, see `probeDivision`. */
+export const gridRows = 64;
+
 /** Rows whose logits a pass computes at once; more go through the head in slices. */
 export const headSlice = 64;
 

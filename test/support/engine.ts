@@ -12,7 +12,7 @@ export function temporaryFolder(): Disposable & { readonly path: string } {
   return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
 }
 
-/** An engine over a model file, with everything it needs; one thread unless told. */
+/** An engine over a model file, with everything it needs; one thread unless told, and no prefix cache, so that what is computed again is computed. */
 export async function openEngine(path: string, options: EngineOptions & { threads?: number; repack?: boolean } = {}) {
   const device = Device.create("cpu", options.threads ?? 1);
   using file = openGguf(path);
@@ -21,7 +21,7 @@ export async function openEngine(path: string, options: EngineOptions & { thread
   const model = family.build(file.metadata, weights);
   await weights.load();
   const rowWise = rowWiseKinds(await probeInvariance(device, weights.storages));
-  const engine = Engine.create(device, model, { cacheBytes: 64 * 2 ** 20, rowWise, ...options });
+  const engine = Engine.create(device, model, { cacheBytes: 64 * 2 ** 20, prefixCacheBytes: 0, rowWise, ...options });
   return {
     engine,
     device,
