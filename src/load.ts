@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { availableParallelism, homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { ChatRenderer, layOutTools, type Message, type Tool } from "./chat/index.ts";
@@ -51,12 +51,13 @@ import {
   rowWiseKinds,
   type Sequence,
 } from "./engine/index.ts";
-import { DisposedError, OptionError, TemplateError } from "./errors.ts";
+import { DisposedError, NotFoundError, OptionError, TemplateError } from "./errors.ts";
 import { Device, type DeviceKind, pin } from "./ggml/index.ts";
 import { defaultHome, familyOf, hubFromEnvironment, type ModelConfig, resolveModel, type TransferProgress } from "./models/index.ts";
+import { linear } from "./tensor/index.ts";
 import type { TokenId } from "./token.ts";
 import { LlamaVocabulary, type Tokenizer } from "./tokenizer/index.ts";
-import { type GgufFile, openGguf, quantize, Weights } from "./weights/index.ts";
+import { type GgufFile, openGguf, Parameters, quantize, Weights } from "./weights/index.ts";
 
 export interface LoadOptions {
   /** Folder for models and measurements. Default: `CHAINRULE_HOME`, else the platform's cache folder. */
@@ -313,6 +314,8 @@ export class Model implements AsyncDisposable {
   readonly #decoding: DecodingModel;
   #curve: Promise<CostCurve> | undefined;
   #skipPrices: Promise<readonly number[]> | undefined;
+  #transferMaps: Promise<readonly { readonly tap: string; readonly map: string }[]> | undefined;
+  #transferMatrices: Parameters | undefined;
   /** Other models, by what `load()` was or would be given; disposed with this one. */
   readonly #beside = new Map<string, Promise<Model>>();
   readonly #loaded = new Map<string, Model>();
@@ -337,6 +340,13 @@ export class Model implements AsyncDisposable {
       blocks: engine.model.config.blocks.length,
       ...(engine.model.position === undefined ? { hiddenSize: engine.model.config.hiddenSize } : {}),
       skipPrices: (options) => this.skipPrices(options),
+      transferMaps: () => {
+        this.#transferMaps ??= this.#loadTransferMaps().catch((error: unknown) => {
+          this.#transferMaps = undefined; // they may be trained meanwhile
+          throw error;
+        });
+        return this.#transferMaps;
+      },
       costCurve: (options) => this.costCurve(options),
       attributeHead: async (name) => this.attributeHead(name),
       judgeQuality: (judge, options) => this.judgeQuality(judge, options),
@@ -505,6 +515,30 @@ export class Model implements AsyncDisposable {
     return isotropy(this.#alive(), this.tokenize(text), options);
   }
 
+  /** Registers the maps that lie beside the model's file. */
+  async #loadTransferMaps(): Promise<readonly { readonly tap: string; readonly map: string }[]> {
+    const { engine, device, file } = this.#parts;
+    const { readTransferMaps, transferMapsPath } = await import("./training/index.ts");
+    const path = transferMapsPath(file.path);
+    if (!existsSync(path))
+      throw new NotFoundError(
+        `draft: hidden-transfer needs maps trained for ${this.name}, and there is no ${path}; "chainrule distill --model ${this.name}" trains them`,
+      );
+    const { layers, matrices } = readTransferMaps(path, this.hash, this.config);
+    const { hiddenSize } = this.config;
+    const parameters = Parameters.create(
+      device,
+      matrices.map((_, i) => ({ name: `${i}`, shape: [hiddenSize, hiddenSize] })),
+    );
+    this.#transferMatrices = parameters;
+    return layers.map((layer, i) => {
+      parameters.values(`${i}`).set(matrices[i]!);
+      const map = `hidden-transfer.${i + 1}`;
+      engine.registerMap(map, (state) => linear(state, parameters.tensor(`${i}`)));
+      return { tap: `blocks.${layer}.resid_post`, map };
+    });
+  }
+
   async #loadSkipPrices({ text, ...options }: SkipPricesOptions): Promise<readonly number[]> {
     const { engine, home } = this.#parts;
     const path = join(home, "skip-prices", `${this.hash.slice(0, 16)}.json`);
@@ -565,6 +599,7 @@ export class Model implements AsyncDisposable {
     await Promise.allSettled([...this.#beside.values()].map(async (other) => (await other)[Symbol.asyncDispose]()));
     this.#renderer[Symbol.dispose]();
     await engine[Symbol.asyncDispose]();
+    this.#transferMatrices?.[Symbol.dispose]();
     for (const one of [weights, tokenizer, ...(ownsDevice ? [device] : []), file]) one[Symbol.dispose]();
   }
 

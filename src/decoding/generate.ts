@@ -243,6 +243,7 @@ function startRun(
     consult: (target, request) => limit.within(() => record.forward(target, { ...request, ...abort })),
     spent: () => record.spent(),
     ...(model.costCurve === undefined ? {} : { costCurve: () => model.costCurve!(abort) }),
+    ...(model.transferMaps === undefined ? {} : { transferMaps: () => model.transferMaps!(abort) }),
     ...(model.attributeHead === undefined ? {} : { attributeHead: (name) => model.attributeHead!(name) }),
     ...(model.judgeQuality === undefined ? {} : { judgeQuality: (judge) => limit.within(() => model.judgeQuality!(judge, abort)) }),
     reportChoices: (choices) => record.reportChoices(choices),

@@ -1,6 +1,7 @@
 import type { Message, Tool } from "../chat/index.ts";
 import type { CostCurve, Sequence } from "../engine/index.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
+import type { Probes } from "./drafting/draft.ts";
 import type { AttributeHead } from "./search/attribute-head.ts";
 import type { JudgeName } from "./search/judge.ts";
 import type { JudgeQuality } from "./search/judge-quality.ts";
@@ -35,6 +36,12 @@ export interface DecodingModel {
   skipPrices?(options: { readonly signal?: AbortSignal }): Promise<readonly number[]>;
   /** T(n)/T(1) on this machine: what drafts decide their width by. Absent: methods that need it are refused. */
   costCurve?(options: { readonly signal?: AbortSignal }): Promise<CostCurve>;
+  /**
+   * Trained maps that move its states ahead, the first by one token. Absent: methods that need them are refused.
+   *
+   * @throws NotFoundError where none have been trained for it
+   */
+  transferMaps?(options: { readonly signal?: AbortSignal }): Promise<Probes["chain"]>;
   /** A head fitted for this model, by name. @see fitAttribute */
   attributeHead?(name: string): Promise<AttributeHead | undefined>;
   /** How well a judge tells good answers from bad ones: measured at the first call and kept. @see measureJudge */

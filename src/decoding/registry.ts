@@ -1,6 +1,7 @@
 import { adaptive } from "./drafting/adaptive.ts";
 import { auto } from "./drafting/auto.ts";
 import type { Draft } from "./drafting/draft.ts";
+import { hiddenTransfer } from "./drafting/hidden-transfer.ts";
 import { model } from "./drafting/model.ts";
 import { nested } from "./drafting/nested.ts";
 import { ngram } from "./drafting/ngram.ts";
@@ -42,7 +43,7 @@ import type { Skip } from "./skipping/skip.ts";
 export const registry = {
   layout: [set, fewShot] as readonly Method<Layout>[],
   skip: [ffn, layers] as readonly Method<Skip>[],
-  draft: [off, auto, ngram, adaptive, model, nested] as readonly Method<Draft>[],
+  draft: [off, auto, ngram, adaptive, model, nested, hiddenTransfer] as readonly Method<Draft>[],
   guide: [bias, repetition, presence, frequency, grammar, reward, contrast] as readonly Method<Guide>[],
   sample: [greedy, temperature, topK, topP, minP, typical, momentum] as readonly Method<Sampler>[],
   search: [path, beam, conditionalBeam, contrastive, bestOf, rewind] as readonly Method<Search>[],

@@ -61,7 +61,7 @@ export async function buildDraftModel(
   const startMs = performance.now();
   let first: number | undefined;
   await writeTexts(writer, written, {
-    ...{ count: texts, maxTokens, seed, top: candidates, signal },
+    ...{ count: texts, maxTokens, seed, top: candidates, chat: base.metadata.getString("tokenizer.chat_template") !== undefined, signal },
     onProgress: (progress) => {
       const before = first ?? 0;
       first ??= progress.texts;

@@ -21,6 +21,16 @@ export { buildDraftModel, type DraftModelHooks, type DraftModelOptions, smollm2D
 export { exportModel } from "./export.ts";
 export { type Forward, type ForwardOptions, forward, type Rows, setRows } from "./forward.ts";
 export { type ModelShape, vocabularyMetadata, vocabularyOf, writeRandomModel } from "./from-scratch.ts";
+export {
+  readTransferMaps,
+  type TransferMaps,
+  type TransferResult,
+  type TransferTraining,
+  trainTransferMaps,
+  transferFolder,
+  transferMapsPath,
+  writeTransferMaps,
+} from "./hidden-transfer.ts";
 export { nextToken, type Objective } from "./objective.ts";
 export { lossCurve, trainingReport } from "./report.ts";
 export { type Start, type TrainFileHooks, type TrainFileOptions, trainFile } from "./train-file.ts";

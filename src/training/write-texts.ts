@@ -31,6 +31,8 @@ export interface WriteTextsOptions {
   readonly seed: number;
   /** Candidates kept per token; default none. */
   readonly top?: number;
+  /** Whether it is asked through its chat template too; default true. False: it only continues openings, as models without a template do. */
+  readonly chat?: boolean;
   /** Texts written at the same time, in shared passes; default 16. */
   readonly width?: number;
   readonly onProgress?: (progress: { readonly texts: number; readonly tokens: number }) => void;
@@ -42,7 +44,8 @@ export interface WriteTextsOptions {
  * call left is gone on with, from its last whole line.
  */
 export async function writeTexts(writer: Writer, path: string, options: WriteTextsOptions): Promise<void> {
-  const { count, maxTokens, seed, top, width = 16, onProgress, signal } = options;
+  const { count, maxTokens, seed, top, chat = true, width = 16, onProgress, signal } = options;
+  const forms = chat ? allForms : allForms.filter(({ isChat }) => !isChat);
   if (signal !== undefined) setMaxListeners(4 * width, signal); // each text under way listens to it, and what it asks for does
   let texts = 0;
   let tokens = 0;
@@ -60,7 +63,7 @@ export async function writeTexts(writer: Writer, path: string, options: WriteTex
     const numbers = Array.from({ length: Math.min(width, count - texts) }, (_, index) => texts + index);
     const round = await Promise.all(
       numbers.map(async (number): Promise<WrittenText> => {
-        const { prompt, isChat } = promptOf(number);
+        const { prompt, isChat } = promptOf(number, forms);
         const asked: Prompt = isChat ? [{ role: "user", content: prompt }] : prompt;
         const { text, tokens, logprobs } = await writer.generate(asked, {
           ...{ maxTokens, temperature: 0.8, topP: 0.95, seed: seed + number },
@@ -94,13 +97,18 @@ export const readTexts = (path: string): WrittenText[] =>
     .map((line) => JSON.parse(line));
 
 /** Every form meets every subject once in forms · subjects numbers; after that the same prompts come again, with other seeds. */
-function promptOf(number: number): { prompt: string; isChat: boolean } {
+function promptOf(number: number, forms: readonly Form[]): { prompt: string; isChat: boolean } {
   const form = forms[number % forms.length]!;
   const subject = subjects[(number * 7 + Math.floor(number / forms.length)) % subjects.length]!;
   return { prompt: form.text.replace("*", subject), isChat: form.isChat };
 }
 
-const forms = [
+interface Form {
+  readonly text: string;
+  readonly isChat: boolean;
+}
+
+const allForms: readonly Form[] = [
   { isChat: true, text: "Write a short story about *." },
   { isChat: true, text: "Explain in simple words what is interesting about *." },
   { isChat: false, text: "Once upon a time there was a child who dreamed of *." },
@@ -112,7 +120,7 @@ const forms = [
   { isChat: false, text: 'She looked up from her book and said: "Tell me about *."' },
   { isChat: true, text: "What are the advantages and disadvantages of *?" },
   { isChat: true, text: "Write a short Python program that has to do with *." },
-] as const;
+];
 
 const subjects = [
   ...["the sea", "a garden in spring", "old bridges", "the moon", "bread", "a lost dog", "trains", "the first snow", "a lighthouse"],

@@ -19,6 +19,7 @@ export const commands: Readonly<Record<string, () => Promise<Command>>> = {
   bench: async () => (await import("./bench.ts")).bench,
   train: async () => (await import("./train.ts")).train,
   calibrate: async () => (await import("./calibrate.ts")).calibrate,
+  distill: async () => (await import("./distill.ts")).distill,
   doctor: async () => (await import("./doctor.ts")).doctor,
   methods: async () => (await import("./methods.ts")).methods,
   forecast: async () => (await import("./forecast.ts")).forecastCommand,

@@ -1,4 +1,4 @@
-import type { ChoiceFact, CostCurve } from "../../engine/index.ts";
+import type { Candidates, ChoiceFact, CostCurve } from "../../engine/index.ts";
 import type { TokenId } from "../../token.ts";
 import type { Companion } from "../companions.ts";
 import { type Definition, defineMethod, type Method, type ParameterTable } from "../method.ts";
@@ -24,10 +24,24 @@ export interface DraftContext {
   companion(source: ModelSource | undefined): Companion;
   /** T(n)/T(1) of the model in use; absent where the model has none. */
   costCurve?(): Promise<CostCurve>;
+  /** Trained maps that move the model's states ahead; absent where the model can't have any. */
+  transferMaps?(): Promise<Probes["chain"]>;
+}
+
+/**
+ * Rows that go through the pass with a draft and are then forgotten: after the last token and after each drafted one a chain, whose rows take
+ * that token's state at a tap through a registered map. What they say of the tokens to come is what the next draft is made of.
+ */
+export interface Probes {
+  readonly chain: readonly { readonly tap: string; readonly map: string }[];
+  /** Candidates of each row. */
+  readonly top: number;
 }
 
 /** A draft within one run. Its state moves with the sequence: it advances, rewinds and forks. */
 export interface DraftState {
+  /** What goes through each pass beside its drafts; default nothing. */
+  readonly probes?: Probes;
   /**
    * Guesses at what follows the last token; an empty tree for none.
    *
@@ -49,6 +63,8 @@ export interface DraftState {
 export interface DraftLimits {
   readonly maxNodes: number;
   readonly maxDepth: number;
+  /** What the last pass's {@link Probes} after the token before the last one said: the first of them of what follows the last one. */
+  readonly probed?: readonly Candidates[];
 }
 
 /** Guessed tokens as a tree, the likelier before the less likely: any first part of it is a draft too. */

@@ -1,8 +1,8 @@
-import type { DraftFacts, ForwardRequest, ForwardResult, RowResult, Sequence, TokenFact, Want } from "../../engine/index.ts";
+import type { Candidates, DraftFacts, ForwardRequest, ForwardResult, RowResult, Sequence, TokenFact, Want } from "../../engine/index.ts";
 import { OptionError } from "../../errors.ts";
 import type { TokenId } from "../../token.ts";
 import type { RowWant, StepSampler } from "../sampling/step.ts";
-import { type DraftState, type DraftTree, maxDraftTokens, noDraft } from "./draft.ts";
+import { type DraftState, type DraftTree, maxDraftTokens, noDraft, type Probes } from "./draft.ts";
 
 export interface VerifierOptions {
   readonly sequence: Sequence;
@@ -42,6 +42,8 @@ export class Verifier {
   #path: number[] = [];
   /** Tokens generated so far. */
   #length = 0;
+  /** What probes said after each row of the last pass. */
+  #probed: readonly (readonly Candidates[])[] = [];
   readonly #byPosition: number[] = [];
   #drafted = 0;
 
@@ -62,7 +64,7 @@ export class Verifier {
 
   /** The row after `token`, which the run has chosen. Moves sampler and draft on. Undefined once the deadline has passed. */
   async after(token: TokenId): Promise<RowResult | undefined> {
-    const { sampler, draft, forward } = this.#options;
+    const { sampler, draft, forward, isEnd } = this.#options;
     this.#length++;
     draft?.state.advance(token);
     sampler.advance(token);
@@ -73,18 +75,28 @@ export class Verifier {
         return (await sampler.prepare()) ? this.#rows[node + 1] : undefined;
       }
     }
+    const probed = this.#probed[this.#path.at(-1) ?? -1];
     this.settle();
-    const { tree, wants } = this.#admit(draft === undefined ? noDraft : await this.#propose(draft.state, token));
-    const request = {
+    const { tree, wants } = this.#admit(draft === undefined ? noDraft : await this.#propose(draft.state, token, probed));
+    const rows = tree.tokens.length + 1;
+    const probes = draft !== undefined && this.#allows(draft.state, rows - 1) && !isEnd(token) ? draft.state.probes : undefined;
+    const request = withProbes(probes, {
       input: [token, ...tree.tokens],
       ...(tree.tokens.length === 0 ? {} : { parents: [-1, ...tree.parents.map((parent) => parent + 1)] }),
-      want: wantOfRows(wants),
-    };
+      want: wantOfRows([
+        ...wants,
+        ...Array.from(
+          { length: rows * (probes?.chain.length ?? 0) },
+          (): RowWant => ({ logits: "last", fullLogits: false, top: probes!.top }),
+        ),
+      ]),
+    });
     const [result, isReady] = await Promise.all([forward(request), sampler.prepare(tree)]); // a guide's model runs beside ours
     if (result === undefined || !isReady) return undefined;
     if (draft === undefined) return result.rows[0];
     this.#tree = tree;
-    this.#rows = result.rows;
+    this.#rows = result.rows.slice(0, rows);
+    this.#probed = probedOf(probes, result.rows, rows);
     this.#path = [0];
     this.#drafted += tree.tokens.length;
     return result.rows[0];
@@ -106,6 +118,7 @@ export class Verifier {
     this.#path = [];
     this.#tree = noDraft;
     this.#rows = [];
+    this.#probed = [];
   }
 
   facts(): DraftFacts | undefined {
@@ -129,14 +142,25 @@ export class Verifier {
   }
 
   /** A draft within what the answer may still take: a pass gives one token more than it has accepted ones. */
-  async #propose(state: DraftState, token: TokenId): Promise<DraftTree> {
-    const { sequence, maxTokens, isEnd } = this.#options;
+  async #propose(state: DraftState, token: TokenId, probed: readonly Candidates[] | undefined): Promise<DraftTree> {
+    const { maxTokens, isEnd } = this.#options;
     const left = maxTokens - this.#length;
-    // a tree's rows are all held for a while: they stay within the room that the run was promised
-    const limits = { maxNodes: Math.min(left, maxDraftTokens, sequence.contextLength - sequence.length - 1), maxDepth: left - 1 };
+    const maxNodes = this.#allows(state, 0) ? Math.floor(this.#room() / rowsPerToken(state)) - 1 : this.#room() - 1;
+    const limits = { maxNodes, maxDepth: left - 1, ...(probed === undefined ? {} : { probed }) };
     if (limits.maxNodes <= 0 || limits.maxDepth <= 0 || isEnd(token)) return noDraft;
     const { tokens, parents } = await state.propose(limits);
     return { tokens: tokens.slice(0, limits.maxNodes), parents: parents.slice(0, limits.maxNodes) };
+  }
+
+  /** Rows of a pass. A tree's rows are all held for a while: they stay within the room that the run was promised. */
+  #room(): number {
+    const { sequence, maxTokens } = this.#options;
+    return Math.min(maxTokens - this.#length, maxDraftTokens, sequence.contextLength - sequence.length - 1) + 1;
+  }
+
+  /** Whether there is room for a state's probes beside so many drafted tokens, and use for them. */
+  #allows(state: DraftState, nodes: number): boolean {
+    return state.probes !== undefined && (nodes + 1) * rowsPerToken(state) <= this.#room() && this.#options.maxTokens - this.#length > 1;
   }
 
   /**
@@ -189,4 +213,35 @@ function wantOfRows(wants: readonly RowWant[]): Want {
     ...(wants.some(({ scores }) => scores !== undefined) ? { scores: wants.map(({ scores }) => scores?.[0] ?? []) } : {}),
     fullLogits: wants.some(({ fullLogits }) => fullLogits),
   };
+}
+
+/** Rows that a token takes in a pass: itself and the probes after it. */
+const rowsPerToken = ({ probes }: DraftState): number => 1 + (probes?.chain.length ?? 0);
+
+/** A request of the last token and a draft with the chain of probes after each of its rows, row by row. */
+function withProbes(
+  probes: Probes | undefined,
+  request: Omit<ForwardRequest, "input"> & { readonly input: readonly TokenId[] },
+): ForwardRequest {
+  if (probes === undefined) return request;
+  const rows = request.input.length;
+  const { length } = probes.chain;
+  const parents = [...(request.parents ?? [-1])];
+  for (let row = 0; row < rows; row++) for (let i = 0; i < length; i++) parents.push(i === 0 ? row : parents.length - 1);
+  const from = Array.from({ length: rows }, (_, row) => row);
+  return {
+    ...request,
+    input: [...request.input, ...from.flatMap((row) => probes.chain.map(() => request.input[row]!))],
+    parents,
+    inject: probes.chain.map((step, i) => ({ ...step, from, rows: from.map((row) => rows + row * length + i) })),
+  };
+}
+
+/** Per row of a pass what the probes after it said. */
+function probedOf(probes: Probes | undefined, results: readonly RowResult[], rows: number): Candidates[][] {
+  if (probes === undefined) return [];
+  const { length } = probes.chain;
+  return Array.from({ length: rows }, (_, row) =>
+    results.slice(rows + row * length, rows + (row + 1) * length).map(({ candidates }) => candidates!),
+  );
 }

@@ -12,7 +12,7 @@ import type {
 import type { TokenId } from "../../token.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
 import type { Companion } from "../companions.ts";
-import type { Draft } from "../drafting/draft.ts";
+import type { Draft, Probes } from "../drafting/draft.ts";
 import { type Definition, defineMethod, type Method, type ParameterTable } from "../method.ts";
 import type { ChatFormat, ModelSource } from "../model.ts";
 import type { StepRules } from "../sampling/step.ts";
@@ -76,6 +76,8 @@ export interface Run {
   companion(source: ModelSource | undefined): Companion;
   /** T(n)/T(1) of the model; absent where it has none. */
   costCurve?(): Promise<CostCurve>;
+  /** Of the model; absent where it can't have any. @see DraftContext */
+  transferMaps?(): Promise<Probes["chain"]>;
   /** A head that was fitted for the model; undefined where there is none. */
   attributeHead?(name: string): Promise<AttributeHead | undefined>;
   /** How well a judge tells good answers from bad ones, measured once; undefined once the deadline has passed. */

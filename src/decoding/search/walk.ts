@@ -136,6 +136,13 @@ interface WalkParts {
   readonly row: RowResult | undefined;
 }
 
-async function startDraft({ draft, prompt, rules, costCurve, companion }: Run, stream: number): Promise<DraftState | undefined> {
-  return draft?.start(prompt, { rules, stream, companion, ...(costCurve === undefined ? {} : { costCurve }) });
+async function startDraft(
+  { draft, prompt, rules, costCurve, transferMaps, companion }: Run,
+  stream: number,
+): Promise<DraftState | undefined> {
+  return draft?.start(prompt, {
+    ...{ rules, stream, companion },
+    ...(costCurve === undefined ? {} : { costCurve }),
+    ...(transferMaps === undefined ? {} : { transferMaps }),
+  });
 }

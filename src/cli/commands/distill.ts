@@ -1,0 +1,105 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { Command } from "commander";
+import { OptionError } from "../../errors.ts";
+import {
+  readTexts,
+  type TransferResult,
+  trainTransferMaps,
+  transferFolder,
+  transferMapsPath,
+  writeTexts,
+  writeTransferMaps,
+} from "../../training/index.ts";
+import { openGguf } from "../../weights/index.ts";
+import { home } from "../home.ts";
+import { interruptible } from "../interrupt.ts";
+import { addModelOptions, integer, loadModel, type ModelOptions, number } from "../load-model.ts";
+
+interface Options extends ModelOptions {
+  readonly layers?: string;
+  readonly texts: number;
+  readonly steps: number;
+  readonly learningRate: number;
+  readonly json?: boolean;
+}
+
+export const distill = addModelOptions(
+  new Command("distill").description(
+    "trains the maps that --draft hidden-transfer guesses with, on texts that the model writes, and keeps them beside its file",
+  ),
+)
+  .option("--layers <list>", "block after which each step's state is taken, ascending (default: at 60 and 70 % of the blocks)")
+  .option("--texts <n>", "texts that the model writes", integer, 160)
+  .option("--steps <n>", "training steps of 4 × 128 tokens", integer, 60)
+  .option("--learning-rate <rate>", "the highest", number, 3e-4)
+  .option("--json", "print one object: path, layers, and the part of held-out tokens that each step guesses, before and after")
+  .addHelpText("after", "\nExample:\n  $ chainrule distill --model smollm2")
+  .action(async (options: Options) => {
+    await interruptible(async (signal) => {
+      const say = (line: string) => process.stderr.write(`${line}\n`);
+      let path: string;
+      let hash: string;
+      let folder: string;
+      let layers: number[];
+      let hiddenSize: number;
+      let threads: number;
+      {
+        await using model = await loadModel(options, signal);
+        ({ path, hash, threads } = model);
+        hiddenSize = model.config.hiddenSize;
+        layers = layersOf(options.layers, model.config.blocks.length);
+        folder = transferFolder(home(), hash);
+        mkdirSync(folder, { recursive: true });
+        await writeTexts(model, join(folder, "texts.jsonl"), {
+          ...{ count: options.texts, maxTokens: 160, seed: 1, top: 8, chat: hasTemplate(path), signal },
+          onProgress: ({ texts, tokens }) => say(`written ${texts} of ${options.texts} texts, ${tokens} tokens`),
+        });
+      }
+      using base = openGguf(path);
+      const run = join(folder, ["run", ...layers, options.steps, options.learningRate].join("-"));
+      mkdirSync(run, { recursive: true });
+      let lastMs = Number.NEGATIVE_INFINITY;
+      const result = await trainTransferMaps(
+        base,
+        readTexts(join(folder, "texts.jsonl")),
+        run,
+        { layers, steps: options.steps, length: 128, accumulate: 4, learningRate: options.learningRate, candidates: 8, threads, seed: 1 },
+        {
+          signal,
+          onProgress({ step, steps, loss, secondsLeft }) {
+            if (performance.now() - lastMs < 10_000 && step < steps) return;
+            lastMs = performance.now();
+            say(`step ${step} of ${steps}, loss ${loss.toFixed(3)}, ${Math.ceil(secondsLeft / 60)} min left`);
+          },
+        },
+      );
+      const target = transferMapsPath(path);
+      writeTransferMaps(target, hash, hiddenSize, result.maps);
+      process.stdout.write(options.json === true ? `${JSON.stringify(toJson(target, result))}\n` : table(target, result));
+    });
+  });
+
+function hasTemplate(path: string): boolean {
+  using file = openGguf(path);
+  return file.metadata.getString("tokenizer.chat_template") !== undefined;
+}
+
+function layersOf(text: string | undefined, blocks: number): number[] {
+  if (text === undefined) return [Math.floor(blocks * 0.6), Math.floor(blocks * 0.7)];
+  const layers = text.split(",").map(Number);
+  if (!layers.every(Number.isInteger)) throw new OptionError("--layers", `expects block indices such as 18,21, got "${text}"`);
+  return layers;
+}
+
+const toJson = (path: string, { maps, before, after }: TransferResult) => ({ path, layers: maps.layers, before, after });
+
+const table = (path: string, { maps, before, after }: TransferResult): string =>
+  [
+    ...maps.layers.map(
+      (layer, i) =>
+        `${i + 2} tokens ahead, after block ${layer}: ${(100 * after[i]!).toFixed(1)} % guessed as the model would, untrained ${(100 * before[i]!).toFixed(1)} %`,
+    ),
+    path,
+    "",
+  ].join("\n");
