@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { FormatError, OptionError, UnsupportedError } from "../errors.ts";
 import { Device } from "../ggml/index.ts";
-import { familyOf, type ModelConfig, type Transformer } from "../models/index.ts";
+import { familyOf, type ModelConfig, type Pass, type Transformer } from "../models/index.ts";
 import { crossEntropy, project } from "../nn/index.ts";
 import { add, argmax, concat, explicitAttention, input, linear, narrow, Program, permute, reshape, type Tensor } from "../tensor/index.ts";
 import { type GgufFile, openSafetensors, Parameters, TrainingWeights, writeSafetensors } from "../weights/index.ts";
@@ -134,17 +134,19 @@ function transfer(layers: readonly number[], maps: Parameters, length: number, c
   const ends = ({ states }: Forward, model: Transformer): Tensor[] => {
     let x: Tensor | undefined;
     let count = 0;
+    let upper: Pass | undefined; // one for all blocks with as many pseudo states: its inputs are named once
     for (let block = layers[0]!; block < model.blocks.length; block += 1) {
       if (x === undefined) x = states[block]!;
       else {
-        const pass = upperPass(model, length, count);
+        upper ??= upperPass(model, length, count);
         const { attention, feedForward } = model.blocks[block]!;
-        const middle: Tensor = add(attention(x, pass), x);
-        x = add(feedForward(middle, pass), middle);
+        const middle: Tensor = add(attention(x, upper), x);
+        x = add(feedForward(middle, upper), middle);
       }
       if (layers[count] !== block) continue;
       x = concat(x, linear(narrow(x, 0, 0, length), maps.tensor(`map.${count}`)), 0); // [R, C] -> [R + L, C]
       count += 1;
+      upper = undefined;
     }
     return layers.map((_, i) => model.norm(narrow(x!, 0, (i + 1) * length, length)));
   };
@@ -182,14 +184,14 @@ function aheadOf({ candidates, documents }: DistillationBatch, row: number, step
 }
 
 /** The mathematics of blocks over the real rows and `count` pseudo states of each: pseudo states see the real rows up to theirs, and its own. */
-function upperPass(model: Transformer, length: number, count: number) {
+function upperPass(model: Transformer, length: number, count: number): Pass {
   const rows = (count + 1) * length;
+  const mask = input(`transfer.mask.${count}`, "f16", [1, 1, rows, rows]);
   return {
     positions: input(`transfer.positions.${count}`, "i32", [rows]),
     linear: project,
-    attend(block: number, q: Tensor, k: Tensor, v: Tensor, { scale, softcap = 0 }: { scale: number; softcap?: number }) {
+    attend(block, q, k, v, { scale, softcap = 0 }) {
       const { numHeads, numKvHeads, headDim } = model.config.blocks[block]!;
-      const mask = input(`transfer.mask.${count}`, "f16", [1, 1, rows, rows]);
       const heads = (x: Tensor, n: number) => permute(reshape(x, [1, rows, n, headDim]), [0, 2, 1, 3]); // [1, heads, R, D]
       const { out } = explicitAttention(heads(q, numHeads), heads(k, numKvHeads), heads(v, numKvHeads), mask, scale, softcap);
       return reshape(out, [rows, numHeads * headDim]);
