@@ -33,6 +33,14 @@ export {
 } from "./hidden-transfer.ts";
 export { nextToken, type Objective } from "./objective.ts";
 export { lossCurve, trainingReport } from "./report.ts";
+export {
+  type ActionBatch,
+  type ActionRows,
+  type SequenceMatchOptions,
+  sequenceMatch,
+  unrollActions,
+  withMistakes,
+} from "./sequence-match.ts";
 export { type Start, type TrainFileHooks, type TrainFileOptions, trainFile } from "./train-file.ts";
 export {
   type BatchSource,

@@ -1,0 +1,129 @@
+import { afterAll, expect, test } from "vitest";
+import { Device, liveOwnerCount } from "../../src/ggml/index.ts";
+import { familyOf } from "../../src/models/index.ts";
+import { grad, Program } from "../../src/tensor/index.ts";
+import { type ActionBatch, forward, sequenceMatch, setRows, unrollActions, withMistakes } from "../../src/training/index.ts";
+import { openGguf, TrainingWeights } from "../../src/weights/index.ts";
+import { temporaryFolder } from "../support/engine.ts";
+import { random, writeTinyModel } from "../support/tiny-model.ts";
+
+afterAll(() => expect(liveOwnerCount()).toBe(0));
+
+const vocabSize = 64;
+const backspace = vocabSize - 1;
+
+async function setting() {
+  const folder = temporaryFolder();
+  await writeTinyModel(`${folder.path}/tiny.gguf`, { type: "f32", blocks: 2, vocabSize, hiddenSize: 64 });
+  const file = openGguf(`${folder.path}/tiny.gguf`);
+  const device = Device.create("cpu", 1);
+  const weights = TrainingWeights.open(device, file, { isTrained: () => true });
+  const model = familyOf("llama").build(file.metadata, weights);
+  await weights.load();
+  const dispose = () => {
+    for (const one of [weights, device, file, folder]) one[Symbol.dispose]();
+  };
+  return { model, device, weights, [Symbol.dispose]: dispose };
+}
+
+/** Logits of every row of one sequence. */
+async function logitsOf({ model, device }: Awaited<ReturnType<typeof setting>>, rows: Parameters<typeof setRows>[3] & { ids: number[] }) {
+  const shape = { sequences: 1, length: rows.ids.length };
+  using program = Program.compile(device, { logits: model.head(forward(model, shape).hidden) });
+  setRows(program, model.config, shape, rows);
+  await program.run();
+  return Float32Array.from(program.peek("logits"));
+}
+
+test("in one masked pass each state's logits are those of its tokens read afresh", async () => {
+  using opened = await setting();
+  const next = random(12);
+  for (let trial = 0; trial < 4; trial += 1) {
+    const prompt = [1, 2];
+    const actions: number[] = [];
+    const live = [...prompt];
+    const states = [[...live]];
+    for (let i = 0; i < 14; i += 1) {
+      const action = live.length > prompt.length && next() < 0.4 ? backspace : Math.floor(next() * (vocabSize - 1));
+      actions.push(action);
+      if (action === backspace) live.pop();
+      else live.push(action);
+      states.push([...live]);
+    }
+    const { ids, positions, deletedAt, actions: taken } = unrollActions(prompt, actions, backspace);
+    expect(taken.filter((action) => action !== undefined)).toEqual(actions);
+    const packed = await logitsOf(opened, { ids, positions, deletedAt });
+    for (const [i, state] of states.entries()) {
+      const row = prompt.length - 1 + i;
+      const fresh = (await logitsOf(opened, { ids: state })).subarray((state.length - 1) * vocabSize);
+      for (const [id, value] of fresh.entries()) expect(packed[row * vocabSize + id]).toBeCloseTo(value, 4);
+    }
+  }
+});
+
+test("the loss is the formula's, and its gradient is its slope", async () => {
+  using opened = await setting();
+  const { model, device, weights } = opened;
+  const tokens = withMistakes([5, 9, 3, 7, 11, 2, 8], { rate: 0.5, vocabSize, backspace, draw: random(3) });
+  expect(tokens).toContain(backspace);
+  const { ids, positions, deletedAt, actions } = unrollActions([1], tokens, backspace);
+  const rows = ids.length;
+  const isTarget = Uint8Array.from(actions, (action) => (action === undefined ? 0 : 1));
+  const batch: ActionBatch = {
+    ...{
+      ids: Int32Array.from(ids),
+      documents: new Int32Array(rows),
+      positions: Int32Array.from(positions),
+      deletedAt: Int32Array.from(deletedAt),
+    },
+    ...{ targets: Int32Array.from(actions, (action) => action ?? 0), isTarget, targetCount: rows - 1, from: [0] },
+    nextRow: Int32Array.from(ids, (_, row) => (row + 1 < rows && row !== 4 ? row + 1 : -1)), // one that ends in between
+    isData: Uint8Array.from(ids, (_, row) => (row % 3 === 2 ? 0 : 1)),
+  };
+  const [gamma, c, likelihood] = [0.9, 2, 0.25];
+  const logits = await logitsOf(opened, { ids, positions, deletedAt });
+  const q = (row: number, id: number) => logits[row * vocabSize + id]!;
+  const v = (row: number) => Math.log(Array.from({ length: vocabSize }, (_, id) => Math.exp(q(row, id))).reduce((a, b) => a + b));
+  const mean = (list: readonly number[]) => list.reduce((a, b) => a + b, 0) / list.length;
+  const transitions = [...isTarget.keys()].filter((row) => isTarget[row] === 1);
+  const facts = transitions.map((row) => {
+    const after = batch.nextRow[row]! < 0 ? 0 : v(batch.nextRow[row]!);
+    const own = q(row, batch.targets[row]!);
+    return { isData: batch.isData[row] === 1, reward: own - gamma * after, flow: v(row) - gamma * after, logprob: own - v(row) };
+  });
+  const data = facts.filter(({ isData }) => isData);
+  const own = facts.filter(({ isData }) => !isData);
+  const matching =
+    0.5 * (mean(data.map(({ flow }) => flow)) + mean(own.map(({ flow }) => flow))) -
+    mean(data.map(({ reward }) => reward - reward ** 2 / (4 * c)));
+  const expected = (1 - likelihood) * matching - likelihood * mean(data.map(({ logprob }) => logprob));
+
+  const shape = { sequences: 1, length: rows };
+  const objective = sequenceMatch({ gamma, c, likelihood });
+  const loss = objective.loss(forward(model, shape), model);
+  const name = "blk.1.ffn_down.weight";
+  using program = Program.compile(device, { loss, gradient: grad(loss, [weights.parameters.tensor(name)])[0]! });
+  const run = async () => {
+    setRows(program, model.config, shape, { ids, positions, deletedAt });
+    objective.fill(program, batch, batch.targetCount, model);
+    await program.run();
+    return program.peek("loss")[0]!;
+  };
+  expect(await run()).toBeCloseTo(expected, 4);
+  const gradient = Float32Array.from(program.peek("gradient"));
+  const values = weights.parameters.values(name);
+  const start = values.slice();
+  const step = 0.02 / Math.hypot(...gradient); // along the gradient, where the slope is its length
+  const along = async (sign: number) => {
+    for (const [i, value] of start.entries()) values[i] = (value + sign * step * gradient[i]!) as number;
+    return run();
+  };
+  const slope = ((await along(1)) - (await along(-1))) / (2 * step);
+  const length = gradient.reduce((sum, value) => sum + value * value, 0);
+  expect(slope / length).toBeCloseTo(1, 1);
+});
+
+test("a backspace stops at the prompt", () => {
+  expect(() => unrollActions([1, 2], [3, backspace, backspace], backspace)).toThrow(/a token of the prompt/);
+  expect(() => sequenceMatch({ gamma: 1 })).toThrow(/gamma: must be in \(0, 1\), got 1/);
+});
