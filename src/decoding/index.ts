@@ -1,5 +1,6 @@
 export { Chat, type ChatEvent, type ChatOptions } from "./chat.ts";
 export { cannotCompose, type DescribedMethod, describeRegistry, listAxes } from "./describe.ts";
+export { clairvoyantGain, expectedGain } from "./drafting/worth.ts";
 export { type EmbedOptions, type EmbedResult, embed } from "./embed.ts";
 export { type ExplainOptions, type Explanation, explain } from "./explaining/explain.ts";
 export { describeEffort, describeToken, duration, heat, heatMapHtml } from "./explaining/heat-map.ts";

@@ -28,7 +28,7 @@ function companion(contextLength = 64): { one: Companion; passes: () => number }
   };
   return { one, passes: () => passes };
 }
-const want = { top: 1, fullLogits: true };
+const reading = { want: { top: 1, fullLogits: true } };
 const rowOf = (tokens: readonly TokenId[]) => Float32Array.from(law(tokens));
 
 type Step = { kind: "advance" | "rewind" | "prepare" | "fork" | "follow"; number: number; tree: DraftTree };
@@ -49,7 +49,7 @@ test("whatever is advanced, rewound, forked and looked ahead at, its row is that
   await fc.assert(
     fc.asyncProperty(steps, fc.integer({ min: 12, max: 40 }), async (list, contextLength) => {
       const { one } = companion(contextLength);
-      let reader = await ReadAlong.start(one, prompt, want);
+      let reader = await ReadAlong.start(one, prompt, reading);
       let tokens = [...prompt];
       let ahead: DraftTree = { tokens: [], parents: [] };
       const advance = (token: TokenId) => {
@@ -91,7 +91,7 @@ test("whatever is advanced, rewound, forked and looked ahead at, its row is that
 
 test("tokens that were looked ahead at need no further pass, others one for all of them", async () => {
   const { one, passes } = companion();
-  const reader = await ReadAlong.start(one, prompt, want);
+  const reader = await ReadAlong.start(one, prompt, reading);
   await reader.prepare();
   // 2 1 and 2 0 after each other
   await reader.prepare({ tokens: [2, 1, 0] as TokenId[], parents: [-1, 0, 0] });

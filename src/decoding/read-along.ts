@@ -1,7 +1,15 @@
-import type { RowResult, Sequence, Want } from "../engine/index.ts";
+import type { ForwardRequest, RowResult, Sequence, Want } from "../engine/index.ts";
 import type { TokenId } from "../token.ts";
 import type { Companion } from "./companions.ts";
 import { type DraftTree, noDraft } from "./drafting/draft.ts";
+
+/** How a model reads along. */
+export interface Reading {
+  /** What its rows come with. */
+  readonly want: Omit<Want, "logits">;
+  /** Adapters that it reads with. Default: none. */
+  readonly adapters?: NonNullable<ForwardRequest["adapters"]>;
+}
 
 /**
  * Another model that reads what a run writes: its row after the last token, and after tokens that may follow. It moves with the run by
@@ -11,7 +19,7 @@ import { type DraftTree, noDraft } from "./drafting/draft.ts";
 export class ReadAlong implements Disposable {
   readonly #companion: Companion;
   readonly #sequence: Sequence;
-  readonly #want: Omit<Want, "logits">;
+  readonly #reading: Reading;
   readonly #numPrompt: number;
   /** Prompt and answer so far. */
   readonly #tokens: TokenId[];
@@ -28,21 +36,20 @@ export class ReadAlong implements Disposable {
   private constructor(
     companion: Companion,
     sequence: Sequence,
-    want: Omit<Want, "logits">,
+    reading: Reading,
     path: { readonly numPrompt: number; readonly tokens: readonly TokenId[]; readonly held: readonly TokenId[] },
   ) {
     this.#companion = companion;
     this.#sequence = sequence;
-    this.#want = want;
+    this.#reading = reading;
     this.#numPrompt = path.numPrompt;
     this.#tokens = [...path.tokens];
     this.#held = [...path.held];
     this.#numShared = commonLength(this.#tokens, this.#held);
   }
 
-  /** @param want  what its rows come with */
-  static async start(companion: Companion, prompt: readonly TokenId[], want: Omit<Want, "logits">): Promise<ReadAlong> {
-    return new ReadAlong(companion, await companion.sequence(), want, { numPrompt: prompt.length, tokens: prompt, held: [] });
+  static async start(companion: Companion, prompt: readonly TokenId[], reading: Reading): Promise<ReadAlong> {
+    return new ReadAlong(companion, await companion.sequence(), reading, { numPrompt: prompt.length, tokens: prompt, held: [] });
   }
 
   /** The row after the last token; {@link prepare} has computed it. */
@@ -92,7 +99,7 @@ export class ReadAlong implements Disposable {
   fork(): ReadAlong {
     this.#settle();
     const path = { numPrompt: this.#numPrompt, tokens: this.#tokens, held: this.#held };
-    const copy = new ReadAlong(this.#companion, this.#sequence.fork(), this.#want, path);
+    const copy = new ReadAlong(this.#companion, this.#sequence.fork(), this.#reading, path);
     copy.#rows = this.#rows;
     return copy;
   }
@@ -105,12 +112,14 @@ export class ReadAlong implements Disposable {
   async #forward(tokens: readonly TokenId[], tree: DraftTree): Promise<readonly RowResult[] | undefined> {
     const count = tokens.length;
     const first = Math.max(count - 1, 0);
+    const { want, adapters } = this.#reading;
     const result = await this.#companion.forward(this.#sequence, {
+      ...(adapters === undefined ? {} : { adapters }),
       input: [...tokens, ...tree.tokens],
       ...(tree.tokens.length === 0
         ? {}
         : { parents: [...tokens.map((_, row) => row - 1), ...tree.parents.map((parent) => parent + count)] }),
-      want: { ...this.#want, logits: Array.from({ length: count + tree.tokens.length - first }, (_, row) => first + row) },
+      want: { ...want, logits: Array.from({ length: count + tree.tokens.length - first }, (_, row) => first + row) },
     });
     if (result === undefined) return undefined;
     this.#held.push(...tokens);

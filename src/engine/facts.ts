@@ -44,6 +44,8 @@ export interface DraftFacts {
   readonly accepted: number;
   /** Accepted drafts by their position in the draft. */
   readonly byPosition: readonly number[];
+  /** The passes after the prompt's by how many drafted tokens each verified: their number, and how many of these were accepted. */
+  readonly byWidth: readonly { readonly drafted: number; readonly passes: number; readonly accepted: number }[];
   readonly offBecause?: string;
 }
 

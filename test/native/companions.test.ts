@@ -1,9 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { GenerateOptions } from "../../src/decoding/index.ts";
+import { type DecodingModel, decodingModel, type GenerateOptions, generateText } from "../../src/decoding/index.ts";
+import { toyTokenizer } from "../../src/decoding/testing/toy-tokenizer.ts";
 import { OptionError } from "../../src/errors.ts";
 import { load, type Model } from "../../src/index.ts";
-import { temporaryFolder } from "../support/engine.ts";
+import { randomAdapter } from "../support/adapters.ts";
+import { openEngine, temporaryFolder } from "../support/engine.ts";
 import { writeTinyChatModel } from "../support/tiny-chat-model.ts";
+import { writeTinyModel } from "../support/tiny-model.ts";
 
 const prompt = "the quick brown fox asks the lazy dog ";
 
@@ -125,4 +128,56 @@ test("others are opened at first use unless that is refused; a second vocabulary
   await expect(load(path, { threads: 1, cacheBytes: 2 ** 26, beside: { gone: `${folder.path}/missing.gguf` } })).rejects.toThrow(
     /missing\.gguf/,
   );
+});
+
+describe("an adapter as reward model", () => {
+  const folder = temporaryFolder();
+  const path = `${folder.path}/base.gguf`;
+  const tokenizer = toyTokenizer(Array.from({ length: 94 }, (_, id) => String.fromCharCode(33 + id)));
+  const { vocabSize } = tokenizer;
+  let opened: Awaited<ReturnType<typeof openEngine>>;
+  let model: DecodingModel;
+  beforeAll(async () => {
+    await writeTinyModel(path, { type: "q8_0", vocabSize, blocks: 2 });
+    opened = await openEngine(path, { contextLength: 128 });
+    const { engine } = opened;
+    await engine.addAdapter("arm", randomAdapter(path, { form: "lora", rank: 4, targets: ["all"] }, 11));
+    model = { hash: "tiny", vocabSize, contextLength: engine.contextLength, tokenizer, sequence: () => engine.sequence() };
+  });
+  afterAll(async () => {
+    await opened[Symbol.asyncDispose]();
+    folder[Symbol.dispose]();
+  });
+  const prompt = tokenizer.encode("abcabcabdabc");
+  const guide = "reward,adapter=arm,weight=1.5";
+
+  test("its tokens are the largest sums of log-probabilities of the model with and without it", async () => {
+    const { tokens } = await generateText(model, prompt, { guide, maxTokens: 6, ignoreEndTokens: true });
+    const path = [...prompt];
+    for (const token of tokens) {
+      const rowOf = async (adapters: { name: string; scale: number }[]) => {
+        using sequence = opened.engine.sequence();
+        const { rows } = await sequence.forward({ input: path, adapters, want: { fullLogits: true, top: 1 } });
+        return Array.from(rows[0]!.logits!, (logit) => logit - rows[0]!.candidates!.logSumExp);
+      };
+      const [base, arm] = [await rowOf([]), await rowOf([{ name: "arm", scale: 1 }])];
+      const sums = base.map((logprob, id) => logprob + 1.5 * arm[id]!);
+      expect(token).toBe(sums.indexOf(Math.max(...sums)));
+      path.push(token);
+    }
+  });
+
+  test("drafts change nothing, and its rows share the passes of the model's own", async () => {
+    const given = { guide, maxTokens: 20, ignoreEndTokens: true };
+    const before = opened.engine.passCount;
+    const plain = await generateText(model, prompt, given);
+    expect(opened.engine.passCount - before).toBeLessThanOrEqual(plain.facts.passes + 1); // prompts are read one by one
+    for (const draft of ["adaptive,iterations=20", "ngram,shortest=1", { name: "model", model: { [decodingModel]: model }, confidence: 0 }])
+      expect((await generateText(model, prompt, { ...given, draft })).tokens).toEqual(plain.tokens);
+  });
+
+  test("neither a model nor an adapter, and an adapter that is not loaded, are refused", async () => {
+    await expect(generateText(model, prompt, { guide: "reward" })).rejects.toThrow("reward: needs model, or adapter");
+    await expect(generateText(model, prompt, { guide: "reward,adapter=gone" })).rejects.toThrow(/"gone"/);
+  });
 });

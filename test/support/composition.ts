@@ -170,7 +170,8 @@ export class Composition {
   }
 
   #models({ parameters }: Method<unknown>): Record<string, string> {
-    const names = Object.keys(parameters).filter((key) => parameters[key]!.type === "model" && parameters[key]!.isOptional !== true);
+    const models = Object.keys(parameters).filter((key) => parameters[key]!.type === "model");
+    const names = models.filter((key, index) => index === 0 || parameters[key]!.isOptional !== true);
     return Object.fromEntries(names.map((key) => [key, this.#other]));
   }
 }

@@ -85,6 +85,9 @@ describe.each(settings)("%s", (_, options) => {
         expect(drafts!.accepted).toBe(accepted.length);
         expect(drafts!.byPosition.reduce((sum, count) => sum + count, 0)).toBe(accepted.length);
         expect(drafts!.accepted).toBeLessThanOrEqual(drafts!.drafted);
+        const { byWidth } = drafts!;
+        expect(byWidth.reduce((sum, one) => sum + one.accepted, 0)).toBe(drafts!.accepted);
+        expect(byWidth.reduce((sum, one) => sum + one.passes * one.drafted, 0)).toBe(drafts!.drafted);
       }),
       { numRuns: process.env.CHAINRULE_SOAK ? 1000 : 25 },
     );
@@ -135,7 +138,13 @@ test("a draft that is always right gives its tokens and one more in each pass", 
   const result = await generateWith(oracle, model(), prompt, options);
   // the prompt's pass gives one token, three passes five each, the last one the four that are left
   expect(result.facts.passes).toBe(1 + 4);
-  expect(result.facts.drafts).toEqual({ method: "scripted", drafted: 15, accepted: 15, byPosition: [4, 4, 4, 3] });
+  expect(result.facts.drafts).toEqual({
+    ...{ method: "scripted", drafted: 15, accepted: 15, byPosition: [4, 4, 4, 3] },
+    byWidth: [
+      { drafted: 3, passes: 1, accepted: 3 },
+      { drafted: 4, passes: 3, accepted: 12 },
+    ],
+  });
   expect(result.facts.tokens.filter(({ source }) => source === "draft")).toHaveLength(15);
 });
 
@@ -216,7 +225,10 @@ test("a chat with drafts keeps its sequence as one without", async () => {
 
 test("off is a legal choice, and the facts say so", async () => {
   const { facts } = await generateText(model(), prompt, { draft: "off", maxTokens: 3 });
-  expect(facts.drafts).toEqual({ method: "off", drafted: 0, accepted: 0, byPosition: [], offBecause: "the option says so" });
+  expect(facts.drafts).toEqual({
+    ...{ method: "off", drafted: 0, accepted: 0, byPosition: [], offBecause: "the option says so" },
+    byWidth: [{ drafted: 0, passes: 2, accepted: 0 }],
+  });
 });
 
 test.each([

@@ -82,7 +82,7 @@ export class ModelDraft implements DraftState {
     const { width, confidence } = this.#settings;
     const depth = Math.min(this.#settings.depth, maxDepth);
     const nodes: { token: TokenId; parent: number; probability: number }[] = [];
-    let [parent, probability] = [-1, 1];
+    let [parent, probability, length] = [-1, 1, 0];
     for (let at = 0; at < depth; at++) {
       const row = await this.#reader.next();
       if (row === undefined) break;
@@ -98,13 +98,14 @@ export class ModelDraft implements DraftState {
       const sure = place < 0 ? 0 : share(place);
       probability *= sure;
       parent = nodes.push({ token: chosen, parent, probability }) - 1;
+      length++;
       if (sure < confidence) break;
       this.#reader.advance(chosen);
       this.#sampler.advance(chosen);
     }
     this.#reader.rewind(this.#length);
     this.#sampler.rewind(this.#length);
-    return likeliest(nodes, maxNodes);
+    return { ...likeliest(nodes, maxNodes), evidence: length }; // a chain that was not cut short by doubt promises more
   }
 
   advance(token: TokenId): void {
@@ -148,7 +149,7 @@ function likeliest(nodes: readonly { token: TokenId; parent: number; probability
 }
 
 /** Draft models read candidates enough for a sampler's usual truncations, as the run itself does. */
-export const draftRow = { top: 63 } as const;
+export const draftRow = { want: { top: 63 } } as const;
 
 export const model = defineDraft({
   name: "model",

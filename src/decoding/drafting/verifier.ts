@@ -46,6 +46,7 @@ export class Verifier {
   #probed: readonly (readonly Candidates[])[] = [];
   readonly #byPosition: number[] = [];
   #drafted = 0;
+  readonly #byWidth = new Map<number, { passes: number; accepted: number }>();
 
   constructor(options: VerifierOptions) {
     this.#options = options;
@@ -58,6 +59,7 @@ export class Verifier {
     const guesses = this.#path.length === 0 ? [] : this.#childrenOf(this.#path.at(-1)!);
     if (draft === undefined || guesses.length === 0) return { source: "model" };
     const accepted = guesses.some((node) => this.#tree.tokens[node] === token);
+    if (accepted) this.#byWidth.get(this.#tree.tokens.length)!.accepted++;
     if (accepted) this.#byPosition[this.#path.length - 1] = (this.#byPosition[this.#path.length - 1] ?? 0) + 1;
     return { source: accepted ? "draft" : "model", drafted: { by: draft.name, accepted } };
   }
@@ -99,6 +101,9 @@ export class Verifier {
     this.#probed = probedOf(probes, result.rows, rows);
     this.#path = [0];
     this.#drafted += tree.tokens.length;
+    const width = this.#byWidth.get(tree.tokens.length) ?? { passes: 0, accepted: 0 };
+    this.#byWidth.set(tree.tokens.length, width);
+    width.passes++;
     return result.rows[0];
   }
 
@@ -131,6 +136,7 @@ export class Verifier {
       drafted: this.#drafted,
       accepted: byPosition.reduce((sum, count) => sum + count, 0),
       byPosition,
+      byWidth: [...this.#byWidth].sort(([a], [b]) => a - b).map(([drafted, width]) => ({ drafted, ...width })),
       ...(offBecause === undefined ? {} : { offBecause }),
     };
   }

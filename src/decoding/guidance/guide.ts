@@ -24,8 +24,8 @@ export interface GuideRun {
   readonly stop: StopRules;
   /** All guides of the run, in their order. */
   readonly guides: readonly Guide[];
-  /** Another model that one of its parameters names. */
-  companion(source: ModelSource): Companion;
+  /** Another model that one of its parameters names; undefined: the model that writes, beside itself. */
+  companion(source: ModelSource | undefined): Companion;
 }
 
 /** A guide within one run. Its state moves with the sequence: it advances, rewinds and forks. */

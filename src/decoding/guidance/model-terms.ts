@@ -10,7 +10,7 @@ export interface ModelTerm {
 }
 
 /** What readers of such terms need of a row. */
-export const termRow = { top: 1, fullLogits: true } as const;
+export const termRow = { want: { top: 1, fullLogits: true } } as const;
 
 /** What is done to the sum beside adding the terms. */
 export interface SumRules {

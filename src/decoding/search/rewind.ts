@@ -374,7 +374,7 @@ function planOf(maxTokens: number, iterations: number) {
 }
 
 const unused = (method: string) => ({
-  ...{ method, drafted: 0, accepted: 0, byPosition: [] },
+  ...{ method, drafted: 0, accepted: 0, byPosition: [], byWidth: [] },
   offBecause: "the tree was searched to the answer's end, and a draft is for a single path",
 });
 
