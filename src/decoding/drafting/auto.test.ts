@@ -3,7 +3,7 @@ import type { CostCurve } from "../../engine/index.ts";
 import { OptionError } from "../../errors.ts";
 import type { TokenId } from "../../token.ts";
 import { generateText } from "../generate.ts";
-import type { DecodingModel } from "../model.ts";
+import { type DecodingModel, decodingModel } from "../model.ts";
 import type { GenerateOptions } from "../options.ts";
 import { toyModel } from "../testing/toy-model.ts";
 import { toyTokenizer } from "../testing/toy-tokenizer.ts";
@@ -52,4 +52,39 @@ test("a model without a cost curve is refused, naming it", async () => {
   expect(error).toBeInstanceOf(OptionError);
   expect((error as Error).message).toBe("draft: auto needs the model's cost curve, and this model has none");
   expect(() => bare.sequences[0]!.fork()).toThrow(/disposed/);
+});
+
+describe("with a draft model", () => {
+  const answer = async (
+    law: (tokens: readonly TokenId[]) => number[],
+    drafter: (tokens: readonly TokenId[]) => number[],
+    price: number,
+  ) => {
+    const small = model(drafter, 0.1);
+    const curve = { ...(await small.costCurve!({})), singleRowMs: price };
+    const other = { ...small, costCurve: async () => curve };
+    const options = { maxTokens: 60, ignoreEndTokens: true };
+    const draft = { name: "auto", model: { [decodingModel]: other } };
+    const [plain, drafted] = [
+      await generateText(model(law, 0.1), prompt, options),
+      await generateText(model(law, 0.1), prompt, { ...options, draft }),
+    ];
+    expect(drafted.tokens).toEqual(plain.tokens);
+    return drafted.facts;
+  };
+
+  test("one that is right and cheap is taken", async () => {
+    const facts = await answer(wandering, wandering, 0.05);
+    expect(facts.choices.find(({ what }) => what === "draft")!.chosen).toMatch(/^model,nodes=/);
+    expect(facts.tokensPerPass).toBeGreaterThan(1.5); // a draft must show its worth first, and its model is rarely sure
+  });
+
+  test.each([
+    ["one that is always wrong", looping, 0.05],
+    ["one that costs as much as what it saves", wandering, 1.5],
+  ] as const)("%s leaves after its trials", async (_, drafter, price) => {
+    const facts = await answer(wandering, drafter, price);
+    expect(facts.drafts!.accepted).toBe(0);
+    expect(facts.models![0]!.passes).toBeLessThanOrEqual(6 * 4);
+  });
 });

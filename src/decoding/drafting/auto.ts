@@ -1,8 +1,10 @@
 import type { CostCurve } from "../../engine/index.ts";
 import { OptionError } from "../../errors.ts";
 import type { TokenId } from "../../token.ts";
+import { model as modelParameter, optional } from "../method.ts";
 import { AdaptiveState } from "./adaptive.ts";
 import { type DraftContext, type DraftLimits, type DraftState, type DraftTree, defineDraft, noDraft } from "./draft.ts";
+import { startModelDraft } from "./model.ts";
 import { NgramState } from "./ngram.ts";
 
 /** Numbers of tokens that a draft may have: one less than the rows at which passes are cheapest for their size. */
@@ -16,6 +18,8 @@ const doubt = 2;
 const margin = 1.05;
 /** A method that does not pay is measured at every so manieth token: its guesses cost time too. */
 const idleStride = 4;
+/** So many proposals of a draft model that promise nothing end its part in the run: even to be measured it must read along. */
+const maxIdleTrials = 6;
 /** Evidence above this is counted as this. */
 const maxEvidence = 4;
 
@@ -47,7 +51,10 @@ interface Candidate {
   readonly name: string;
   readonly state: DraftState;
   readonly prospects: Prospects[];
+  /** What a proposed token costs, in passes of one row. */
+  readonly price: number;
   isPaying: boolean;
+  idleTrials: number;
 }
 
 /**
@@ -63,9 +70,11 @@ export class AutoState implements DraftState {
   #step = 0;
   readonly #chosen = new Map<string, number>();
 
-  constructor(curve: CostCurve, candidates: readonly { readonly name: string; readonly state: DraftState }[]) {
+  constructor(curve: CostCurve, candidates: readonly { readonly name: string; readonly state: DraftState; readonly price?: number }[]) {
     this.#curve = curve;
     this.#candidates = candidates.map((candidate) => ({
+      price: 0,
+      idleTrials: 0,
       ...candidate,
       prospects: Array.from({ length: maxEvidence + 1 }, () => new Prospects()),
       isPaying: false,
@@ -75,6 +84,7 @@ export class AutoState implements DraftState {
   async propose(limits: DraftLimits): Promise<DraftTree> {
     let best = { gain: margin, tree: noDraft, name: "off" };
     for (const candidate of this.#candidates) {
+      if (candidate.price > 0 && candidate.idleTrials >= maxIdleTrials) continue;
       if (!candidate.isPaying && this.#step % idleStride !== 0) continue;
       const tree = await candidate.state.propose({ maxNodes: maxWidth, maxDepth: maxWidth });
       if (tree.tokens.length === 0) continue;
@@ -83,10 +93,12 @@ export class AutoState implements DraftState {
       candidate.isPaying = false;
       for (const [index, width] of widths.entries()) {
         if (width > Math.min(tree.tokens.length, limits.maxNodes)) break;
-        const gain = (1 + Math.min(prospects.mean(index), limits.maxDepth)) / this.#curve.ratio(1 + width);
+        const gain =
+          (1 + Math.min(prospects.mean(index), limits.maxDepth)) / (this.#curve.ratio(1 + width) + candidate.price * tree.tokens.length);
         candidate.isPaying ||= gain > 1;
         if (gain > best.gain) best = { gain, tree: firstOf(tree, width), name: `${candidate.name},nodes=${width}` };
       }
+      candidate.idleTrials = candidate.isPaying ? 0 : candidate.idleTrials + 1;
     }
     this.#chosen.set(best.name, (this.#chosen.get(best.name) ?? 0) + 1);
     return best.tree;
@@ -107,8 +119,12 @@ export class AutoState implements DraftState {
   fork(): AutoState {
     return new AutoState(
       this.#curve,
-      this.#candidates.map(({ name, state }) => ({ name, state: state.fork() })),
+      this.#candidates.map(({ name, state, price }) => ({ name, state: state.fork(), price })),
     );
+  }
+
+  [Symbol.dispose](): void {
+    for (const { state } of this.#candidates) state[Symbol.dispose]?.();
   }
 
   report() {
@@ -143,17 +159,27 @@ function firstOf({ tokens, parents }: DraftTree, count: number): DraftTree {
 
 export const auto = defineDraft({
   name: "auto",
-  summary: "ngram or adaptive, and how many tokens: by what they are measured to be worth, and by the cost curve; or off",
-  parameters: {},
+  summary: "ngram, adaptive or a draft model, and how many tokens: by what they are measured to be worth, and by the cost curve; or off",
+  parameters: { model: optional(modelParameter({ doc: "a draft model to be considered; what its passes cost counts against it" })) },
   needs: ["parents", "keep"],
-  create: () => ({
+  create: ({ model }) => ({
     name: "auto",
-    async start(prompt: readonly TokenId[], { rules, costCurve }: DraftContext) {
+    async start(prompt: readonly TokenId[], context: DraftContext) {
+      const { rules, costCurve, companion } = context;
       if (costCurve === undefined) throw new OptionError("draft", "auto needs the model's cost curve, and this model has none");
-      return new AutoState(await costCurve(), [
+      const curve = await costCurve();
+      const candidates: { name: string; state: DraftState; price?: number }[] = [
         { name: "ngram", state: new NgramState({ nodes: maxWidth, longest: maxEvidence, shortest: 1 }, prompt) },
         { name: "adaptive", state: new AdaptiveState({ nodes: 7, depth: 3, iterations: 60 }, rules.seed, prompt) },
-      ]);
+      ];
+      if (model !== undefined) {
+        const other = companion(model);
+        const theirs = await other.model.costCurve?.({});
+        if (theirs === undefined) throw new OptionError("draft", `auto needs the cost curve of ${other.name}, and this model has none`);
+        const state = await startModelDraft(model, { depth: 4, width: 1, confidence: 0.4 }, prompt, context);
+        candidates.push({ name: "model", state, price: theirs.singleRowMs / curve.singleRowMs });
+      }
+      return new AutoState(curve, candidates);
     },
   }),
 });

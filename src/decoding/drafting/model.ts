@@ -1,9 +1,10 @@
 import type { RowResult } from "../../engine/index.ts";
 import type { TokenId } from "../../token.ts";
 import { integer, model as modelParameter, number } from "../method.ts";
+import type { ModelSource } from "../model.ts";
 import { ReadAlong } from "../read-along.ts";
 import { StepSampler } from "../sampling/step.ts";
-import { type DraftLimits, type DraftState, type DraftTree, defineDraft, maxDraftTokens } from "./draft.ts";
+import { type DraftContext, type DraftLimits, type DraftState, type DraftTree, defineDraft, maxDraftTokens } from "./draft.ts";
 
 export interface ModelDraftSettings {
   /** Tokens of the chain. */
@@ -151,6 +152,17 @@ function likeliest(nodes: readonly { token: TokenId; parent: number; probability
 /** Draft models read candidates enough for a sampler's usual truncations, as the run itself does. */
 export const draftRow = { want: { top: 63 } } as const;
 
+export async function startModelDraft(
+  model: ModelSource,
+  settings: ModelDraftSettings,
+  prompt: readonly TokenId[],
+  { companion, rules, stream }: DraftContext,
+): Promise<ModelDraft> {
+  const other = companion(model);
+  const sampler = StepSampler.unguided(rules, other.model.vocabSize, prompt);
+  return new ModelDraft(settings, new WholeModel(await ReadAlong.start(other, prompt, draftRow)), sampler, { stream });
+}
+
 export const model = defineDraft({
   name: "model",
   summary: "a smaller model of the same vocabulary writes ahead",
@@ -170,10 +182,6 @@ export const model = defineDraft({
   needs: ["input", "want.logits", "want.top", "rewind", "parents", "keep"],
   create: ({ model, ...settings }) => ({
     name: "model",
-    async start(prompt, { companion, rules, stream }) {
-      const other = companion(model);
-      const sampler = StepSampler.unguided(rules, other.model.vocabSize, prompt);
-      return new ModelDraft(settings, new WholeModel(await ReadAlong.start(other, prompt, draftRow)), sampler, { stream });
-    },
+    start: (prompt, context) => startModelDraft(model, settings, prompt, context),
   }),
 });

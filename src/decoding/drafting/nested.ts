@@ -88,6 +88,7 @@ export const nested = defineDraft({
       doc: "tokens guessed at each place; those beside the chain's own cost rows of the pass only",
     }),
   },
+  example: { exits: "1;2", depth: 2, confidence: 0 },
   needs: ["input", "blocks", "want.logits", "want.top", "want.taps", "rewind", "parents", "keep"],
   create: ({ model, exits, sure, ...settings }) => ({
     name: "nested",
