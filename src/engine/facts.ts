@@ -98,7 +98,7 @@ export interface TokenAttribution {
   readonly probability: number;
   /** Nats that the prompt adds to its log-probability, against prompts with every token replaced. */
   readonly information: number;
-  /** Per token of the prompt, in logits: what replacing it takes from the probability; below 0 it adds. 0 where none may be replaced. */
+  /** Per token of the prompt, in logits: what replacing it takes from the probability, against the mean of all. 0 where none may be replaced. */
   readonly scores: readonly number[];
   /** Per token of the prompt; sums to 1. */
   readonly importance: readonly number[];

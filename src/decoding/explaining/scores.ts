@@ -23,9 +23,15 @@ export class ReplacementScores {
     for (const [index, own] of this.#isReplaceable.entries()) if (own) this.#sums[index]! += isReplaced[index] ? update : -update;
   }
 
-  /** Mean evidence per replacement, in logits. */
+  /**
+   * Mean evidence per replacement, in logits, less its mean over the tokens that may be replaced: where every replacement hurts, those left alone
+   * lose more often than they gain, and only differences say anything.
+   */
   means(): number[] {
-    return Array.from(this.#sums, (sum) => (this.#count === 0 ? 0 : sum / this.#count));
+    const sums = this.#sums.filter((_, index) => this.#isReplaceable[index]);
+    const middle = sums.reduce((total, sum) => total + sum, 0) / Math.max(sums.length, 1);
+    const count = Math.max(this.#count, 1);
+    return Array.from(this.#sums, (sum, index) => (this.#isReplaceable[index] ? (sum - middle) / count : 0));
   }
 
   /** softmax of the sums over the tokens that may be replaced; 0 for the others. */

@@ -1,0 +1,118 @@
+import type { LayoutPrompt, Model, Prompt } from "../../src/index.ts";
+import { type Findings, mean, percent, prompts, type Row, type Setting } from "./harness.ts";
+
+/** Total log-probability of a continuation after a prompt, whatever its layout. */
+async function continued(model: Model, prompt: Prompt, continuations: readonly string[]): Promise<number[]> {
+  const { tokens, positions, visible } = await model.layOut(prompt);
+  using sequence = model.sequence();
+  const laidOut = { ...(positions === undefined ? {} : { positions }), ...(visible === undefined ? {} : { visible }) };
+  const first = continuations.map((text) => model.tokenize(text, { bos: false }));
+  const { rows } = await sequence.forward({
+    input: tokens,
+    ...laidOut,
+    want: { logits: "last", top: 1, scores: [first.map((list) => list[0]!)] },
+  });
+  const logSum = rows[0]!.candidates!.logSumExp;
+  return Promise.all(
+    first.map(async (list, index) => {
+      let total = rows[0]!.scores![index]! - logSum;
+      if (list.length === 1) return total;
+      using fork = sequence.fork();
+      const scores = list.slice(1).map((token) => [token]);
+      const result = await fork.forward({ input: list.slice(0, -1), want: { logits: "all", top: 1, scores } });
+      for (const { scores: own, candidates } of result.rows) total += own![0]! - candidates!.logSumExp;
+      return total;
+    }),
+  );
+}
+
+export async function layoutRows(setting: Setting): Promise<Findings> {
+  const { model, modelName, say, isQuick } = setting;
+  const items = prompts.choices.slice(0, isQuick ? 3 : undefined);
+  const choose = async (options: readonly string[], question: string, isSet: boolean) => {
+    const members = options.map((option) => ` ${option}`);
+    const [head, tail] = [`${question} Options:`, ".\nThe answer is:"];
+    const prompt: Prompt = isSet ? { kind: "set", prompt: [head, members, tail] } : `${head}${members.join("")}${tail}`;
+    const totals = await continued(model, prompt, members);
+    return options[totals.indexOf(Math.max(...totals))]!;
+  };
+  const found = { plain: { flips: 0, right: 0 }, set: { flips: 0, right: 0 } };
+  for (const { question, options, answer } of items) {
+    for (const layout of ["plain", "set"] as const) {
+      const there = await choose(options, question, layout === "set");
+      const back = await choose([...options].reverse(), question, layout === "set");
+      found[layout].flips += there === back ? 0 : 1;
+      found[layout].right += (Number(there === answer) + Number(back === answer)) / 2;
+    }
+  }
+  const of = (value: number) => percent(value / items.length);
+  const setRow: Row = {
+    ...{ method: "layout set", model: modelName, claim: "the order of options no longer matters; accuracy within a few points" },
+    figure: `${of(found.set.flips)} of ${items.length} answers change when the options are reversed, ${of(found.plain.flips)} without; ${of(found.set.right)} right, ${of(found.plain.right)} without`,
+    met: found.set.flips === 0 ? "yes" : "no",
+  };
+  say(`  set: ${setRow.figure}`);
+  const tasks = {
+    capitals: prompts.capitals.map(([input, output]) => ({ input: input!, output: output! })),
+    uppercase: prompts.capitals.map(([input]) => ({ input: input!, output: input!.toUpperCase() })),
+  };
+  const asked = isQuick ? 3 : 12;
+  const accuracies: string[] = [];
+  let isRising = true;
+  for (const [name, pairs] of Object.entries(tasks)) {
+    const examples = pairs.slice(0, 8);
+    const right = async (k: number) =>
+      mean(
+        await Promise.all(
+          pairs.slice(8, 8 + asked).map(async ({ input, output }) => {
+            const prompt: LayoutPrompt = { kind: "few-shot", prompt: input, examples, k };
+            const { text } = await model.generate(prompt, { maxTokens: 8, stop: "\n" });
+            return Number(text.trim().startsWith(output));
+          }),
+        ),
+      );
+    const [zero, one, eight] = [await right(0), await right(1), await right(8)];
+    isRising &&= eight > zero;
+    accuracies.push(`${name}: ${percent(zero)} right without, ${percent(one)} with 1, ${percent(eight)} with 8`);
+  }
+  say(`  few-shot: ${accuracies.join("; ")}`);
+  const fewShotRow: Row = {
+    ...{ method: "layout few-shot", model: modelName, claim: "tasks of pattern and recall rise with the number of examples" },
+    figure: accuracies.join("; "),
+    met: isRising ? "yes" : "not on every task",
+  };
+  return { rows: [setRow, fewShotRow] };
+}
+
+/** ReAGent against what is known about a prompt, and against random attributions. */
+export async function explainRows(setting: Setting): Promise<Findings> {
+  const { model, modelName, say, isQuick } = setting;
+  const items = prompts.facts.slice(0, isQuick ? 1 : undefined);
+  const replaced = isQuick ? 20 : 100;
+  const inTop: number[] = [];
+  const chance: number[] = [];
+  const soft = { ns: [] as number[], nc: [] as number[], randomNs: [] as number[], randomNc: [] as number[] };
+  const perPrompt: number[] = [];
+  for (const { prompt, entity } of items) {
+    const method = `reagent,replaced=${replaced},tokens=1,rationale=3,faithfulness=true`;
+    const { attribution } = await model.explain(prompt, { maxTokens: 1, method });
+    const [token] = attribution.tokens;
+    inTop.push(Number(token!.rationale.some((index) => attribution.prompt[index] === entity)));
+    chance.push(3 / attribution.prompt.length);
+    const { softSufficiency, softComprehensiveness, random } = token!.faithfulness!;
+    soft.ns.push(softSufficiency);
+    soft.nc.push(softComprehensiveness);
+    soft.randomNs.push(random.softSufficiency);
+    soft.randomNc.push(random.softComprehensiveness);
+    perPrompt.push(attribution.effort.ms / (attribution.effort.done + 1));
+  }
+  const [ns, nc, randomNs, randomNc] = [soft.ns, soft.nc, soft.randomNs, soft.randomNc].map(mean) as [number, number, number, number];
+  const isMet = mean(inTop) > mean(chance) && nc > randomNc;
+  const row: Row = {
+    ...{ method: "explain reagent", model: modelName, claim: "more faithful than gradients and attention" },
+    figure: `the entity is among the 3 most important tokens in ${percent(mean(inTop))} of ${items.length} prompts, by chance ${percent(mean(chance))}; Soft-NS ${ns.toFixed(3)} (random ${randomNs.toFixed(3)}), Soft-NC ${nc.toFixed(3)} (random ${randomNc.toFixed(3)}); ${mean(perPrompt).toFixed(0)} ms per replaced prompt`,
+    met: isMet ? "yes, against chance; other methods are not here" : "not against chance in all figures",
+  };
+  say(`  reagent: ${row.figure}`);
+  return { rows: [row] };
+}
