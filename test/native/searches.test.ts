@@ -84,6 +84,13 @@ describe.each(["f32", "q4_0", "q8_0"] as const)("searches on the engine, %s", (t
     expect(result.logprobs).toEqual(plain.logprobs);
   });
 
+  test("where candidates do not suffice, a row is read again once for all that draw from it at the same time", async () => {
+    for (let seed = 0; seed < 2; seed++) {
+      const given = { maxTokens: 7, temperature: 1.3, seed, ignoreEndTokens: true, search: "rewind,iterations=3,children=4" };
+      expect((await generateText(model, prompt, given)).tokens).toHaveLength(7);
+    }
+  });
+
   test("best-of with one answer, or no budget, is plain sampling to the bit", async () => {
     const given = { maxTokens: 16, ignoreEndTokens: true, logprobs: 2, seed: 7 };
     const plain = await generateText(model, prompt, given);

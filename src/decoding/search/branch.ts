@@ -100,6 +100,7 @@ export class Branch {
   readonly text: string;
   readonly ending: Ending | undefined;
   row: RowResult;
+  #reread: Promise<boolean> | undefined;
   readonly #run: Run;
   readonly #hidden: boolean;
 
@@ -123,9 +124,9 @@ export class Branch {
     const point = { stream, index: this.tokens.length };
     const several = this.sampler.several(this.row, point, how);
     if (several !== undefined) return several;
-    this.sequence.rewind(this.sequence.length - 1);
-    const last = (this.tokens.at(-1)?.id ?? this.#run.prompt.at(-1)!) as TokenId;
-    return (await this.#forward(last)) ? this.sampler.several(this.row, point, how)! : undefined;
+    // several may ask at once, each for its own way on
+    this.#reread ??= this.#readAgain();
+    return (await this.#reread) ? this.sampler.several(this.row, point, how)! : undefined;
   }
 
   /** Reads the last token. False once the deadline has passed. */
@@ -134,6 +135,12 @@ export class Branch {
     this.sampler.advance(last);
     const [isDone, isReady] = await Promise.all([this.#forward(last), this.sampler.prepare()]); // a guide's model runs beside ours
     return isDone && isReady;
+  }
+
+  /** The last row, in full. */
+  #readAgain(): Promise<boolean> {
+    this.sequence.rewind(this.sequence.length - 1);
+    return this.#forward((this.tokens.at(-1)?.id ?? this.#run.prompt.at(-1)!) as TokenId);
   }
 
   /** What the facts say of the branch, from a token on. */
