@@ -38,6 +38,7 @@ outbox.push({
     contextLength: model.contextLength,
     vocabSize: model.config.vocabSize,
     blocks: model.config.blocks.length,
+    loadMs: model.loadMs,
     methods: describeRegistry(),
   },
 });

@@ -76,6 +76,8 @@ export interface ModelInfo {
   readonly contextLength: number;
   readonly vocabSize: number;
   readonly blocks: number;
+  /** Milliseconds that loading it took. */
+  readonly loadMs: number;
   readonly methods: Readonly<Record<string, readonly DescribedMethod[]>>;
 }
 

@@ -1,0 +1,198 @@
+import { expect, test } from "vitest";
+import { percentile } from "../../src/cli/load-test/measures.ts";
+import { load } from "../../src/index.ts";
+import { serve } from "../../src/server/index.ts";
+import { execArgv } from "../support/child-of-tests.ts";
+import { temporaryFolder } from "../support/engine.ts";
+import { writeTinyChatModel } from "../support/tiny-chat-model.ts";
+import { random } from "../support/tiny-model.ts";
+
+// Impatient clients against one server on loopback: they leave, dawdle, crowd, and the engine's process is killed under them. Whatever comes
+// back must be what its prompt gives alone. Clients and server share one process here, so times are upper bounds.
+
+const isSoak = process.env.CHAINRULE_SOAK !== undefined;
+const size = isSoak
+  ? { clients: 256, requests: 5000, kills: 8, maxRequests: 200, maxRunning: 64 }
+  : { clients: 24, requests: 150, kills: 2, maxRequests: 20, maxRunning: 8 };
+
+interface Case {
+  readonly prompt: string;
+  readonly max_tokens: number;
+  readonly temperature: number;
+  readonly seed: number;
+}
+type Outcome = "right" | "left" | "refused" | "crashed" | "wrong";
+
+test(
+  "nobody stalls, crashes or confuses it",
+  async () => {
+    using folder = temporaryFolder();
+    const path = `${folder.path}/tiny.gguf`;
+    await writeTinyChatModel(path, { hiddenSize: 128, blocks: 2, contextLength: 512 });
+    const settings = { threads: 1, context: 512, cacheBytes: 2 ** 26 };
+    const next = random(11);
+    const below = (limit: number) => Math.floor(next() * limit);
+
+    const cases: Case[] = Array.from({ length: 48 }, (_, index) => ({
+      prompt: `${index} the quick brown fox ${"jumps over ".repeat(below(12))}`,
+      max_tokens: 4 + below(40),
+      temperature: index % 3 === 0 ? 0 : 1,
+      seed: below(1000),
+    }));
+    const alone = await (async () => {
+      await using model = await load(path, settings);
+      const texts: string[] = [];
+      for (const { prompt, max_tokens: maxTokens, temperature, seed } of cases)
+        texts.push((await model.generate(prompt, { maxTokens, temperature, ...(temperature === 0 ? {} : { seed }) })).text);
+      return texts;
+    })();
+
+    await using server = await serve({
+      ...{ model: path, load: settings, port: 0, execArgv, maxRequests: size.maxRequests, maxRunning: size.maxRunning },
+      heartbeatMs: 60_000,
+    });
+    const outcomes: Record<Outcome, number> = { right: 0, left: 0, refused: 0, crashed: 0, wrong: 0 };
+    const refusalMs: number[] = [];
+    const healthMs: number[] = [];
+    const restartMs: number[] = [];
+    const memory: { ms: number; child: number; parent: number }[] = [];
+    const start = performance.now();
+    let sent = 0;
+    let isOver = false;
+
+    const ask = async (index: number): Promise<Outcome> => {
+      const manner = below(10);
+      const stream = manner >= 4;
+      const controller = new AbortController();
+      const leaves = manner === 3 || manner >= 8;
+      if (leaves) setTimeout(() => controller.abort(), below(120));
+      const isSlow = manner === 7;
+      let text = "";
+      const sentAt = performance.now();
+      try {
+        const response = await fetch(`${server.url}/v1/completions`, {
+          method: "POST",
+          headers: { "content-type": "application/json" },
+          body: JSON.stringify({ ...cases[index], stream }),
+          signal: controller.signal,
+        });
+        if (response.status === 429 || response.status === 503) {
+          const { error } = (await response.json()) as { error: { code: string } };
+          if (error.code === "too_many_requests") refusalMs.push(performance.now() - sentAt);
+          expect(Number(response.headers.get("retry-after-ms"))).toBeGreaterThan(0);
+          return "refused";
+        }
+        if (!stream) {
+          const body = (await response.json()) as { error?: { code: string }; choices?: { text: string }[] };
+          if (body.error !== undefined) return body.error.code === "engine_crashed" ? "crashed" : "wrong";
+          return body.choices?.[0]?.text === alone[index] ? "right" : "wrong";
+        }
+        let rest = "";
+        let isWhole = false;
+        for await (const piece of response.body!.pipeThrough(new TextDecoderStream())) {
+          if (isSlow) await new Promise((done) => setTimeout(done, below(40)));
+          const lines = (rest + piece).split("\n");
+          rest = lines.pop()!;
+          for (const line of lines) {
+            if (line === "data: [DONE]") isWhole = true;
+            else if (line.startsWith("data: ")) {
+              const data = JSON.parse(line.slice(6)) as { error?: { code: string }; choices?: { text: string }[] };
+              if (data.error !== undefined)
+                return data.error.code === "engine_crashed" && alone[index]!.startsWith(text) ? "crashed" : "wrong";
+              text += data.choices?.[0]?.text ?? "";
+            }
+          }
+        }
+        return isWhole && text === alone[index] ? "right" : "wrong";
+      } catch (error) {
+        // what had come until then must be the answer's beginning
+        if (controller.signal.aborted && alone[index]!.startsWith(text)) return "left";
+        throw error;
+      }
+    };
+    const client = async () => {
+      while (sent < size.requests) {
+        sent += 1;
+        const outcome = await ask(below(cases.length));
+        outcomes[outcome] += 1;
+        if (outcome === "refused") await new Promise((done) => setTimeout(done, 20 + below(100)));
+      }
+    };
+    const every = async (ms: number, work: () => Promise<void>) => {
+      while (!isOver) {
+        await work();
+        await new Promise((done) => setTimeout(done, ms));
+      }
+    };
+    const watchHealth = every(20, async () => {
+      const at = performance.now();
+      expect((await fetch(`${server.url}/health`)).status).toBe(200);
+      healthMs.push(performance.now() - at);
+    });
+    const watchMemory = every(isSoak ? 500 : 50, async () => {
+      const { status } = server.engine;
+      if (status !== undefined && restartMs.length === 0)
+        memory.push({ ms: performance.now() - start, child: status.residentBytes, parent: process.memoryUsage().heapUsed });
+    });
+    // the first two thirds run undisturbed, so that memory has a slope to look at; then the kills, spread over the rest
+    const kill = (async () => {
+      for (let number = 0; number < size.kills; number++) {
+        const when = (size.requests * (2 + (number + 0.5) / size.kills)) / 3;
+        while (sent < when && !isOver) await new Promise((done) => setTimeout(done, 5));
+        const at = performance.now();
+        const down = new Promise((resolve) => server.engine.once("down", resolve));
+        process.kill(server.engine.pid!, "SIGKILL");
+        await down;
+        await server.engine.ready();
+        restartMs.push(performance.now() - at - server.engine.info!.loadMs);
+      }
+    })();
+    await Promise.all(Array.from({ length: size.clients }, client));
+    await kill;
+    isOver = true;
+    await Promise.all([watchHealth, watchMemory]);
+
+    // everything has been given back, and the next answers are right
+    for (;;) {
+      const { running, queued, streamsUsed } = await server.engine.ping();
+      if (running === 0 && queued === 0 && streamsUsed === 0) break;
+      await new Promise((done) => setTimeout(done, 10));
+    }
+    for (const [index, one] of cases.entries()) {
+      const response = await fetch(`${server.url}/v1/completions`, { method: "POST", body: JSON.stringify(one) });
+      expect(((await response.json()) as { choices: { text: string }[] }).choices[0]!.text).toBe(alone[index]);
+    }
+    const second = memory.slice(Math.floor(memory.length / 2));
+    const drift = { child: driftOf(second, "child"), parent: driftOf(second, "parent") };
+    const report = {
+      seconds: Math.round((performance.now() - start) / 1000),
+      ...outcomes,
+      restarts: server.engine.restarts,
+      healthP99Ms: percentile(healthMs, 99),
+      refusalMaxMs: Math.max(...refusalMs, 0),
+      restartMaxMs: Math.max(...restartMs),
+      drift,
+    };
+    if (isSoak) process.stdout.write(`${JSON.stringify(report, undefined, 1)}\n`);
+    expect(outcomes.wrong).toBe(0);
+    expect(outcomes.right).toBeGreaterThan(size.requests / 5);
+    expect(outcomes.left).toBeGreaterThan(0);
+    expect(server.engine.restarts).toBe(size.kills);
+    if (!isSoak) return; // what follows are times and sizes, for a quiet machine
+    expect(report.healthP99Ms).toBeLessThan(100);
+    expect(percentile(refusalMs, 99)).toBeLessThan(50);
+    expect(report.restartMaxMs).toBeLessThan(2000);
+    expect(drift.child).toBeLessThan(0.1);
+  },
+  isSoak ? 3_600_000 : 300_000,
+);
+
+/** By how much of its mean a size grows from the first sample to the last, along the straight line through all (least squares). */
+function driftOf(samples: readonly { ms: number; child: number; parent: number }[], which: "child" | "parent"): number {
+  if (samples.length < 3) return 0;
+  const mean = (of: (sample: (typeof samples)[number]) => number) => samples.reduce((sum, one) => sum + of(one), 0) / samples.length;
+  const meanMs = mean(({ ms }) => ms);
+  const meanSize = mean((one) => one[which]);
+  const slope = mean((one) => (one.ms - meanMs) * (one[which] - meanSize)) / mean(({ ms }) => (ms - meanMs) ** 2);
+  return (slope * (samples.at(-1)!.ms - samples[0]!.ms)) / meanSize;
+}
