@@ -1,4 +1,5 @@
 import { z } from "zod";
+import * as answers from "./answer-schemas.ts";
 import {
   annotations,
   chatRequest,
@@ -10,48 +11,114 @@ import {
   tokenizeRequest,
 } from "./schemas.ts";
 
-const bodies = {
-  "/v1/chat/completions": { schema: chatRequest, summary: "an answer to a conversation" },
-  "/v1/completions": { schema: completionRequest, summary: "a prompt continued as it stands" },
-  "/v1/responses": { schema: responsesRequest, summary: "an answer as a list of items: text and calls" },
-  "/v1/embeddings": { schema: embeddingRequest, summary: "texts as vectors" },
-  "/tokenize": { schema: tokenizeRequest, summary: "token ids of a text" },
-  "/detokenize": { schema: detokenizeRequest, summary: "the text of token ids" },
-} as const;
+interface Endpoint {
+  readonly summary: string;
+  readonly body?: z.ZodType;
+  /** Absent: text. */
+  readonly answer?: z.ZodType;
+  /** The data of one server-sent event, with `stream`. */
+  readonly event?: z.ZodType;
+  /** Whether it needs no key. */
+  readonly isOpen?: true;
+}
 
-const reads = {
-  "/v1/models": "the model",
-  "/v1/chainrule/methods": "every decoding method by axis: parameters, defaults, sources, what it can't be combined with",
-  "/v1/chainrule/status": "requests, tokens, cache use",
-  "/v1/chainrule/cost-curve": "time of a pass over n rows against one row",
-  "/metrics": "for Prometheus",
-  "/health": "whether the server is alive",
-  "/ready": "whether it takes requests",
-} as const;
+/** Every endpoint, with the schemas that check its requests and that tests hold its answers to. */
+export const endpoints: Readonly<Record<string, Endpoint>> = {
+  "POST /v1/chat/completions": {
+    summary: "an answer to a conversation",
+    ...{ body: chatRequest, answer: answers.chatAnswerSchema, event: answers.chatChunk },
+  },
+  "POST /v1/completions": {
+    summary: "a prompt continued as it stands",
+    ...{ body: completionRequest, answer: answers.completionAnswerSchema, event: answers.completionAnswerSchema },
+  },
+  "POST /v1/responses": {
+    summary: "an answer as a list of items: text and calls",
+    ...{
+      body: responsesRequest,
+      answer: answers.responseAnswerSchema,
+      event: z.looseObject({ type: z.string(), sequence_number: z.int() }),
+    },
+  },
+  "POST /v1/embeddings": { summary: "texts as vectors", body: embeddingRequest, answer: answers.embeddingAnswer },
+  "POST /tokenize": { summary: "token ids of a text", body: tokenizeRequest, answer: answers.tokenizeAnswer },
+  "POST /detokenize": { summary: "the text of token ids", body: detokenizeRequest, answer: answers.detokenizeAnswer },
+  "GET /v1/models": { summary: "the model, as a list of one", answer: answers.modelsAnswer },
+  "GET /v1/models/{id}": { summary: "the model", answer: answers.modelAnswer },
+  "GET /v1/chainrule/methods": {
+    summary: "every decoding method by axis: parameters, defaults, sources, what it can't be combined with",
+    answer: answers.methodsAnswer,
+  },
+  "GET /v1/chainrule/fields": { summary: "fields without effect, and fields that are refused", answer: answers.fieldsAnswer },
+  "GET /v1/chainrule/status": { summary: "requests, tokens, cache use", answer: answers.statusAnswer },
+  "GET /v1/chainrule/cost-curve": { summary: "time of a pass over n rows against one row", answer: answers.costCurveAnswer },
+  "GET /metrics": { summary: "for Prometheus" },
+  "GET /openapi.json": { summary: "this description", answer: z.looseObject({ openapi: z.string() }) },
+  "GET /health": { summary: "whether the server is alive", answer: answers.healthAnswer, isOpen: true },
+  "GET /ready": { summary: "whether it takes requests", answer: answers.healthAnswer, isOpen: true },
+};
 
-/** The server's own description, from the schemas that check its requests. */
+const errors: Readonly<Record<number, string>> = {
+  400: "something is wrong with the request; `param` names it",
+  401: "no valid key",
+  404: "no such model or path",
+  408: "the body took too long",
+  413: "the body is too large",
+  429: "the server is full; x-should-retry is true",
+  500: "the server's own fault",
+  503: "not ready, or the request's turn did not come; x-should-retry is true",
+  504: "the answer took too long",
+};
+
+/** The server's own description. */
 export function openApi() {
-  const error = { description: "an error in OpenAI's form", content: { "application/json": { schema: { type: "object" } } } };
-  const ok = { description: "the answer", content: { "application/json": { schema: { type: "object" } } } };
+  const paths: Record<string, Record<string, object>> = {};
+  for (const [name, endpoint] of Object.entries(endpoints)) {
+    const [method, path] = name.split(" ") as [string, string];
+    paths[path] ??= {};
+    paths[path][method.toLowerCase()] = operation(path, endpoint);
+  }
   return {
     openapi: "3.1.0",
-    info: { title: "Chainrule", version: "0.1.0" },
-    paths: {
-      ...Object.fromEntries(
-        Object.entries(bodies).map(([path, { schema, summary }]) => [
-          path,
-          {
-            post: {
-              summary,
-              requestBody: { required: true, content: { "application/json": { schema: z.toJSONSchema(schema, { io: "input" }) } } },
-              responses: { 200: ok, 400: error, 401: error, 413: error, 429: error, 500: error, 503: error },
-            },
-          },
-        ]),
-      ),
-      ...Object.fromEntries(Object.entries(reads).map(([path, summary]) => [path, { get: { summary, responses: { 200: ok } } }])),
+    info: { title: "Chainrule", version: "0.1.0", description: "OpenAI's endpoints, and the axes of generate() in the object chainrule" },
+    security: [{ key: [] }],
+    paths,
+    components: {
+      schemas: { Error: z.toJSONSchema(answers.errorAnswer) },
+      securitySchemes: { key: { type: "http", scheme: "bearer", description: "where the server was started with keys" } },
     },
     "x-annotations": annotations,
     "x-refused": refused,
   };
+}
+
+function operation(path: string, { summary, body, answer, event, isOpen }: Endpoint) {
+  const error = { "application/json": { schema: { $ref: "#/components/schemas/Error" } } };
+  const expected = body === undefined ? [401, 404, 500, 503] : Object.keys(errors);
+  const names = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
+  return {
+    summary,
+    ...(isOpen === true ? { security: [] } : {}),
+    ...(names.length === 0 ? {} : { parameters: names.map((name) => ({ name, in: "path", required: true, schema: { type: "string" } })) }),
+    ...(body === undefined ? {} : { requestBody: { required: true, content: { "application/json": { schema: withAnnotations(body) } } } }),
+    responses: {
+      200: {
+        description: "the answer",
+        content: {
+          ...(answer === undefined
+            ? { "text/plain": { schema: { type: "string" } } }
+            : { "application/json": { schema: z.toJSONSchema(answer) } }),
+          ...(event === undefined ? {} : { "text/event-stream": { schema: z.toJSONSchema(event) } }),
+        },
+      },
+      ...Object.fromEntries(expected.map((status) => [status, { description: errors[Number(status)], content: error }])),
+    },
+  };
+}
+
+/** A request's schema with the fields that are accepted and mean nothing. */
+function withAnnotations(body: z.ZodType) {
+  const schema = z.toJSONSchema(body, { io: "input" }) as { properties?: Record<string, object> };
+  const idle = Object.fromEntries(annotations.map((name) => [name, { description: "accepted, without effect" }]));
+  return { ...schema, properties: { ...schema.properties, ...idle } };
 }

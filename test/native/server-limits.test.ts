@@ -6,9 +6,11 @@ import { planArrivals } from "../../src/cli/load-test/arrivals.ts";
 import { connectTo } from "../../src/cli/load-test/client.ts";
 import { loadTest } from "../../src/cli/load-test/run.ts";
 import { Admission } from "../../src/server/admission.ts";
+import { errorAnswer } from "../../src/server/answer-schemas.ts";
 import { createApp } from "../../src/server/app.ts";
 import { EngineClient } from "../../src/server/engine-client.ts";
 import { Metrics } from "../../src/server/metrics.ts";
+import { endpoints } from "../../src/server/openapi.ts";
 import type { RequestLog } from "../../src/server/request-record.ts";
 import { listenOn, type ServeOptions } from "../../src/server/serve.ts";
 import { execArgv } from "../support/child-of-tests.ts";
@@ -339,6 +341,49 @@ test("metrics have vLLM's names, and count what was served", async () => {
     expect([name, value(`${name}_count`)]).toEqual([name, 2]);
   expect(value("request_generation_tokens_sum")).toBe(10);
   expect(value("e2e_request_latency_seconds_sum")).toBeGreaterThanOrEqual(value("time_to_first_token_seconds_sum"));
+});
+
+test("/openapi.json has every route, and real answers have the form that it says", async () => {
+  const admission = new Admission();
+  const app = createApp({ engine, admission, metrics: new Metrics(engine, admission), isDraining: () => false });
+  const routes = app.routes.filter(({ method, path }) => method !== "ALL" && path !== "/*").map(({ method, path }) => `${method} ${path}`);
+  const named = [...new Set(routes)].map((route) => route.replace("/:id{.+}", "/{id}"));
+  expect(named.sort()).toEqual(Object.keys(endpoints).sort());
+  const description = (await (await app.request("/openapi.json")).json()) as { paths: Record<string, Record<string, object>> };
+  expect(Object.values(description.paths).flatMap(Object.keys)).toHaveLength(named.length);
+
+  const chat = { messages: [{ role: "user", content: "hi" }], max_tokens: 4 };
+  const grammar = { response_format: { type: "json_schema", json_schema: { name: "a", schema: { enum: ["x"] } } } };
+  const tools = { tools: [{ type: "function", function: { name: "now" } }], tool_choice: "required", max_tokens: 60 };
+  const bodies: Record<string, object[]> = {
+    "POST /v1/chat/completions": [chat, { ...chat, n: 2, logprobs: true, top_logprobs: 3 }, { ...chat, ...grammar }, { ...chat, ...tools }],
+    "POST /v1/completions": [
+      { prompt: "ab", max_tokens: 3 },
+      { prompt: [[1, 2, 3], [4]], max_tokens: 1, echo: true, logprobs: 2 },
+    ],
+    "POST /v1/responses": [{ input: "hi", max_output_tokens: 4 }],
+    "POST /v1/embeddings": [{ input: "a" }, { input: ["a", "b"], encoding_format: "base64" }],
+    "POST /tokenize": [{ text: "ab" }],
+    "POST /detokenize": [{ tokens: [1] }, { tokens: [[1], [2, 3]] }],
+  };
+  for (const [name, { answer, event, body }] of Object.entries(endpoints)) {
+    const [method, path] = name.split(" ") as [string, string];
+    if (path === "/metrics" || path.endsWith("cost-curve")) continue; // text; measures for seconds
+    for (const one of bodies[name] ?? [{}]) {
+      const init = body === undefined ? { method } : { method, body: JSON.stringify(one) };
+      const response = await app.request(path.replace("{id}", path.includes("{id}") ? encodeURIComponent(engine.info!.name) : ""), init);
+      const given = await response.json();
+      expect([name, one, answer!.safeParse(given).error?.issues]).toEqual([name, one, undefined]);
+      if (body === undefined) continue;
+      const wrong = await app.request(path, { method, body: JSON.stringify({ ...one, nonsense: 1 }) });
+      expect(errorAnswer.safeParse(await wrong.json()).success).toBe(true);
+      if (event === undefined || "echo" in one) continue;
+      const streamed = await app.request(path, { method, body: JSON.stringify({ ...one, stream: true }) });
+      const events = (await streamed.text()).split("\n").filter((line) => line.startsWith("data: {"));
+      expect(events.length).toBeGreaterThan(1);
+      for (const line of events) expect([line, event.safeParse(JSON.parse(line.slice(6))).error?.issues]).toEqual([line, undefined]);
+    }
+  }
 });
 
 test("bench serve: fused, in static batches and one by one, every token of every request is counted", async () => {
