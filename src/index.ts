@@ -1,4 +1,6 @@
 export {
+  type AdapterScale,
+  type AdapterSpec,
   type AttributeFunction,
   type AttributeHead,
   Chat,
@@ -25,5 +27,14 @@ export {
 } from "./decoding/index.ts";
 export type * from "./engine/index.ts";
 export * from "./errors.ts";
-export { type LoadOptions, type LoadProgress, load, loadVocabulary, Model, Vocabulary, type VocabularyOptions } from "./load.ts";
+export {
+  type AdapterFacts,
+  type LoadOptions,
+  type LoadProgress,
+  load,
+  loadVocabulary,
+  Model,
+  Vocabulary,
+  type VocabularyOptions,
+} from "./load.ts";
 export { type TokenId, tokenId, tokenIds } from "./token.ts";

@@ -1,8 +1,11 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { availableParallelism, homedir } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve as resolvePath } from "node:path";
+import { type AdapterForm, adapterBase, adapterSize, readAdapter } from "./adapters/index.ts";
 import { ChatRenderer, layOutTools, type Message, type Tool } from "./chat/index.ts";
 import {
+  type AdapterScale,
+  type AdapterSpec,
   type AttributeHead,
   Chat,
   type ChatFormat,
@@ -32,9 +35,11 @@ import {
   type JudgeQuality,
   type LaidOut,
   layOutPrompt,
+  type ModelSource,
   measureJudge,
   type Prompt,
   type PromptEncoder,
+  parseAdapters,
   type ScoreOptions,
   type ScoreResult,
   score,
@@ -88,6 +93,8 @@ export interface LoadOptions {
    * device, and disposed with it. Values as for `load()`.
    */
   readonly beside?: Readonly<Record<string, string>>;
+  /** Adapters to load with it, by the names under which runs ask for them: folders as PEFT saves them, or LoRAs of llama.cpp's. */
+  readonly adapters?: Readonly<Record<string, string>>;
   /** Whether a run may name other models than those: by name or path, loaded at first use. Default true. */
   readonly opensModels?: boolean;
   readonly onProgress?: (progress: LoadProgress) => void;
@@ -114,6 +121,7 @@ const loadOptions = [
   "cacheType",
   "strict",
   "beside",
+  "adapters",
   "opensModels",
   "onProgress",
   "onNotice",
@@ -140,6 +148,7 @@ export async function load(name = "smollm2", options: LoadOptions = {}): Promise
     model = await open(name, options, device);
     const { signal } = options;
     const abort = signal === undefined ? {} : { signal };
+    for (const [adapter, path] of Object.entries(options.adapters ?? {})) await model.loadAdapter(path, { name: adapter });
     for (const other of Object.values(options.beside ?? {})) await model[decodingModel].beside!(other, abort);
     return model;
   } catch (error) {
@@ -300,6 +309,23 @@ export interface SkipPricesOptions {
   readonly onProgress?: (done: number, total: number) => void;
 }
 
+/** A loaded adapter. */
+export interface AdapterFacts {
+  readonly name: string;
+  readonly path: string;
+  readonly form: AdapterForm;
+  /** The largest of its places. */
+  readonly rank: number;
+  readonly parameters: number;
+}
+
+/** The last part of a path without its ending; of a run's `adapter` folder the run's name, which says more. */
+function defaultAdapterName(path: string): string {
+  const parts = resolvePath(path).split(/[\\/]/);
+  const last = parts.pop()!.replace(/\.(gguf|safetensors|json)$/, "");
+  return /^adapter(_model|_config)?$/.test(last) ? (parts.pop() ?? last) : last;
+}
+
 /** A loaded model. Everything that asks it for tokens at the same time shares its passes. */
 export class Model implements AsyncDisposable {
   readonly name: string;
@@ -316,6 +342,7 @@ export class Model implements AsyncDisposable {
   #skipPrices: Promise<readonly number[]> | undefined;
   #transferMaps: Promise<readonly { readonly tap: string; readonly map: string }[]> | undefined;
   #transferMatrices: Parameters | undefined;
+  readonly #adapters = new Map<string, AdapterFacts>();
   /** Other models, by what `load()` was or would be given; disposed with this one. */
   readonly #beside = new Map<string, Promise<Model>>();
   readonly #loaded = new Map<string, Model>();
@@ -336,7 +363,8 @@ export class Model implements AsyncDisposable {
       vocabSize: engine.model.config.vocabSize,
       contextLength: engine.contextLength,
       tokenizer,
-      sequence: ({ priority = 0, prefixKey = "" }) => engine.sequence({ priority, prefixKey }),
+      sequence: ({ priority = 0, prefixKey = "", adapters = [] }) => engine.sequence({ priority, prefixKey, adapters }),
+      adapters: () => engine.adapters,
       blocks: engine.model.config.blocks.length,
       ...(engine.model.position === undefined ? { hiddenSize: engine.model.config.hiddenSize } : {}),
       skipPrices: (options) => this.skipPrices(options),
@@ -351,7 +379,10 @@ export class Model implements AsyncDisposable {
       attributeHead: async (name) => this.attributeHead(name),
       judgeQuality: (judge, options) => this.judgeQuality(judge, options),
       chat: chatFormat(file, tokenizer, this.#renderer),
-      beside: async (name, options) => (await within(this.#openBeside(name), options.signal))[decodingModel],
+      beside: async (name, options) =>
+        name.startsWith("adapter:")
+          ? this.withAdapters(name.slice("adapter:".length))[decodingModel]
+          : (await within(this.#openBeside(name), options.signal))[decodingModel],
     };
   }
 
@@ -438,11 +469,60 @@ export class Model implements AsyncDisposable {
   }
 
   /**
+   * Loads an adapter, after its files have been checked against this model: a folder as PEFT saves it, or a LoRA of llama.cpp's as a GGUF file.
+   * Runs ask for it by name: `generate(prompt, { adapter: "name,scale=0.8" })`.
+   *
+   * @param options.name  letters, digits, dots and dashes; default: the last part of the path, without its ending
+   * @throws NotFoundError, FormatError, UnsupportedError, MemoryError; OptionError for a name that is taken
+   */
+  async loadAdapter(path: string, options: { readonly name?: string } = {}): Promise<AdapterFacts> {
+    this.#alive();
+    const { engine, file } = this.#parts;
+    const adapter = readAdapter(path, adapterBase(file, familyOf(this.config.architecture).modules));
+    const name = options.name ?? defaultAdapterName(path);
+    await engine.addAdapter(name, adapter);
+    const facts = {
+      name,
+      path,
+      form: adapter.form,
+      rank: Math.max(...adapter.parts.map(({ rank }) => rank)),
+      parameters: adapterSize(adapter),
+    };
+    this.#adapters.set(name, facts);
+    return facts;
+  }
+
+  /** Forgets an adapter. @throws OptionError for a name that is not loaded */
+  async unloadAdapter(name: string): Promise<void> {
+    this.#alive();
+    await this.#parts.engine.removeAdapter(name);
+    this.#adapters.delete(name);
+  }
+
+  /** The loaded adapters. */
+  get adapters(): readonly AdapterFacts[] {
+    return [...this.#adapters.values()];
+  }
+
+  /**
+   * This model with adapters, as the second model of a run: a reward model or a draft that shares its base's weights and passes.
+   * @throws OptionError for an adapter that is not loaded
+   */
+  withAdapters(adapter: AdapterSpec): Exclude<ModelSource, string> {
+    const own = this.#alive();
+    const adapters = parseAdapters(adapter, own);
+    const key = adapters.map(({ name, scale }) => `${name}=${scale}`).join(",");
+    const sequence: DecodingModel["sequence"] = (options) => own.sequence({ ...options, adapters: options.adapters ?? adapters });
+    return { [decodingModel]: { ...own, name: `${this.name} with ${key}`, hash: `${own.hash}+${key}`, sequence } };
+  }
+
+  /**
    * An empty sequence: the level at which decoding methods are written.
    * @param options.priority   higher ones go first
    * @param options.prefixKey  prefixes are handed on between sequences of the same key only. Default: one for all that give none
+   * @param options.adapters   of every request of the sequence and its forks that names none itself
    */
-  sequence(options: { priority?: number; prefixKey?: string } = {}): Sequence {
+  sequence(options: { priority?: number; prefixKey?: string; adapters?: readonly AdapterScale[] } = {}): Sequence {
     this.#alive();
     return this.#parts.engine.sequence(options);
   }

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import type { GenerateOptions } from "../index.ts";
+import { nameAdapters } from "./adapter-options.ts";
 import { integer, number } from "./load-model.ts";
 
 /** Options of every command that lets a model write. Absent ones are the library's business. */
@@ -14,6 +15,7 @@ export interface DecodingOptions {
   readonly stop?: string[];
   readonly sample?: string[];
   readonly guide?: string[];
+  readonly adapter?: readonly string[];
   readonly draft?: string;
   readonly skip?: string;
   readonly search?: string;
@@ -33,6 +35,7 @@ export function addDecodingOptions(command: Command): Command {
     .option("--stop <text>", "end before this text; may be repeated", collect)
     .option("--sample <method>", "a sampler, such as temperature,value=0.7; may be repeated", collect)
     .option("--guide <method>", "a guide, such as repetition,penalty=1.1; may be repeated", collect)
+    .option("--adapter <path>", "an adapter's folder or file, with ,scale=0.8 for its strength; may be repeated", collect)
     .option("--draft <method>", "who guesses ahead, such as ngram,nodes=4: the same answer in fewer passes")
     .option("--skip <method>", "which half-blocks run, such as ffn,budget=0.25: faster, and another answer")
     .option("--search <method>", "how branches live and die");
@@ -41,6 +44,7 @@ export function addDecodingOptions(command: Command): Command {
 /** The options of the library's call that the command line gives. */
 export function decodingOptions(options: DecodingOptions): GenerateOptions {
   const { maxTokens, temperature, topK, topP, minP, typical, seed, stop, sample, guide, draft, skip, search } = options;
-  const given = { maxTokens, temperature, topK, topP, minP, typical, seed, stop, sample, guide, draft, skip, search };
+  const adapter = options.adapter && nameAdapters(options.adapter).specs;
+  const given = { adapter, maxTokens, temperature, topK, topP, minP, typical, seed, stop, sample, guide, draft, skip, search };
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as GenerateOptions;
 }

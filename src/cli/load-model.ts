@@ -1,6 +1,7 @@
 import { type Command, InvalidArgumentError } from "commander";
 import { DownloadError, NotFoundError } from "../errors.ts";
 import { type LoadOptions, load, type Model } from "../index.ts";
+import { nameAdapters } from "./adapter-options.ts";
 import { announceCrashes, keepCrashReports } from "./crash-reports.ts";
 import { home } from "./home.ts";
 import { ProgressBar } from "./progress-bar.ts";
@@ -14,6 +15,8 @@ export interface ModelOptions {
   readonly device?: "cpu" | "cuda" | "vulkan" | "metal";
   readonly strict?: boolean;
   readonly offline?: boolean;
+  /** Where a command has them. */
+  readonly adapter?: readonly string[];
 }
 
 export function addModelOptions(command: Command): Command {
@@ -60,6 +63,7 @@ export async function loadModel(options: ModelOptions, signal?: AbortSignal): Pr
       ...pick("threads", options.threads),
       ...pick("device", options.device),
       ...pick("strict", options.strict),
+      ...pick("adapters", options.adapter && nameAdapters(options.adapter).load),
       ...pick("signal", signal),
       onNotice: (notice) => bar.note(notice),
       onProgress: (progress) => {

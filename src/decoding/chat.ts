@@ -2,6 +2,7 @@ import type { Message } from "../chat/index.ts";
 import type { Sequence } from "../engine/index.ts";
 import { DisposedError, OptionError } from "../errors.ts";
 import type { TokenId } from "../token.ts";
+import type { AdapterScale } from "./adapters.ts";
 import { decode, type GenerateEvent, type GenerateResult } from "./generate.ts";
 import type { DecodingModel } from "./model.ts";
 import { type GenerateOptions, type Plan, resolveMaxTokens, resolveOptions } from "./options.ts";
@@ -39,6 +40,8 @@ export class Chat {
   readonly #options: GenerateOptions;
   #messages: readonly Message[];
   #sequence: Sequence | undefined;
+  /** The adapters with which it was computed. */
+  #adapters = "";
   /** What the sequence holds. */
   #cached: readonly TokenId[] = [];
   #isAnswering = false;
@@ -71,7 +74,7 @@ export class Chat {
     chat.#messages = messages;
     if (tokens.length > 0) {
       try {
-        const sequence = await chat.#open(signal);
+        const sequence = await chat.#open(resolveTurn(chat.#options, model).adapters, signal);
         await sequence.forward({ input: tokens, ...(signal === undefined ? {} : { signal }) });
         chat.#cached = tokens;
       } catch (error) {
@@ -141,13 +144,15 @@ export class Chat {
     const choices = numTurns === 0 ? plan.choices : [...plan.choices, droppedFact(numTurns, model)];
     if (numTurns > 0) yield { kind: "dropped", messages: dropped, numTurns };
 
+    if (adapterKey(plan.adapters) !== this.#adapters) this.#release(); // what it holds was computed with other weights
+
     // at least one row gives the answer's start; log-probabilities of the prompt need them all
     const numCached = plan.promptLogprobs === undefined ? Math.min(commonLength(this.#cached, prompt), prompt.length - 1) : 0;
     const known = [...prompt];
     const events = decode(model, {
       ...{ plan: { ...plan, choices }, startMs, layout: { kind: "laid-out", tokens: prompt, isChat: true }, maxTokens, numCached },
       open: async (signal) => {
-        const sequence = await this.#open(signal);
+        const sequence = await this.#open(plan.adapters, signal);
         sequence.rewind(numCached);
         return sequence;
       },
@@ -178,11 +183,13 @@ export class Chat {
     }
   }
 
-  async #open(signal: AbortSignal | undefined): Promise<Sequence> {
+  async #open(adapters: readonly AdapterScale[], signal: AbortSignal | undefined): Promise<Sequence> {
     const { priority, prefixKey } = this.#options;
+    this.#adapters = adapterKey(adapters);
     this.#sequence ??= await this.#model.sequence({
       maxLength: this.#model.contextLength,
       ...(priority === undefined ? {} : { priority }),
+      ...(adapters.length === 0 ? {} : { adapters }),
       ...(prefixKey === undefined ? {} : { prefixKey }),
       ...(signal === undefined ? {} : { signal }),
     });
@@ -200,6 +207,8 @@ export class Chat {
     if (this.#isAnswering) throw new OptionError("message", "came while an answer is under way; a chat has one turn at a time");
   }
 }
+
+const adapterKey = (adapters: readonly AdapterScale[]): string => adapters.map(({ name, scale }) => `${name}=${scale}`).join();
 
 /** Room that an answer without `maxTokens` has at least, where the context is large enough. */
 const minAnswerTokens = 256;

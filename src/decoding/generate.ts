@@ -85,6 +85,7 @@ export async function* generate(model: DecodingModel, prompt: Prompt, options: G
         maxLength: tokens.length + maxTokens,
         ...(plan.priority === undefined ? {} : { priority: plan.priority }),
         ...(plan.prefixKey === undefined ? {} : { prefixKey: plan.prefixKey }),
+        ...(plan.adapters.length === 0 ? {} : { adapters: plan.adapters }),
         ...(abort === undefined ? {} : { signal: abort }),
       }),
     close: (sequence) => sequence[Symbol.dispose](),
@@ -171,7 +172,10 @@ export async function* decode(model: DecodingModel, job: Job): AsyncGenerator<Ge
     ...(plan.logprobs === undefined ? {} : { logprobs: withTexts(model, record.tokens) }),
     ...(end.alternatives === undefined ? {} : { alternatives: end.alternatives }),
     ...(promptFacts === undefined ? {} : { promptLogprobs: withTexts(model, promptFacts) }),
-    facts: record.facts([...plan.choices, ...(job.layout.choices ?? []), ...explained, ...(skip?.choices ?? [])]),
+    facts: {
+      ...record.facts([...plan.choices, ...(job.layout.choices ?? []), ...explained, ...(skip?.choices ?? [])]),
+      ...(plan.adapters.length === 0 ? {} : { adapters: plan.adapters }),
+    },
   };
   yield { kind: "finish", text: end.text, result };
 }

@@ -1,3 +1,4 @@
+export { type AdapterScale, type AdapterSpec, parseAdapters } from "./adapters.ts";
 export { Chat, type ChatEvent, type ChatOptions } from "./chat.ts";
 export { cannotCompose, type DescribedMethod, describeRegistry, listAxes } from "./describe.ts";
 export { clairvoyantGain, expectedGain } from "./drafting/worth.ts";

@@ -2,6 +2,7 @@ import type { Message, Tool } from "../chat/index.ts";
 import type { CostCurve, Sequence } from "../engine/index.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
 import type { Probes } from "./drafting/draft.ts";
+import type { AdapterScale } from "./adapters.ts";
 import type { AttributeHead } from "./search/attribute-head.ts";
 import type { JudgeName } from "./search/judge.ts";
 import type { JudgeQuality } from "./search/judge-quality.ts";
@@ -28,6 +29,8 @@ export interface DecodingModel {
    * @throws MemoryError, ContextOverflowError; the signal's reason when cancelled while it waits for room
    */
   sequence(options: SequenceOptions): Sequence | Promise<Sequence>;
+  /** Names of the adapters that sequences may be given. Absent: the axis `adapter` is refused. */
+  adapters?(): readonly string[];
   /** Number of transformer blocks. Absent: methods that skip some are refused. */
   readonly blocks?: number;
   /** Width C of the residual stream. Absent where a state that was read can't be given back in a token's place (learned positions). */
@@ -68,6 +71,8 @@ export interface SequenceOptions {
   readonly maxLength: number;
   readonly priority?: number;
   readonly prefixKey?: string;
+  /** What changes the model for this sequence and its forks. */
+  readonly adapters?: readonly AdapterScale[];
   readonly signal?: AbortSignal;
 }
 

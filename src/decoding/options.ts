@@ -1,6 +1,7 @@
 import type { ChoiceFact } from "../engine/index.ts";
 import { ContextOverflowError, OptionError, UnsupportedError } from "../errors.ts";
 import { type TokenId, tokenId } from "../token.ts";
+import { type AdapterScale, type AdapterSpec, parseAdapters } from "./adapters.ts";
 import type { Draft } from "./drafting/draft.ts";
 import type { Explainer } from "./explaining/explainer.ts";
 import type { Guide } from "./guidance/guide.ts";
@@ -62,6 +63,8 @@ export interface GenerateOptions {
   readonly bias?: Readonly<Record<string, number>>;
   /** Further guides, in their order, after `bias` and the penalties. */
   readonly guide?: MethodSpec | readonly MethodSpec[];
+  /** Which weights are changed: adapters that the model has loaded, `"name,scale=0.8"`. Default: none. */
+  readonly adapter?: AdapterSpec;
   /** Who guesses ahead, so that one pass gives several tokens; the answer stays the same. Default: nobody. */
   readonly draft?: MethodSpec;
   /** Which half-blocks run, so that a token costs less; the answer changes. Default: all. */
@@ -105,6 +108,7 @@ export interface Plan {
   readonly search: Search;
   readonly draft: Draft | undefined;
   readonly skip: Skip | undefined;
+  readonly adapters: readonly AdapterScale[];
   /** Other models that methods name: opened before the run starts. */
   readonly models: readonly ModelSource[];
   readonly explain: Explainer | undefined;
@@ -158,6 +162,7 @@ export const knownOptions: ReadonlySet<string> = new Set([
   ...samplerShortcuts.map(({ option }) => option),
   ...guideShortcuts.map(({ option }) => option),
   ...[
+    "adapter",
     "sample",
     "guide",
     "draft",
@@ -209,6 +214,7 @@ export function resolveOptions(options: GenerateOptions, model: DecodingModel): 
     throw new OptionError("skip", `${skip.method.name} and draft ${draft.method.name} can't be combined: ${skip.method.refuses.draft}`);
   if (skip !== undefined && (model.blocks === undefined || model.skipPrices === undefined))
     throw new UnsupportedError(`skip: this model has no blocks that ${skip.method.name} could skip`);
+  const adapters = parseAdapters(options.adapter, model);
   const guides = parseGuides(options, model);
   const stopTokens = new Set((options.stopTokens ?? []).map((token) => checkToken(token, model, "stopTokens")));
   return {
@@ -224,6 +230,7 @@ export function resolveOptions(options: GenerateOptions, model: DecodingModel): 
       stopTexts: resolveStopTexts(options.stop),
     },
     maxTokens: options.maxTokens,
+    adapters,
     search: method.create(values),
     draft: draft?.method.create(draft.values),
     explain: explain?.method.create(explain.values),

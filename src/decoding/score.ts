@@ -1,5 +1,6 @@
 import { NativeError, OptionError, UnsupportedError } from "../errors.ts";
 import type { TokenId } from "../token.ts";
+import { type AdapterSpec, parseAdapters } from "./adapters.ts";
 import { checkParameter, integer } from "./method.ts";
 import type { DecodingModel } from "./model.ts";
 import { layOutPrompt, type Prompt } from "./prompting/prompt.ts";
@@ -11,6 +12,8 @@ export interface ScoreOptions {
   readonly stride?: number;
   /** Read special tokens written in a text as such. Default false. */
   readonly parseSpecial?: boolean;
+  /** Adapters that the model has loaded, `"name,scale=0.8"`. Default: none. */
+  readonly adapter?: AdapterSpec;
   readonly signal?: AbortSignal;
 }
 
@@ -33,7 +36,7 @@ export interface ScoreResult {
   readonly cost: { readonly passes: number; readonly rows: number; readonly computeMs: number };
 }
 
-const knownOptions: readonly string[] = ["window", "stride", "parseSpecial", "signal"];
+const knownOptions: readonly string[] = ["window", "stride", "parseSpecial", "adapter", "signal"];
 /** Rows of one request: bounds what a request returns; the engine cuts further as it likes. */
 const rowsPerRequest = 512;
 
@@ -54,6 +57,7 @@ export async function score(model: DecodingModel, input: Prompt, options: ScoreO
   const { stride = Math.floor(window / 2) } = options;
   checkParameter(integer({ min: 1, max: window - 1, doc: "" }), stride, "stride");
   const abort = signal === undefined ? {} : { signal };
+  const adapters = parseAdapters(options.adapter, model);
   const { tokens, positions } = await layOutPrompt(model, input, {
     ...(parseSpecial === undefined ? {} : { parseSpecial }),
     ...{ addGenerationPrompt: false, ...abort },
@@ -65,7 +69,11 @@ export async function score(model: DecodingModel, input: Prompt, options: ScoreO
 
   const logprobs: (number | undefined)[] = [undefined];
   const cost = { passes: 0, rows: 0, computeMs: 0 };
-  const sequence = await model.sequence({ maxLength: Math.min(window, tokens.length), ...abort });
+  const sequence = await model.sequence({
+    maxLength: Math.min(window, tokens.length),
+    ...(adapters.length === 0 ? {} : { adapters }),
+    ...abort,
+  });
   try {
     for (let start = 0; logprobs.length < tokens.length; start += stride) {
       sequence.rewind(0);

@@ -137,19 +137,24 @@ export class Engine implements AsyncDisposable {
    * An empty sequence: the root of a group of forks.
    * @param options.priority   higher ones go first
    * @param options.prefixKey  prefixes are handed on between sequences of the same key only: that of one client, for instance
+   * @param options.adapters   of every request of the sequence and its forks that names none itself
    */
-  sequence(options: { priority?: number; prefixKey?: string } = {}): ModelSequence {
+  sequence(
+    options: { priority?: number; prefixKey?: string; adapters?: readonly { readonly name: string; readonly scale: number }[] } = {},
+  ): ModelSequence {
     this.#assertAlive();
     const { priority = 0, prefixKey = "" } = options;
     if (!Number.isInteger(priority)) throw new OptionError("priority", `must be an integer, got ${priority}`);
-    return this.join(this.#scheduler.family(priority, prefixKey));
+    const { adapters = [] } = options;
+    this.#adapters.apply(adapters);
+    return this.join(this.#scheduler.family(priority, prefixKey), adapters);
   }
 
   /** @internal a sequence that shares a family's stream */
-  join(family: Family): ModelSequence {
+  join(family: Family, adapters: ForwardRequest["adapters"] = []): ModelSequence {
     family.isShared ||= family.memberCount > 0;
     this.#sequences += 1;
-    return new ModelSequence(this, family, this.#sequences);
+    return new ModelSequence(this, family, this.#sequences, adapters);
   }
 
   /** @internal called when a sequence has left its family */

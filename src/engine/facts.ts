@@ -11,6 +11,8 @@ export interface Facts {
   readonly tokens: readonly TokenFact[];
   /** Tokens whose keys and values an earlier prompt had computed. */
   readonly prefixCache?: { readonly tokens: number };
+  /** Adapters that changed the model, as asked for. */
+  readonly adapters?: readonly { readonly name: string; readonly scale: number }[];
   readonly drafts?: DraftFacts;
   readonly skips?: {
     readonly blocks: readonly (readonly [row: number, block: number, half: "attn" | "ffn"])[];

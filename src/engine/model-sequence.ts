@@ -8,6 +8,8 @@ export class ModelSequence implements Sequence {
   readonly #engine: Engine;
   /** Order in which sequences were made: the last tie-breaker of the plan. */
   readonly id: number;
+  /** Adapters of the requests that name none. */
+  readonly adapters: NonNullable<ForwardRequest["adapters"]>;
   /** @internal the engine's */
   family: Family;
   /** @internal the engine's; replaced, never shared */
@@ -18,10 +20,11 @@ export class ModelSequence implements Sequence {
   #isBusy = false;
   #isDisposed = false;
 
-  constructor(engine: Engine, family: Family, id: number) {
+  constructor(engine: Engine, family: Family, id: number, adapters: NonNullable<ForwardRequest["adapters"]>) {
     this.#engine = engine;
     this.family = family;
     this.id = id;
+    this.adapters = adapters;
     family.join(this.entries);
   }
 
@@ -48,7 +51,7 @@ export class ModelSequence implements Sequence {
     const base = this.length;
     this.#isBusy = true;
     try {
-      const { result, parents, isChain } = await this.#engine.evaluate(this, request);
+      const { result, parents, isChain } = await this.#engine.evaluate(this, { adapters: this.adapters, ...request });
       this.#tree = { base, parents };
       this.#needsKeep = !isChain;
       return result;
@@ -61,7 +64,7 @@ export class ModelSequence implements Sequence {
   fork(): ModelSequence {
     if (this.#isDisposed) throw new DisposedError("a sequence");
     if (this.#needsKeep) throw new OptionError("fork", "the last request was a tree: say with keep() which of its rows stay first");
-    const copy = this.#engine.join(this.family);
+    const copy = this.#engine.join(this.family, this.adapters);
     copy.adopt(this.#isBusy ? this.entries.slice() : this.entries);
     return copy;
   }

@@ -61,7 +61,7 @@ export interface ForwardRequest {
   /** Indices of blocks whose output state also goes through the final norm and the head. */
   readonly exits?: readonly number[];
   readonly inject?: readonly Injection[];
-  /** Adapters by name with their scales. Default: none. */
+  /** Adapters by name with their scales. Default: those that the sequence was made with. */
   readonly adapters?: readonly { readonly name: string; readonly scale: number }[];
   readonly signal?: AbortSignal;
 }

@@ -115,6 +115,7 @@ export interface ChildSettings {
     readonly offline?: boolean;
     /** Models that requests may name in their methods; they can name no others. */
     readonly beside?: Readonly<Record<string, string>>;
+    readonly adapters?: Readonly<Record<string, string>>;
   };
   /** Prompt tokens of all runs that have not ended; more are refused with 429. */
   readonly maxTokens: number;

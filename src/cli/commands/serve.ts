@@ -1,6 +1,7 @@
 import { Command, InvalidArgumentError } from "commander";
 import { OptionError } from "../../errors.ts";
 import { serve as startServer } from "../../server/index.ts";
+import { nameAdapters } from "../adapter-options.ts";
 import { home } from "../home.ts";
 import { addModelOptions, integer, type ModelOptions } from "../load-model.ts";
 
@@ -48,6 +49,7 @@ export function parseTimeouts(text: string): Partial<Record<Timeout, number>> {
 
 export const serve = addModelOptions(new Command("serve").description("an OpenAI-compatible server, and a playground in the browser"))
   .option("--beside <name=model>", "a further model that requests may name in drafts and guides; may be repeated", named)
+  .option("--adapter <path...>", "adapters that requests may name by the last part of their path: chainrule.adapter")
   .option("--host <address>", "where to listen; anything but 127.0.0.1 lets others in", "127.0.0.1")
   .option("--port <port>", "0 takes any that is free", integer, 8080)
   .option("--api-key <key...>", "keys that requests must bring; also from CHAINRULE_API_KEY, separated by commas")
@@ -85,6 +87,7 @@ export const serve = addModelOptions(new Command("serve").description("an OpenAI
         ...(strict === undefined ? {} : { strict }),
         ...(offline === undefined ? {} : { offline }),
         ...(beside === undefined ? {} : { beside }),
+        ...(options.adapter === undefined ? {} : { adapters: nameAdapters(options.adapter).load }),
       },
       host: options.host,
       port: options.port,
