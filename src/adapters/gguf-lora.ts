@@ -19,7 +19,7 @@ export function readGgufLora(path: string, base: AdapterBase): Adapter {
   expect("adapter.type", "lora");
   expect("general.architecture", base.architecture);
   if (metadata.has("adapter.alora.invocation_tokens"))
-    throw new UnsupportedError(`${path}: an adapter that begins at certain tokens (aLoRA) is not supported`);
+    throw new UnsupportedError(`${path}: adapter.alora.invocation_tokens, an adapter that begins at certain tokens, is not supported`);
   const alpha = metadata.getNumber("adapter.lora.alpha");
   if (alpha === undefined || !Number.isFinite(alpha)) throw new FormatError(path, `adapter.lora.alpha must be a number, got ${alpha}`);
   const parts = new Map<string, { a?: string; b?: string }>();

@@ -135,25 +135,38 @@ function readConfig(path: string): Config {
   return value as Config;
 }
 
-/** Options of PEFT's that change what the matrices mean, with the value that does not. */
-const mustBe: readonly (readonly [key: string, isNeutral: (value: unknown) => boolean, what: string])[] = [
-  ["bias", (value) => value === "none", "trained biases"],
-  ["use_dora", (value) => value === false, "DoRA's magnitudes"],
-  ["lora_bias", (value) => value === false, "biases of the matrices"],
-  ["modules_to_save", (value) => Array.isArray(value) && value.length === 0, "whole trained modules"],
-  ["trainable_token_indices", (value) => Array.isArray(value) && value.length === 0, "trained tokens"],
-  ["alora_invocation_tokens", (value) => Array.isArray(value) && value.length === 0, "activation from a token on"],
-  ["use_adapterp", (value) => value === false, "AdapterP's places"],
-  // these begin from a changed base; what they save is to be added to that one
-  ["init_lora_weights", (value) => typeof value !== "string" || !/^(pissa|olora|corda|loftq)/i.test(value), "a changed base model"],
-];
+/** Options of PEFT's that change what the matrices mean where they are not off. */
+const mustBeOff: Readonly<Record<string, string>> = {
+  bias: "trained biases",
+  lora_bias: "biases of the matrices",
+  use_dora: "DoRA's magnitudes",
+  use_qalora: "QALoRA's groups",
+  use_bdlora: "block-diagonal matrices",
+  use_adapterp: "AdapterP's places",
+  modules_to_save: "whole trained modules",
+  target_parameters: "parameters outside linear layers",
+  trainable_token_indices: "trained tokens",
+  alora_invocation_tokens: "activation from a token on",
+  layer_replication: "repeated blocks",
+  arrow_config: "a router",
+  kasa_config: "KaSA's values",
+  monteclora_config: "random matrices",
+  velora_config: "VeLoRA's groups",
+};
+const isOff = (value: unknown): boolean =>
+  value === undefined || value === null || value === false || value === "none" || (Array.isArray(value) && value.length === 0);
+/** These begin from a changed base; what they save is to be added to that one. */
+const changesBase = /^(pissa|olora|corda|loftq)/i;
 
 function interpret(path: string, config: Config): Pick<Adapter, "form" | "activation"> & { scaleOf(module: string, rank: number): number } {
-  for (const [key, isNeutral, what] of mustBe) {
-    const value = config[key];
-    if (value !== undefined && value !== null && !isNeutral(value))
-      throw new UnsupportedError(`${path}: ${key} ${JSON.stringify(value)} means ${what}, which is not supported`);
+  for (const [key, what] of Object.entries(mustBeOff)) {
+    if (!isOff(config[key]))
+      throw new UnsupportedError(`${path}: ${key} ${JSON.stringify(config[key])} means ${what}, which is not supported`);
   }
+  if (changesBase.test(String(config.init_lora_weights)))
+    throw new UnsupportedError(
+      `${path}: init_lora_weights "${config.init_lora_weights}" means a changed base model; convert it with PEFT first`,
+    );
   const number = (key: string): number => {
     const value = config[key];
     if (typeof value !== "number" || !Number.isFinite(value))
