@@ -12,5 +12,6 @@ export { type AdapterBase, type AdapterForm, adapterBase, adapterForms } from ".
 export { adapterDeltas, type Deltas, downName, noDeltas, upName } from "./deltas.ts";
 export { readAdapter } from "./files.ts";
 export { writeGgufLora } from "./gguf-lora.ts";
+export { type MergeOptions, mergeAdapter } from "./merge.ts";
 export { writePeft } from "./peft.ts";
 export { AdapterStacks, type AppliedAdapter, inputNames, type StackUse } from "./stacks.ts";

@@ -51,12 +51,17 @@ export interface QuantizedTensor {
   readonly count: number;
 }
 
+/** Changes rows of a tensor in place. */
+export type Edit = (values: Float32Array, firstRow: number) => void;
+
 export interface QuantizeOptions {
-  /** One of {@link quantizeTargets}. */
+  /** One of {@link quantizeTargets}, or "same": each tensor keeps its type. */
   readonly type: string;
   /** Parts of names of tensors that keep the type they have. Each must be in one name at least. */
   readonly keep?: readonly string[] | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** For a tensor to be changed on the way: what changes some of its rows, in f32, from the first of them on. */
+  readonly edit?: ((name: string) => Edit | undefined) | undefined;
   /** Called when a tensor is written. */
   readonly onTensor?: ((tensor: QuantizedTensor) => void) | undefined;
 }
@@ -72,7 +77,7 @@ export interface QuantizeOptions {
  *         UnsupportedError for a tensor whose type ggml can't convert, the signal's reason
  */
 export async function quantize(input: string, output: string, options: QuantizeOptions): Promise<readonly QuantizedTensor[]> {
-  const target = targetOf(options.type);
+  const target = options.type === "same" ? undefined : targetOf(options.type);
   if (resolve(input) === resolve(output)) throw new OptionError("output", "is the input file");
   using file = openGguf(input);
   const infos = [...file.tensors.values()];
@@ -82,7 +87,9 @@ export async function quantize(input: string, output: string, options: QuantizeO
   const isTied = !file.tensors.has("output.weight");
   const plan = infos.map((info, index): QuantizedTensor => {
     const isKept = keep.some((part) => info.name.includes(part));
-    const chosen = isKept ? { to: info.type, because: "kept" } : chooseType(info, target, isTied);
+    const chosen = isKept || target === undefined ? { to: info.type, because: "kept" } : chooseType(info, target, isTied);
+    if (options.edit?.(info.name) !== undefined && !Object.hasOwn(targets, chosen.to))
+      throw new UnsupportedError(`${info.name} has type ${chosen.to}, which can't be written; choose another type`);
     return { name: info.name, from: info.type, ...chosen, index, count: infos.length };
   });
   await writeGguf(output, {
@@ -91,7 +98,7 @@ export async function quantize(input: string, output: string, options: QuantizeO
       name: info.name,
       type: plan[index]!.to,
       shape: info.shape,
-      data: () => convert(file, info, plan[index]!.to, options.signal),
+      data: () => convert(file, info, plan[index]!.to, options),
     })),
     onTensor: ({ index }) => options.onTensor?.(plan[index]!),
   });
@@ -126,8 +133,9 @@ function chooseType({ name, type, shape }: TensorInfo, target: QuantizeTarget, i
   return { to: "f16", because: `rows of ${columns} are no whole blocks of ${target}` };
 }
 
-function metadataFor(file: GgufFile, target: QuantizeTarget): Map<string, MetadataValue> {
+function metadataFor(file: GgufFile, target: QuantizeTarget | undefined): Map<string, MetadataValue> {
   const metadata = new Map<string, MetadataValue>(file.metadata);
+  if (target === undefined) return metadata;
   metadata.set("general.file_type", { type: "uint32", value: targets[target] });
   if (tensorTypes[target].blockSize > 1) metadata.set("general.quantization_version", { type: "uint32", value: 2 });
   return metadata;
@@ -141,7 +149,13 @@ export const toFloat: ToFloat = (type, bytes, rows, columns) => {
 
 const chunkElements = 1 << 20; // 4 MB of float32 at a time, and a turn of the event loop after each
 
-async function* convert(file: GgufFile, info: TensorInfo, to: TensorType, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
+async function* convert(
+  file: GgufFile,
+  info: TensorInfo,
+  to: TensorType,
+  { signal, edit: editOf }: QuantizeOptions,
+): AsyncGenerator<Uint8Array> {
+  const edit = editOf?.(info.name);
   const columns = info.shape.at(-1)!;
   const rowCount = info.shape.slice(0, -1).reduce((product, size) => product * size, 1);
   const rowBytes = info.sizeBytes / rowCount;
@@ -152,11 +166,12 @@ async function* convert(file: GgufFile, info: TensorInfo, to: TensorType, signal
     const rows = Math.min(chunkRows, rowCount - from);
     const bytes = new Uint8Array(rows * rowBytes);
     file.readInto(info.name, bytes, from * rowBytes);
-    if (to === info.type) {
+    if (to === info.type && edit === undefined) {
       yield bytes;
       continue;
     }
     const values = readable(info, bytes, rows, columns);
+    edit?.(values, from);
     const bad = values.findIndex((value) => !Number.isFinite(value)); // ggml's quantizers take no such value
     if (bad >= 0) throw new FormatError(file.path, `${info.name} has the value ${values[bad]} in row ${from + Math.floor(bad / columns)}`);
     yield quantizeRows(tensorTypes[to].id, values, rows, columns);

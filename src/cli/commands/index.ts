@@ -15,6 +15,7 @@ export const commands: Readonly<Record<string, () => Promise<Command>>> = {
   models: async () => (await import("./models.ts")).models,
   inspect: async () => (await import("./inspect.ts")).inspect,
   quantize: async () => (await import("./quantize.ts")).quantize,
+  merge: async () => (await import("./merge.ts")).merge,
   cut: async () => (await import("./cut.ts")).cut,
   bench: async () => (await import("./bench.ts")).bench,
   train: async () => (await import("./train.ts")).train,
