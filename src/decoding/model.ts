@@ -1,8 +1,8 @@
 import type { Message, Tool } from "../chat/index.ts";
 import type { CostCurve, Sequence } from "../engine/index.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
-import type { Probes } from "./drafting/draft.ts";
 import type { AdapterScale } from "./adapters.ts";
+import type { Probes } from "./drafting/draft.ts";
 import type { AttributeHead } from "./search/attribute-head.ts";
 import type { JudgeName } from "./search/judge.ts";
 import type { JudgeQuality } from "./search/judge-quality.ts";
