@@ -53,7 +53,13 @@ export function usageOf(results: readonly WireResult[], prompts: number) {
   const perPrompt = results.length / prompts;
   const firsts = results.filter((_, index) => index % perPrompt === 0);
   const prompt = firsts.reduce((sum, { usage }) => sum + usage.promptTokens, 0);
-  return { prompt_tokens: prompt, completion_tokens: completion, total_tokens: prompt + completion };
+  const cached = firsts.reduce((sum, { usage }) => sum + (usage.cachedTokens ?? 0), 0);
+  return {
+    prompt_tokens: prompt,
+    completion_tokens: completion,
+    total_tokens: prompt + completion,
+    prompt_tokens_details: { cached_tokens: cached },
+  };
 }
 
 /** What `chainrule` says of a whole answer: everything that OpenAI's fields have no place for. */

@@ -70,7 +70,7 @@ export function createApp({ engine, admission, metrics, isDraining }: AppParts, 
 
   app.use(async (c, next) => {
     const isOpen = c.req.path === "/health" || c.req.path === "/ready" || !isApi(c.req.path);
-    if (!isOpen) keys.check(c.req.header("authorization"));
+    if (!isOpen) c.set("client", keys.check(c.req.header("authorization")));
     await next();
   });
 

@@ -111,6 +111,7 @@ export interface ChildSettings {
     readonly device?: "cpu" | "cuda" | "vulkan" | "metal";
     readonly context?: number;
     readonly cacheBytes?: number;
+    readonly prefixCacheBytes?: number;
     readonly strict?: boolean;
     readonly offline?: boolean;
     /** Models that requests may name in their methods; they can name no others. */

@@ -116,13 +116,13 @@ export class GrowingResponse {
 
   /** The response at its end. */
   whole(result: WireResult): object {
-    const { promptTokens, completionTokens } = result.usage;
+    const { promptTokens, completionTokens, cachedTokens = 0 } = result.usage;
     const isWhole = result.finishReason === "stop";
     return this.#response(isWhole ? "completed" : "incomplete", {
       incomplete_details: isWhole ? null : { reason: "max_output_tokens" },
       usage: {
         input_tokens: promptTokens,
-        input_tokens_details: { cached_tokens: 0 },
+        input_tokens_details: { cached_tokens: cachedTokens },
         output_tokens: completionTokens,
         output_tokens_details: { reasoning_tokens: 0 },
         total_tokens: promptTokens + completionTokens,

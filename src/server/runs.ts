@@ -8,7 +8,10 @@ import { asHttpError, HttpError } from "./http-error.ts";
 import type { Task, WireEvent, WireResult } from "./protocol.ts";
 import type { RequestRecord } from "./request-record.ts";
 
-export type Env = { Bindings: Partial<HttpBindings>; Variables: { id: string; record: RequestRecord; ticket: Ticket } };
+export type Env = {
+  Bindings: Partial<HttpBindings>;
+  Variables: { id: string; record: RequestRecord; ticket: Ticket; client: string | undefined };
+};
 export type GenerateTask = Extract<Task, { kind: "generate" }>;
 export type TokenEvent = Extract<WireEvent, { kind: "token" }>;
 export type SearchEvent = Extract<WireEvent, { kind: "search" }>;
@@ -188,7 +191,10 @@ export class Runs {
       const operation = c.req.path.endsWith("/completions") && !c.req.path.endsWith("/chat/completions") ? "text_completion" : "chat";
       record.begin({ operation, model: this.#engine.info?.name ?? "", priority });
       limit.expectToken();
-      const sources = tasks.map((task) => this.#engine.stream(task, limit.signal));
+      // prompts of one key serve that key only: how soon an answer begins must tell nobody what others have sent
+      const client = c.get("client");
+      const own = client === undefined ? {} : { prefixKey: client };
+      const sources = tasks.map((task) => this.#engine.stream({ ...task, options: { ...task.options, ...own } }, limit.signal));
       for await (const { index, event } of merged(sources)) {
         limit.hasToken();
         if (event.kind === "token") record.token();

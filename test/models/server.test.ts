@@ -61,6 +61,7 @@ describe("the openai client", () => {
       prompt_tokens: expected.usage.promptTokens,
       completion_tokens: 12,
       total_tokens: expected.usage.promptTokens + 12,
+      prompt_tokens_details: { cached_tokens: expect.any(Number) },
     });
     const { chainrule } = answer as unknown as { chainrule: { choices: { tokens: number[]; facts: { passes: number } }[] } };
     expect(chainrule.choices[0]!.tokens).toEqual(expected.tokens);

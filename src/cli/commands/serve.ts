@@ -3,7 +3,7 @@ import { OptionError } from "../../errors.ts";
 import { serve as startServer } from "../../server/index.ts";
 import { nameAdapters } from "../adapter-options.ts";
 import { home } from "../home.ts";
-import { addModelOptions, integer, type ModelOptions } from "../load-model.ts";
+import { addModelOptions, bytes, integer, type ModelOptions } from "../load-model.ts";
 
 interface Options extends ModelOptions {
   readonly host: string;
@@ -15,6 +15,7 @@ interface Options extends ModelOptions {
   readonly maxTokens?: number;
   readonly maxBytes?: number;
   readonly timeouts?: Partial<Record<Timeout, number>>;
+  readonly prefixCache?: number;
   readonly quiet?: boolean;
 }
 
@@ -62,6 +63,7 @@ export const serve = addModelOptions(new Command("serve").description("an OpenAI
     "seconds for the stages of a request (default: header=10,body=30,queue=60,first-token=120,total=600,unread=30)",
     parseTimeouts,
   )
+  .option("--prefix-cache <bytes>", "most of the cache that ended prompts keep for later ones; 0 turns it off; default half", bytes)
   .option("--quiet", "no line per request")
   .addHelpText(
     "after",
@@ -82,6 +84,7 @@ export const serve = addModelOptions(new Command("serve").description("an OpenAI
         home: home(),
         ...(context === undefined ? {} : { context }),
         ...(cacheSize === undefined ? {} : { cacheBytes: cacheSize }),
+        ...(options.prefixCache === undefined ? {} : { prefixCacheBytes: options.prefixCache }),
         ...(threads === undefined ? {} : { threads }),
         ...(device === undefined ? {} : { device }),
         ...(strict === undefined ? {} : { strict }),
