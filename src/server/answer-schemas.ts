@@ -8,7 +8,12 @@ import { z } from "zod";
 const text = z.string();
 const count = z.int().min(0);
 const extension = z.looseObject({}).optional();
-const usage = z.strictObject({ prompt_tokens: count, completion_tokens: count, total_tokens: count });
+const usage = z.strictObject({
+  prompt_tokens: count,
+  completion_tokens: count,
+  total_tokens: count,
+  prompt_tokens_details: z.strictObject({ cached_tokens: count }),
+});
 const choices = z.looseObject({ choices: z.array(z.looseObject({ facts: z.looseObject({}), tokens: z.array(count) })) }).optional();
 const head = { id: text, created: count, model: text };
 const ending = z.enum(["stop", "length"]);
