@@ -50,8 +50,14 @@ function legacyLogprobs(entries: readonly TokenLogprob[], offset: number, first?
     at += text.length;
   };
   if (first !== undefined) add(first, null, null);
-  for (const { text, logprob, top } of entries) add(text, logprob, Object.fromEntries(top.map((entry) => [entry.text, entry.logprob])));
+  for (const { text, logprob, top } of entries) add(text, logprob, byText(top));
   return result;
+}
+
+/** Of tokens with the same text (bytes that are no text alone, say) the first and most probable stands for all. */
+function byText(top: TokenLogprob["top"]): Record<string, number> {
+  const firsts = top.filter(({ text }, index) => top.findIndex((other) => other.text === text) === index);
+  return Object.fromEntries(firsts.map(({ text, logprob }) => [text, logprob]));
 }
 
 function joined(a: LegacyLogprobs, b: LegacyLogprobs): LegacyLogprobs {

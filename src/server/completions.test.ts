@@ -1,0 +1,19 @@
+import { expect, test } from "vitest";
+import { completionAnswer } from "./completions.ts";
+import type { WireResult } from "./protocol.ts";
+
+test("two tokens of one text in legacy top_logprobs: the more probable one stands, in its place", () => {
+  const top = [
+    { id: 1, text: "�", logprob: -0.5 },
+    { id: 2, text: "a", logprob: -1 },
+    { id: 3, text: "�", logprob: -4 },
+  ];
+  const result = { usage: { promptTokens: 1, completionTokens: 1 }, finishReason: "length" } as WireResult;
+  const logprobs = [{ id: 1, text: "�", logprob: -0.5, top }];
+  const head = { id: "", created: 0, model: "" };
+  const { choices } = completionAnswer({ prompt: "x", logprobs: 3 }, [""], head, [{ text: "�", logprobs, result }]);
+  expect(Object.entries(choices[0]!.logprobs!.top_logprobs[0]!)).toEqual([
+    ["�", -0.5],
+    ["a", -1],
+  ]);
+});
