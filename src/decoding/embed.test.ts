@@ -56,3 +56,11 @@ test("states that are no numbers are an error, and every sequence is freed", asy
   expect(toy.sequences).toHaveLength(3);
   for (const sequence of toy.sequences) expect(() => sequence.fork()).toThrow();
 });
+
+test("a key for the prefix cache goes to every sequence", async () => {
+  const toy = model();
+  await embed(toy, ["a", "b"], { prefixKey: "mine" });
+  expect(toy.asked.map(({ prefixKey }) => prefixKey)).toEqual(["mine", "mine"]);
+  for (const prefixKey of ["x".repeat(257), 1 as never])
+    await expect(embed(toy, "a", { prefixKey })).rejects.toThrow("prefixKey: must be a text");
+});

@@ -2,6 +2,7 @@ import type { Sequence } from "../engine/index.ts";
 import { ContextOverflowError, NativeError, OptionError } from "../errors.ts";
 import type { TokenId } from "../token.ts";
 import type { DecodingModel } from "./model.ts";
+import { checkPrefixKey } from "./options.ts";
 import { encodePrompt } from "./prompting/prompt.ts";
 
 export interface EmbedOptions {
@@ -9,6 +10,8 @@ export interface EmbedOptions {
   readonly pooling?: "mean" | "last";
   /** Scale each vector to length 1, so that a dot product is the cosine. Default true. */
   readonly normalize?: boolean;
+  /** Prefixes are handed on between runs of the same key only; at most 256 characters. Default "". */
+  readonly prefixKey?: string;
   readonly signal?: AbortSignal;
 }
 
@@ -18,7 +21,7 @@ export interface EmbedResult {
   readonly usage: { readonly promptTokens: number };
 }
 
-const knownOptions: readonly string[] = ["pooling", "normalize", "signal"];
+const knownOptions: readonly string[] = ["pooling", "normalize", "prefixKey", "signal"];
 /** Texts in flight at once, for the scheduler to fuse. */
 const concurrency = 16;
 /** Rows of one request: bounds the states it returns. */
@@ -35,10 +38,11 @@ export async function embed(model: DecodingModel, texts: string | readonly strin
   for (const key of Object.keys(options)) {
     if (!knownOptions.includes(key)) throw new OptionError(key, `is no option; the options are ${knownOptions.join(", ")}`);
   }
-  const { pooling = "mean", normalize = true, signal } = options;
+  const { pooling = "mean", normalize = true } = options;
   if (pooling !== "mean" && pooling !== "last")
     throw new OptionError("pooling", `must be "mean" or "last", got ${JSON.stringify(pooling)}`);
   if (typeof normalize !== "boolean") throw new OptionError("normalize", `must be true or false, got ${String(normalize)}`);
+  checkPrefixKey(options.prefixKey);
   const list = typeof texts === "string" ? [texts] : texts;
   if (list.length === 0) throw new OptionError("texts", "is an empty list");
   const prompts = await Promise.all(list.map((text) => encodePrompt(model, text)));
@@ -50,7 +54,7 @@ export async function embed(model: DecodingModel, texts: string | readonly strin
   }
   const vectors: Float32Array[] = [];
   for (let from = 0; from < prompts.length; from += concurrency) {
-    const running = prompts.slice(from, from + concurrency).map((tokens) => embedOne(model, tokens, pooling, signal));
+    const running = prompts.slice(from, from + concurrency).map((tokens) => embedOne(model, tokens, pooling, options));
     await Promise.allSettled(running); // none is left running when one fails
     for (const one of running) vectors.push(normalize ? unit(await one) : await one);
   }
@@ -61,10 +65,14 @@ async function embedOne(
   model: DecodingModel,
   tokens: readonly TokenId[],
   pooling: "mean" | "last",
-  signal: AbortSignal | undefined,
+  { prefixKey, signal }: EmbedOptions,
 ): Promise<Float32Array> {
   const abort = signal === undefined ? {} : { signal };
-  const sequence: Sequence = await model.sequence({ maxLength: tokens.length, ...abort });
+  const sequence: Sequence = await model.sequence({
+    maxLength: tokens.length,
+    ...(prefixKey === undefined ? {} : { prefixKey }),
+    ...abort,
+  });
   try {
     if (pooling === "last") {
       const { rows } = await sequence.forward({ input: tokens, want: { hidden: "last" }, ...abort });

@@ -189,9 +189,7 @@ export function resolveOptions(options: GenerateOptions, model: DecodingModel): 
   }
   checkBoolean(given, "ignoreEndTokens");
   checkBoolean(given, "parseSpecial");
-  const { prefixKey = "" } = options;
-  if (typeof prefixKey !== "string" || prefixKey.length > 256)
-    throw new OptionError("prefixKey", `must be a text of at most 256 characters, got ${show(prefixKey)}`);
+  checkPrefixKey(options.prefixKey);
   if (options.signal !== undefined && !(options.signal instanceof AbortSignal)) throw new OptionError("signal", "must be an AbortSignal");
 
   const choices: ChoiceFact[] = [];
@@ -400,4 +398,10 @@ function list<T>(value: T | readonly T[]): readonly T[] {
 function checkBoolean(given: Readonly<Record<string, unknown>>, option: string): void {
   const value = given[option];
   if (value !== undefined && typeof value !== "boolean") throw new OptionError(option, `must be true or false, got ${String(value)}`);
+}
+
+/** @throws OptionError */
+export function checkPrefixKey(prefixKey: unknown): void {
+  if (prefixKey !== undefined && (typeof prefixKey !== "string" || prefixKey.length > 256))
+    throw new OptionError("prefixKey", `must be a text of at most 256 characters, got ${show(prefixKey)}`);
 }

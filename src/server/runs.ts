@@ -75,7 +75,7 @@ export class Runs {
     const limit = this.#limit(c);
     try {
       await c.get("ticket").start(priority, limit.signal);
-      return await this.#engine.call(task, limit.signal);
+      return await this.#engine.call(task.kind === "embed" ? ownedBy(c.get("client"), task) : task, limit.signal);
     } finally {
       limit.clear();
     }
@@ -191,10 +191,7 @@ export class Runs {
       const operation = c.req.path.endsWith("/completions") && !c.req.path.endsWith("/chat/completions") ? "text_completion" : "chat";
       record.begin({ operation, model: this.#engine.info?.name ?? "", priority });
       limit.expectToken();
-      // prompts of one key serve that key only: how soon an answer begins must tell nobody what others have sent
-      const client = c.get("client");
-      const own = client === undefined ? {} : { prefixKey: client };
-      const sources = tasks.map((task) => this.#engine.stream({ ...task, options: { ...task.options, ...own } }, limit.signal));
+      const sources = tasks.map((task) => this.#engine.stream(ownedBy(c.get("client"), task), limit.signal));
       for await (const { index, event } of merged(sources)) {
         limit.hasToken();
         if (event.kind === "token") record.token();
@@ -205,6 +202,11 @@ export class Runs {
       limit.clear();
     }
   }
+}
+
+/** A task whose prompts serve its client only: how soon an answer begins must tell nobody what others have sent. */
+function ownedBy<T extends Extract<Task, { kind: "generate" | "embed" }>>(client: string | undefined, task: T): T {
+  return client === undefined ? task : { ...task, options: { ...task.options, prefixKey: client } };
 }
 
 /** What comes next of several generators, whichever has it. */

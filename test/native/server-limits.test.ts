@@ -279,6 +279,29 @@ test("every key of several fits, everything else gets 401; health, readiness and
   expect([200, 404]).toContain(await statusWith("/"));
 });
 
+test("what one key has sent, to embeddings too, shortens prompts of that key only", async () => {
+  await using server = await face({ apiKeys: ["one", "two"] });
+  const tokensSaved = async (key: string, path: string, body: object) => {
+    const response = await fetch(`${server.url}${path}`, {
+      method: "POST",
+      headers: { "content-type": "application/json", authorization: `Bearer ${key}` },
+      body: JSON.stringify(body),
+    });
+    expect(response.status).toBe(200);
+    const { usage } = (await response.json()) as { usage: { prompt_tokens: number; prompt_tokens_details?: { cached_tokens: number } } };
+    expect(usage.prompt_tokens).toBeGreaterThan(200);
+    return usage.prompt_tokens_details?.cached_tokens;
+  };
+  for (const embeds of [true, false]) {
+    const prompt = `${embeds ? "whose vectors" : "whose answer"} ${"the lazy dog and a hundred clients ".repeat(40)}`;
+    const ask = (key: string) => tokensSaved(key, "/v1/completions", { prompt, max_tokens: 1 });
+    if (embeds) await tokensSaved("one", "/v1/embeddings", { input: prompt });
+    else expect(await ask("one")).toBe(0);
+    expect(await ask("two")).toBe(0);
+    expect(await ask("one")).toBeGreaterThan(100);
+  }
+});
+
 test("log lines and spans tell of the same request; the caller's trace goes on", async () => {
   const exporter = new InMemorySpanExporter();
   trace.setGlobalTracerProvider(new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] }));
