@@ -1,6 +1,7 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { EventEmitter } from "node:events";
 import { fileURLToPath } from "node:url";
+import { ChainruleError, type ErrorCode } from "../errors.ts";
 import { Outbox } from "./outbox.ts";
 import type { ChildSettings, EngineStatus, ModelInfo, Task, ToChild, ToParent, WireError, WireEvent } from "./protocol.ts";
 
@@ -10,6 +11,15 @@ export class TaskError extends Error {
   constructor(error: WireError) {
     super(error.message);
     this.error = error;
+  }
+}
+
+/** The model can't be loaded, by the child's account. `code` is that of the error there. */
+export class EngineLoadError extends ChainruleError {
+  readonly code: ErrorCode;
+  constructor(message: string, code: ErrorCode) {
+    super(message);
+    this.code = code;
   }
 }
 
@@ -59,6 +69,10 @@ export class EngineClient extends EventEmitter<{ ready: []; down: [reason: strin
   #failures = 0;
   #pings = 0;
   #errors = "";
+  /** Why this child can't load the model. */
+  #unloadable: Error | undefined;
+  /** Why no child ever was ready: none will be. */
+  #refusal: Error | undefined;
   /** What the child last said of itself. */
   status: EngineStatus | undefined;
   restarts = 0;
@@ -85,12 +99,18 @@ export class EngineClient extends EventEmitter<{ ready: []; down: [reason: strin
     return this.#tasks.size;
   }
 
-  /** Resolves when the child is ready. @throws Error with what the first child said if it can't load the model */
+  /** Resolves when the child is ready. @throws EngineLoadError or Error with what the first child said if it can't load the model */
   async ready(): Promise<void> {
     while (!this.#isReady) {
-      await new Promise<void>((resolve, reject) => {
-        this.once("ready", resolve);
-        this.once("down", (reason) => (this.#info === undefined ? reject(new Error(reason)) : resolve()));
+      if (this.#refusal !== undefined) throw this.#refusal;
+      await new Promise<void>((resolve) => {
+        const settle = () => {
+          this.off("ready", settle);
+          this.off("down", settle);
+          resolve();
+        };
+        this.on("ready", settle);
+        this.on("down", settle);
       });
     }
   }
@@ -186,6 +206,7 @@ export class EngineClient extends EventEmitter<{ ready: []; down: [reason: strin
     });
     this.#child = child;
     this.#errors = "";
+    this.#unloadable = undefined;
     this.#lastPong = performance.now();
     this.#outbox = new Outbox<ToChild>((messages) => {
       if (child.connected) child.send(messages as never, (error) => void error); // a lost message means a dead child, whose end is told below
@@ -213,6 +234,11 @@ export class EngineClient extends EventEmitter<{ ready: []; down: [reason: strin
 
   #take(message: ToParent): void {
     if (message.kind === "loading") return;
+    if (message.kind === "unloadable") {
+      const { code } = message;
+      this.#unloadable = code === undefined ? new Error(message.message) : new EngineLoadError(message.message, code);
+      return;
+    }
     if (message.kind === "pong") {
       this.#lastPong = performance.now();
       this.status = message.status;
@@ -245,14 +271,17 @@ export class EngineClient extends EventEmitter<{ ready: []; down: [reason: strin
     const last = this.#errors
       .trim()
       .split("\n")
-      .findLast((line) => /error|assert/i.test(line));
-    const reason = last?.trim() ?? `the engine's process ended with ${signal ?? `code ${code}`}`;
-    if (!this.#isClosed) {
+      .findLast((line) => /error|assert/i.test(line) && !/^\s+at /.test(line)); // lines of a stack name functions
+    const reason = this.#unloadable?.message ?? last?.trim() ?? `the engine's process ended with ${signal ?? `code ${code}`}`;
+    const neverRan = this.#info === undefined && this.#failures === 0 && !wasReady; // and is not started again
+    if (neverRan)
+      this.#refusal = this.#unloadable ?? new Error(reason); // told by `ready`
+    else if (!this.#isClosed) {
       this.lastCrash = { at: new Date().toISOString(), reason };
       this.#options.onLog?.(`engine: ended: ${reason}`);
     }
     this.emit("down", reason);
-    if (this.#isClosed || (this.#info === undefined && this.#failures === 0 && !wasReady)) return; // what never ran is not started again
+    if (this.#isClosed || neverRan) return;
     this.restarts += 1;
     const delayMs = wasReady ? 0 : Math.min(100 * 2 ** this.#failures, 5000);
     this.#failures += 1;

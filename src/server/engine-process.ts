@@ -26,7 +26,7 @@ let promptTokens = 0;
 
 process.on("disconnect", () => process.exit(0)); // the parent is gone
 outbox.push({ kind: "loading", what: settings.model });
-const model = await load(settings.model, { ...settings.load, opensModels: false }); // no client chooses what is read or fetched
+const model = await load(settings.model, { ...settings.load, opensModels: false }).catch(giveUp); // no client chooses what is read or fetched
 process.on("message", (messages: readonly ToChild[]) => {
   for (const message of messages) take(message);
 });
@@ -42,6 +42,16 @@ outbox.push({
     methods: describeRegistry(),
   },
 });
+
+/** Says why there is no model, and ends. */
+function giveUp(error: unknown): Promise<never> {
+  const message = error instanceof Error ? error.message : String(error);
+  const isOurs = error instanceof ChainruleError;
+  if (!isOurs) process.stderr.write(`${error instanceof Error ? error.stack : message}\n`);
+  outbox.flush();
+  const last: ToParent = { kind: "unloadable", message, ...(isOurs ? { code: error.code } : {}) };
+  return new Promise(() => process.send?.([last], undefined, undefined, () => process.exit(1)));
+}
 
 function take(message: ToChild): void {
   if (message.kind === "ping") {

@@ -1,1 +1,2 @@
+export { EngineLoadError } from "./engine-client.ts";
 export { type RunningServer, type ServeOptions, serve } from "./serve.ts";

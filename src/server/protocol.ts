@@ -10,6 +10,7 @@ import type {
   TokenLogprob,
 } from "../decoding/index.ts";
 import type { TokenFact } from "../engine/index.ts";
+import type { ErrorCode } from "../errors.ts";
 
 /**
  * What parent and child say to each other: lists of messages, one list per turn of either event loop. The parent owns the sockets, the
@@ -96,6 +97,8 @@ export interface EngineStatus {
 
 export type ToParent =
   | { readonly kind: "loading"; readonly what: string }
+  /** The last message: the model can't be loaded. With the code of an error that Chainrule throws on purpose. */
+  | { readonly kind: "unloadable"; readonly message: string; readonly code?: ErrorCode }
   | { readonly kind: "ready"; readonly info: ModelInfo }
   | { readonly kind: "event"; readonly id: number; readonly event: WireEvent }
   | { readonly kind: "done"; readonly id: number; readonly value: unknown }

@@ -33,7 +33,7 @@ export interface RunningServer extends AsyncDisposable {
   stop(deadlineMs?: number): Promise<void>;
 }
 
-/** Starts a server on a model; resolves when it takes requests. @throws Error where the model can't be loaded or the port is taken */
+/** Starts a server on a model; resolves when it takes requests. @throws EngineLoadError, with the code of what is wrong with the model; Error where the port is taken */
 export async function serve(options: ServeOptions = {}): Promise<RunningServer> {
   const settings: ChildSettings = {
     model: options.model ?? "smollm2",

@@ -148,9 +148,10 @@ test("a web page in place of a model: exit code 2, and the line names the file",
     ["generate", "x", "-m", page],
     ["inspect", page],
     ["tokenize", "x", "-m", page],
+    ["serve", "-m", page, "--port", "0"],
   ]) {
     const { status, stdout, stderr } = run(args);
     expect([status, stdout]).toEqual([2, ""]);
-    expect(stderr).toMatch(/^error: .*page\.gguf.*\n$/);
+    expect(stderr.replace(/^loading .* …\n/, "")).toMatch(/^error: .*page\.gguf: .*\n$/);
   }
 });
