@@ -297,8 +297,11 @@ describe("options are refused by name", () => {
     [{ temperature: 0, topP: 0.9 }, /^topP: does nothing at temperature 0/],
     [{ temperature: 1, sample: "top-k,k=3" }, /^temperature: and sample contradict each other/],
     [{ sample: [] }, /^sample: is an empty list/],
-    [{ sample: ["greedy", "top-k,k=3"] }, /^sample: greedy chooses the token, so nothing may follow it/],
-    [{ sample: ["top-k,k=3", "greedy"] }, /^sample: greedy leaves nothing to do/],
+    [
+      { sample: ["greedy", "top-k,k=3"] },
+      /^sample: greedy and top-k can't be combined: greedy chooses the token, so nothing may follow it/,
+    ],
+    [{ sample: ["top-k,k=3", "greedy"] }, /^sample: top-k and greedy can't be combined: greedy leaves nothing to do/],
     [{ sample: "beam" }, /^sample: no method "beam"; there are greedy, temperature/],
     [{ search: "beams" }, /^search: no method "beams"; there are path/],
     [{ repetitionPenalty: 0 }, "repetitionPenalty: must be a number in (0, 10], got 0"],
