@@ -20,6 +20,7 @@ import {
   show,
 } from "./method.ts";
 import { type DecodingModel, isModelSource, type ModelSource } from "./model.ts";
+import { nothingDrawn, refusalOf } from "./refusal.ts";
 import { registry } from "./registry.ts";
 import { randomDraw } from "./sampling/random-draw.ts";
 import type { ChoiceRule, Sampler, Shape } from "./sampling/sampler.ts";
@@ -197,7 +198,7 @@ export function resolveOptions(options: GenerateOptions, model: DecodingModel): 
   const { shapes, choice } = resolveSamplers(options, method, choices);
   if (method.draws === true && !choice.isRandom) {
     const who = choice.isGreedy ? "greedy decoding" : namesOf(options);
-    throw new OptionError("search", `${method.name} and ${who} can't be combined: every answer that it draws would be the same`);
+    throw new OptionError("search", `${method.name} and ${who} can't be combined: ${nothingDrawn}`);
   }
   if (!choice.isGreedy && method.refuses?.sample !== undefined) {
     throw new OptionError("search", `${method.name} and ${namesOf(options)} can't be combined: ${method.refuses.sample}`);
@@ -208,8 +209,9 @@ export function resolveOptions(options: GenerateOptions, model: DecodingModel): 
   }
   const explain = options.explain === undefined ? undefined : parseMethod(registry.explain, options.explain, "explain");
   const skip = options.skip === undefined ? undefined : parseMethod(registry.skip, options.skip, "skip");
-  if (skip !== undefined && draft !== undefined && draft.method.isNeutral !== true && skip.method.refuses?.draft !== undefined)
-    throw new OptionError("skip", `${skip.method.name} and draft ${draft.method.name} can't be combined: ${skip.method.refuses.draft}`);
+  const refusal = skip !== undefined && draft !== undefined ? refusalOf(skip.method, draft.method) : undefined;
+  if (refusal !== undefined)
+    throw new OptionError("skip", `${skip!.method.name} and draft ${draft!.method.name} can't be combined: ${refusal}`);
   if (skip !== undefined && (model.blocks === undefined || model.skipPrices === undefined))
     throw new UnsupportedError(`skip: this model has no blocks that ${skip.method.name} could skip`);
   const adapters = parseAdapters(options.adapter, model);

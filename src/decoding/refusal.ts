@@ -8,8 +8,14 @@ export function refusalOf(a: Method<unknown>, b: Method<unknown>): string | unde
 
 function oneWay(a: Method<unknown>, b: Method<unknown>): string | undefined {
   if (a.axis === "sample" && b.axis === "sample") return samplersRefuse(a, b);
+  if (a.draws === true && b.axis === "sample" && !drawsAtRandom(samplerOf(b))) return nothingDrawn;
   return b.isNeutral === true ? undefined : a.refuses?.[b.axis];
 }
+
+/** Why a search that draws several answers refuses a sampler that draws nothing. */
+export const nothingDrawn = "every answer that it draws would be the same";
+
+const drawsAtRandom = (sampler: Sampler): boolean => sampler.kind !== "choice" || sampler.isRandom;
 
 function samplersRefuse(a: Method<unknown>, b: Method<unknown>): string | undefined {
   const [one, other] = [samplerOf(a), samplerOf(b)];

@@ -142,7 +142,7 @@ export class Composition {
   #run(chosen: readonly Chosen[], more: GenerateOptions = {}, text?: string): Promise<GenerateResult> {
     const { prompt, options } = this.#call(chosen, more, text);
     if (chosen.length > 1) return this.#model.generate(prompt, options);
-    const key = JSON.stringify([prompt, options]);
+    const key = JSON.stringify([prompt, options]); // functions are left out: a method has always the same
     const known = this.#known.get(key) ?? this.#model.generate(prompt, options);
     this.#known.set(key, known);
     return known;
@@ -154,7 +154,7 @@ export class Composition {
     // a chooser ends the list of samplers
     const ordered = [...chosen].sort((a, b) => Number(isChooser(a)) - Number(isChooser(b)));
     for (const { axis, method, values } of ordered) {
-      const spec = { name: method.name, ...this.#models(method), ...(method[values] ?? {}) };
+      const spec = { name: method.name, ...this.#models(method), ...functionsOf(method), ...(method[values] ?? {}) };
       if (axis === "layout") {
         const { name, ...parameters } = spec;
         prompt = {
@@ -164,7 +164,7 @@ export class Composition {
         } as unknown as Prompt;
       } else if (listAxes.includes(axis)) options[axis] = [...((options[axis] as unknown[]) ?? []), spec];
       else options[axis] = spec;
-      if (axis === "sample" && !isChooser({ axis, method })) options.seed = 7;
+      if (isDrawn({ axis, method })) options.seed = 7;
     }
     return { prompt, options: { ...options, ...more } as GenerateOptions };
   }
@@ -176,13 +176,24 @@ export class Composition {
   }
 }
 
+/** A random model has no opinion of its own: where a function may judge, one that is as good as any does. */
+function functionsOf({ parameters }: Method<unknown>): Record<string, unknown> {
+  const judged = Object.keys(parameters).filter((key) => parameters[key]!.takesFunction === true);
+  return Object.fromEntries(judged.map((key) => [key, ({ tokens }: { tokens: readonly number[] }) => (tokens.length % 5) / 5]));
+}
+
 interface Chosen extends Entry {
   readonly values: Values;
 }
 
 /** What is drawn without the method: a sampler that shapes a distribution leaves a draw behind when it does nothing. */
 function baseOf({ axis, method }: Entry): GenerateOptions {
-  return axis === "sample" && !isChooser({ axis, method }) ? { seed: 7 } : {};
+  return isDrawn({ axis, method }) ? { seed: 7 } : {};
+}
+
+/** Whether its answers are drawn: a seed makes them the same again. */
+function isDrawn({ axis, method }: Entry): boolean {
+  return axis === "sample" ? !isChooser({ axis, method }) : method.draws === true;
 }
 
 function isChooser({ axis, method }: Entry): boolean {

@@ -69,6 +69,7 @@ export const hiddenTransfer = defineDraft({
     nodes: integer({ min: 1, max: 20, default: 4, doc: "tokens of the tree; each has the maps' rows in the pass too" }),
   },
   needs: ["parents", "keep", "inject"],
+  refuses: { skip: "its probes take their states between blocks, in a pass that a skip cuts into parts or leaves blocks out of" },
   create({ nodes }) {
     return {
       name: "hidden-transfer",

@@ -82,6 +82,7 @@ class Rewind {
     if (!isPlain && typeof named === "string") await reportJudge(run, named);
     const branches = await Branches.create(run, { count: settings.children, isNormalized: true, hidden: !isPlain });
     let end: Branch | undefined;
+    let winner: Branch | undefined; // only what is handed over outlives the run, also one that is aborted
     let walk: Walk | undefined;
     try {
       const read = yield* readPrompt(run, branches.sampler, isPlain ? {} : { hidden: "all" });
@@ -100,17 +101,24 @@ class Rewind {
         yield effort.event();
         parent = rewind.#root.id;
         end = rewind.#lines.get(rewind.#root)!.branch;
-        if (!isInTime) return { ending: { reason: "deadline" }, text: rewind.#shown.flush(), sequence: end.sequence };
+        if (!isInTime) {
+          winner = end;
+          return { ending: { reason: "deadline" }, text: rewind.#shown.flush(), sequence: end.sequence };
+        }
       }
       if (end.ending !== undefined) {
         if (run.draft !== undefined) run.reportDrafts(unused(run.draft.name), []);
+        winner = end;
         return { ending: end.ending, text: "", sequence: end.sequence };
       }
       walk = await Walk.from(run, end);
       const from = walk.tokens.length;
       for (let index = from; walk.ending === undefined; index++) {
         const step = await walk.step();
-        if (step === undefined) return { ending: { reason: "deadline" }, text: walk.flush(), sequence: end.sequence };
+        if (step === undefined) {
+          winner = end;
+          return { ending: { reason: "deadline" }, text: walk.flush(), sequence: end.sequence };
+        }
         yield { kind: "token", index, ...step };
       }
       if (parent !== undefined) {
@@ -118,13 +126,14 @@ class Rewind {
         const why = "the budget is used up: finished plainly";
         yield { kind: "branch", fact: { id: branches.nextId(), parent, from, tokens, score: 0, end: "won", why } };
       }
+      winner = end;
       return { ending: walk.ending, text: "", sequence: end.sequence };
     } finally {
       walk?.settle();
       const drafts = walk?.draftFacts();
       if (drafts !== undefined) run.reportDrafts(drafts, walk?.draftReport()?.choices ?? []);
       walk?.[Symbol.dispose]();
-      branches.close(end);
+      branches.close(winner);
     }
   }
 
