@@ -1,15 +1,18 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { adapterBase } from "../adapters/index.ts";
+import { ChatRenderer } from "../chat/index.ts";
 import type { MethodSpec } from "../decoding/index.ts";
 import { OptionError } from "../errors.ts";
 import { Device } from "../ggml/index.ts";
 import { familyOf } from "../models/index.ts";
+import type { TokenId } from "../token.ts";
 import { LlamaVocabulary, trainBpe } from "../tokenizer/index.ts";
 import { AtomicFile, type GgufFile, openGguf, TrainingWeights } from "../weights/index.ts";
 import { parseAdapter } from "./adapter-methods.ts";
 import { AdapterTrainee } from "./adapter-trainee.ts";
 import { Packing } from "./data/batches.ts";
+import type { RenderChat } from "./data/conversation.ts";
 import { type DataFormat, formatOf, readSamples } from "./data/samples.ts";
 import { TokenFile } from "./data/token-file.ts";
 import { exportModel } from "./export.ts";
@@ -97,9 +100,11 @@ export async function trainFile(options: TrainFileOptions, hooks: TrainFileHooks
   const length = rest.length ?? Math.min(256, contextLength);
 
   using tokenizer = await LlamaVocabulary.load(base, { contextLength: 4 * 2 ** 20 });
+  using renderer = new ChatRenderer();
+  const chat = chatOf(base, tokenizer, renderer, hooks.signal);
   hooks.onStage?.("reading the data");
   using tokens = await TokenFile.prepare(data, join(out, "data"), {
-    ...{ format, tokenizer, vocabulary: base.fingerprint(), contextLength, bad, signal: hooks.signal },
+    ...{ format, tokenizer, chat, vocabulary: base.fingerprint(), contextLength, bad, signal: hooks.signal },
     onBad: ({ line, reason }) => hooks.onNotice?.(`${data}: line ${line} ${reason}; skipped`),
   });
   const settings: TrainOptions = { ...defaults[adapterOptions === undefined ? start.kind : "adapter"], ...rest, length, seed };
@@ -167,7 +172,24 @@ async function randomModel(
 }
 
 async function* textsOf(data: string, format: DataFormat): AsyncGenerator<string> {
-  for await (const sample of readSamples(data, format)) if (sample.kind === "sample") for (const { text } of sample.segments) yield text;
+  for await (const sample of readSamples(data, format)) {
+    if (sample.kind === "sample") for (const { text } of sample.segments) yield text;
+    else if (sample.kind === "chat") for (const { content } of sample.messages) if (typeof content === "string") yield content;
+  }
+}
+
+function chatOf(
+  base: GgufFile,
+  tokenizer: LlamaVocabulary,
+  renderer: ChatRenderer,
+  signal: AbortSignal | undefined,
+): RenderChat | undefined {
+  const template = base.metadata.getString("tokenizer.chat_template");
+  if (template === undefined) return undefined;
+  const written = (id: TokenId | undefined) => (id === undefined ? "" : Buffer.from(tokenizer.piece(id, { special: true })).toString());
+  const tokens = { bosToken: written(tokenizer.bos), eosToken: written(tokenizer.eos) };
+  return (messages, addGenerationPrompt) =>
+    renderer.render({ template, messages, addGenerationPrompt, ...tokens }, signal === undefined ? {} : { signal });
 }
 
 function writeReport(out: string, base: GgufFile): void {

@@ -22,7 +22,7 @@ interface Flags extends Record<string, unknown> {
 
 export const train = new Command("train")
   .description("trains an adapter or all weights of a model, or a new one from scratch, on a text, JSON lines or Parquet file")
-  .requiredOption("--data <file>", 'text; or rows with "text", or "prompt" and "completion"')
+  .requiredOption("--data <file>", 'text; or rows with "text", "prompt" and "completion", or a conversation')
   .option("-m, --model <name>", "the model to go on from: a name or path as in generate")
   .option("--adapter <spec>", "an adapter over the frozen model: lora,rank=8,alpha=16,targets=q;v,dropout=0.05, or series, parallel")
   .option("--scratch <shape>", "a new llama-shaped model: hidden=256,blocks=4,heads=8,kv=4,ffn=704,context=256")

@@ -49,7 +49,9 @@ test("lines that can't be used come with their number and reason, the others who
   const samples = await all(readSamples(path, "jsonl"));
   expect(
     samples.map((sample) =>
-      sample.kind === "bad" ? [sample.line, sample.reason] : [sample.line, ...sample.segments.map(({ text }) => text)],
+      sample.kind !== "sample"
+        ? [sample.line, sample.kind === "bad" && sample.reason]
+        : [sample.line, ...sample.segments.map(({ text }) => text)],
     ),
   ).toEqual([
     [1, "a"],
@@ -57,7 +59,7 @@ test("lines that can't be used come with their number and reason, the others who
     [4, "has an empty text"],
     [5, "q", "ä"],
     [6, "is no object"],
-    [7, 'has neither "text" nor "prompt" and "completion"'],
+    [7, 'has neither "text", nor "prompt" and "completion", nor a conversation'],
     [8, "is not UTF-8"],
     [9, "end"],
   ]);
@@ -77,7 +79,7 @@ test("Parquet rows are read group by group", async () => {
   const columnData = [{ name: "text", data: ["one", "", "three"], type: "STRING" as const }];
   parquetWriteFile({ filename: path, columnData, rowGroupSize: 2 });
   const samples = await all(readSamples(path, "parquet"));
-  expect(samples.map((sample) => (sample.kind === "bad" ? sample.reason : sample.segments[0]!.text))).toEqual([
+  expect(samples.map((sample) => (sample.kind === "sample" ? sample.segments[0]!.text : sample.kind === "bad" && sample.reason))).toEqual([
     "one",
     "has an empty text",
     "three",

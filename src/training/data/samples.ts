@@ -3,7 +3,9 @@ import { createReadStream } from "node:fs";
 import { extname } from "node:path";
 import { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects } from "hyparquet";
 import { compressors } from "hyparquet-compressors";
+import type { Message } from "../../chat/index.ts";
 import { FormatError, OptionError } from "../../errors.ts";
+import { conversationForms, readConversation } from "./conversation.ts";
 
 /** A stretch of a sample; the model learns to write those that are learned, and reads the others. */
 export interface Segment {
@@ -18,6 +20,7 @@ export type Sample =
       readonly segments: readonly Segment[] /** Ends with an end token. */;
       readonly isWhole: boolean;
     }
+  | { readonly kind: "chat"; readonly line: number; readonly messages: readonly Message[] }
   | { readonly kind: "bad"; readonly line: number; readonly reason: string };
 
 export const dataFormats = ["text", "jsonl", "parquet"] as const;
@@ -33,7 +36,7 @@ export function formatOf(path: string): DataFormat {
 
 /**
  * The samples of a file of any size, one after the other. JSON lines and Parquet rows have `text`, or `prompt` and `completion`, of which the
- * completion is learned. A text is divided at line ends into parts of about 8 KiB. What can't be used comes as `bad` with its line and reason.
+ * completion is learned, or a conversation, of which the answers are. A text is divided at line ends into parts of about 8 KiB. What can't be used comes as `bad` with its line and reason.
  */
 export function readSamples(path: string, format: DataFormat): AsyncGenerator<Sample> {
   if (format === "text") return readText(path);
@@ -101,12 +104,21 @@ async function* readParquet(path: string): AsyncGenerator<Sample> {
 function toSample(value: unknown, line: number): Sample {
   const bad = (reason: string): Sample => ({ kind: "bad", line, reason });
   if (typeof value !== "object" || value === null || Array.isArray(value)) return bad("is no object");
-  const { text, prompt, completion } = value as Record<string, unknown>;
-  if (typeof text === "string") {
+  const row = value as Record<string, unknown>;
+  const { text, prompt, completion } = row;
+  const isText = typeof text === "string";
+  const isPair = typeof prompt === "string" && typeof completion === "string";
+  const forms = [...conversationForms(row), ...(isText ? ["text"] : []), ...(isPair ? ["prompt and completion"] : [])];
+  if (forms.length > 1 && forms.some((form) => form !== "text" && form !== "prompt and completion"))
+    return bad(`mixes forms (${forms.join("; ")}): keep the fields of one`);
+  const conversation = readConversation(row);
+  if (conversation !== undefined)
+    return "reason" in conversation ? bad(conversation.reason) : { kind: "chat", line, messages: conversation.messages };
+  if (isText) {
     if (text === "") return bad("has an empty text");
     return { kind: "sample", line, segments: [{ text, isLearned: true }], isWhole: true };
   }
-  if (typeof prompt === "string" && typeof completion === "string") {
+  if (isPair) {
     if (completion === "") return bad("has an empty completion");
     const segments = [
       { text: prompt, isLearned: false },
@@ -114,7 +126,7 @@ function toSample(value: unknown, line: number): Sample {
     ];
     return { kind: "sample", line, segments, isWhole: true };
   }
-  return bad('has neither "text" nor "prompt" and "completion"');
+  return bad('has neither "text", nor "prompt" and "completion", nor a conversation');
 }
 
 /** Lines without their ends (\n or \r\n), numbered from 1. */

@@ -4,6 +4,7 @@ import { FormatError } from "../../errors.ts";
 import { Owner } from "../../ggml/index.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
 import type { Documents } from "./batches.ts";
+import { layOutConversation, type RenderChat } from "./conversation.ts";
 import { type DataFormat, readSamples, type Sample } from "./samples.ts";
 
 /** Set in a stored token that is read and not learned. */
@@ -12,7 +13,9 @@ const notLearned = 2 ** 31;
 export interface PrepareOptions {
   readonly format: DataFormat;
   readonly tokenizer: Tokenizer;
-  /** Tells one vocabulary from another. */
+  /** The model's chat template; without it conversations are bad samples. */
+  readonly chat?: RenderChat | undefined;
+  /** Tells one vocabulary, and its chat template, from another. */
   readonly vocabulary: string;
   /** Most tokens of a sample; a text's parts may be longer and are then divided. */
   readonly contextLength: number;
@@ -124,7 +127,7 @@ async function write(folder: string, source: Description["source"], options: Pre
   try {
     for await (const sample of readSamples(source.path, options.format)) {
       options.signal?.throwIfAborted();
-      const encoded = sample.kind === "bad" ? sample : encode(sample, options);
+      const encoded = sample.kind === "bad" ? sample : sample.kind === "chat" ? await encodeChat(sample, options) : encode(sample, options);
       if ("reason" in encoded) {
         if (options.bad === "stop") throw new FormatError(source.path, `line ${sample.line} ${encoded.reason}`);
         bad += 1;
@@ -157,8 +160,32 @@ function encode(
     for (const [i, id] of tokenizer.encode(text, { bos }).entries()) ids.push(isLearned && !(bos && i === 0) ? id : id + notLearned);
   }
   if (sample.isWhole && tokenizer.eos !== undefined) ids.push(tokenizer.eos);
-  if (sample.isWhole && ids.length > contextLength)
-    return { reason: `has ${ids.length} tokens, more than the context of ${contextLength}` };
+  return checked(ids, sample.isWhole ? contextLength : Number.POSITIVE_INFINITY);
+}
+
+/** Of each answer, all up to the token that ends it is learned; where the template writes none, the end of the text is learned after the last. */
+async function encodeChat(
+  { messages }: Sample & { kind: "chat" },
+  { tokenizer, chat, contextLength }: PrepareOptions,
+): Promise<{ ids: Uint32Array } | { reason: string }> {
+  if (chat === undefined) return { reason: "is a conversation, and the model has no chat template" };
+  const turns = await layOutConversation(messages, chat);
+  if ("reason" in turns) return turns;
+  const ids: number[] = [];
+  let isEnded = false;
+  for (const [index, { text, isAnswer }] of turns.entries()) {
+    const encoded = tokenizer.encode(text, { special: true, bos: false });
+    if (index === 0 && tokenizer.addBos && tokenizer.bos !== undefined && encoded[0] !== tokenizer.bos) encoded.unshift(tokenizer.bos);
+    const end = encoded.findLastIndex((id) => tokenizer.endTokens.has(id));
+    isEnded = isAnswer && end >= 0;
+    for (const [i, id] of encoded.entries()) ids.push(isAnswer && (end < 0 || i <= end) ? id : id + notLearned);
+  }
+  if (!isEnded && tokenizer.eos !== undefined) ids.push(tokenizer.eos);
+  return checked(ids, contextLength);
+}
+
+function checked(ids: readonly number[], contextLength: number): { ids: Uint32Array } | { reason: string } {
+  if (ids.length > contextLength) return { reason: `has ${ids.length} tokens, more than the context of ${contextLength}` };
   if (ids.length < 2) return { reason: "has fewer than two tokens" };
   return { ids: Uint32Array.from(ids) };
 }
