@@ -376,7 +376,7 @@ function planOf(maxTokens: number, iterations: number) {
   for (let tokens = 0; tokens < maxTokens; segments++) tokens += segmentLengths[Math.min(segments, segmentLengths.length - 1)]!;
   return {
     ...{ method: "rewind", unit: "iterations", planned: iterations * segments },
-    // writing on to a mark of punctuation, judging, children: measured on SmolLM2
+    // writing on to a mark of punctuation, judging, children: an estimate, never measured
     ...{ passes: 24 * iterations * segments, rows: 4 },
     paper: { setting: `${paperIterations} iterations per segment`, units: paperIterations * segments },
   };
