@@ -283,7 +283,7 @@ describe("limits", () => {
 
 describe("options are refused by name", () => {
   test.each([
-    [{ temprature: 1 }, /^temprature: is no option; the options are bias, /],
+    [{ temprature: 1 }, /^temprature: is no option; the options are adapter, /],
     [{ maxTokens: -1 }, /^maxTokens: must be an integer in \[0, /],
     [{ maxTokens: 1.5 }, /^maxTokens: .*got 1.5$/],
     [{ temperature: Number.NaN }, "temperature: must be a number in (0, 100], or 0 for greedy, got NaN"],

@@ -80,7 +80,7 @@ test.each([
   [{ window: 2048 }, "window: must be an integer in [2, 1024], got 2048"],
   [{ window: 8, stride: 8 }, "stride: must be an integer in [1, 7], got 8"],
   [{ stride: Number.NaN }, "stride: must be an integer in [1, 1023], got NaN"],
-  [{ strid: 1 }, "strid: is no option; the options are window, stride, parseSpecial, signal"],
+  [{ strid: 1 }, "strid: is no option; the options are window, stride, parseSpecial, adapter, signal"],
 ])("options %o are refused", async (options, message) => {
   await expect(score(model(), "ab", options as ScoreOptions)).rejects.toThrow(
     new OptionError(message.split(":")[0]!, message.slice(message.indexOf(":") + 2)),
