@@ -49,7 +49,7 @@ for (const entry of readdirSync(src, { recursive: true, withFileTypes: true })) 
   }
   if (/\bfrom "koffi"/.test(text) && area !== "ggml") errors.push(`${relative(dirname(src), file)}: only ggml/ may import koffi`);
   if (/CHAINRULE_HOME/.test(text) && !["cli", "load"].includes(area) && /process\.env/.test(text)) {
-    errors.push(`${relative(dirname(src), file)}: CHAINRULE_HOME is read in cli/ and load.ts only`);
+    errors.push(`${relative(dirname(src), file)}: CHAINRULE_HOME is read in cli/ and load/ only`);
   }
 }
 

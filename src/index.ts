@@ -36,5 +36,5 @@ export {
   Model,
   Vocabulary,
   type VocabularyOptions,
-} from "./load.ts";
+} from "./load/index.ts";
 export { type TokenId, tokenId, tokenIds } from "./token.ts";

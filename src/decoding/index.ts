@@ -1,5 +1,6 @@
 export { type AdapterScale, type AdapterSpec, parseAdapters } from "./adapters.ts";
 export { Chat, type ChatEvent, type ChatOptions } from "./chat.ts";
+export { chatFormat } from "./chat-format.ts";
 export { cannotCompose, type DescribedMethod, describeRegistry, listAxes } from "./describe.ts";
 export { clairvoyantGain, expectedGain } from "./drafting/worth.ts";
 export { type EmbedOptions, type EmbedResult, embed } from "./embed.ts";

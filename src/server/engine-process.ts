@@ -3,7 +3,7 @@
 import { describeRegistry, type GenerateEvent, type LaidOut, type TokenLogprob, withLayout } from "../decoding/index.ts";
 import type { TokenFact } from "../engine/index.ts";
 import { ChainruleError, ContextOverflowError, MemoryError, NotFoundError, OptionError, TimeoutError } from "../errors.ts";
-import { load, type Model } from "../load.ts";
+import { load, type Model } from "../load/index.ts";
 import type { TokenId } from "../token.ts";
 import { Outbox } from "./outbox.ts";
 import type { ChildSettings, Task, ToChild, ToParent, WireError, WireEvent } from "./protocol.ts";

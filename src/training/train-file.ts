@@ -2,11 +2,10 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:f
 import { join } from "node:path";
 import { adapterBase } from "../adapters/index.ts";
 import { ChatRenderer } from "../chat/index.ts";
-import type { MethodSpec } from "../decoding/index.ts";
+import { chatFormat, type MethodSpec } from "../decoding/index.ts";
 import { OptionError } from "../errors.ts";
 import { Device } from "../ggml/index.ts";
 import { familyOf } from "../models/index.ts";
-import type { TokenId } from "../token.ts";
 import { LlamaVocabulary, trainBpe } from "../tokenizer/index.ts";
 import { AtomicFile, type GgufFile, openGguf, TrainingWeights } from "../weights/index.ts";
 import { parseAdapter } from "./adapter-methods.ts";
@@ -101,7 +100,8 @@ export async function trainFile(options: TrainFileOptions, hooks: TrainFileHooks
 
   using tokenizer = await LlamaVocabulary.load(base, { contextLength: 4 * 2 ** 20 });
   using renderer = new ChatRenderer();
-  const chat = chatOf(base, tokenizer, renderer, hooks.signal);
+  const hasTemplate = base.metadata.getString("tokenizer.chat_template") !== undefined;
+  const chat = hasTemplate ? renderChat(base, tokenizer, renderer, hooks.signal) : undefined;
   hooks.onStage?.("reading the data");
   using tokens = await TokenFile.prepare(data, join(out, "data"), {
     ...{ format, tokenizer, chat, vocabulary: base.fingerprint(), contextLength, bad, signal: hooks.signal },
@@ -178,18 +178,9 @@ async function* textsOf(data: string, format: DataFormat): AsyncGenerator<string
   }
 }
 
-function chatOf(
-  base: GgufFile,
-  tokenizer: LlamaVocabulary,
-  renderer: ChatRenderer,
-  signal: AbortSignal | undefined,
-): RenderChat | undefined {
-  const template = base.metadata.getString("tokenizer.chat_template");
-  if (template === undefined) return undefined;
-  const written = (id: TokenId | undefined) => (id === undefined ? "" : Buffer.from(tokenizer.piece(id, { special: true })).toString());
-  const tokens = { bosToken: written(tokenizer.bos), eosToken: written(tokenizer.eos) };
-  return (messages, addGenerationPrompt) =>
-    renderer.render({ template, messages, addGenerationPrompt, ...tokens }, signal === undefined ? {} : { signal });
+function renderChat(base: GgufFile, tokenizer: LlamaVocabulary, renderer: ChatRenderer, signal: AbortSignal | undefined): RenderChat {
+  const format = chatFormat(base, tokenizer, renderer);
+  return (messages, addGenerationPrompt) => format.render(messages, { addGenerationPrompt, ...(signal === undefined ? {} : { signal }) });
 }
 
 function writeReport(out: string, base: GgufFile): void {

@@ -1,0 +1,164 @@
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import {
+  type AttributeHead,
+  type DecodingModel,
+  isAttributeHead,
+  isJudgeQuality,
+  type JudgeName,
+  type JudgeQuality,
+  measureJudge,
+} from "../decoding/index.ts";
+import { type CostCurve, type CurvePoints, costCurve, type Engine, measureCostCurve, measureSkipPrices } from "../engine/index.ts";
+import { type Device, pin } from "../ggml/index.ts";
+
+export interface SkipPricesOptions {
+  /** What to measure on; of a longer text the first 1,024 tokens. Default: what was measured before, else a page of ours. */
+  readonly text?: string;
+  readonly signal?: AbortSignal;
+  /** Told after each of the passes. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+/** What is measured of a model: once, at the first call, and then kept in the home folder. */
+export class Measurements {
+  readonly #engine: Engine;
+  readonly #device: Device;
+  readonly #home: string;
+  readonly #model: DecodingModel;
+  readonly #onNotice: (notice: string) => void;
+  #curve: Promise<CostCurve> | undefined;
+  #skipPrices: Promise<readonly number[]> | undefined;
+
+  constructor(
+    model: DecodingModel,
+    parts: {
+      readonly engine: Engine;
+      readonly device: Device;
+      readonly home: string;
+      readonly onNotice?: ((notice: string) => void) | undefined;
+    },
+  ) {
+    this.#model = model;
+    this.#engine = parts.engine;
+    this.#device = parts.device;
+    this.#home = parts.home;
+    this.#onNotice = parts.onNotice ?? (() => {});
+  }
+
+  /** T(n)/T(1). */
+  costCurve(options: { readonly signal?: AbortSignal; readonly remeasure?: boolean }): Promise<CostCurve> {
+    if (options.remeasure === true) this.#curve = undefined;
+    this.#curve ??= this.#loadCurve(options).catch((error: unknown) => {
+      this.#curve = undefined;
+      throw error;
+    });
+    return this.#curve;
+  }
+
+  /** What the model misses without each block's feed-forward half, in nats per token. */
+  skipPrices(options: SkipPricesOptions): Promise<readonly number[]> {
+    if (options.text !== undefined) this.#skipPrices = undefined;
+    this.#skipPrices ??= this.#loadSkipPrices(options).catch((error: unknown) => {
+      this.#skipPrices = undefined;
+      throw error;
+    });
+    return this.#skipPrices;
+  }
+
+  /** How well a judge tells good answers from bad ones. */
+  async judgeQuality(judge: JudgeName, options: { readonly signal?: AbortSignal; readonly remeasure?: boolean }): Promise<JudgeQuality> {
+    const { remeasure, ...rest } = options;
+    const path = join(this.#home, "judges", `${this.#hash}-${judge}.json`);
+    const kept = remeasure === true ? undefined : readJson(path, isJudgeQuality);
+    if (kept !== undefined) return kept;
+    this.#onNotice(`measuring once how well ${this.#model.name} tells good answers from bad ones`);
+    const measured = await measureJudge(this.#model, judge, rest);
+    writeJson(path, measured);
+    return measured;
+  }
+
+  keepAttributeHead(name: string, head: AttributeHead): void {
+    writeJson(this.#attributePath(name), head);
+  }
+
+  attributeHead(name: string): AttributeHead | undefined {
+    const isHead = (value: unknown): value is AttributeHead => isAttributeHead(value, this.#engine.model.config.hiddenSize);
+    return /^[a-z0-9-]+$/.test(name) ? readJson(this.#attributePath(name), isHead) : undefined;
+  }
+
+  get #hash(): string {
+    return this.#model.hash.slice(0, 16);
+  }
+
+  #attributePath(name: string): string {
+    return join(this.#home, "attributes", `${this.#hash}-${name}.json`);
+  }
+
+  async #loadSkipPrices({ text, ...options }: SkipPricesOptions): Promise<readonly number[]> {
+    const path = join(this.#home, "skip-prices", `${this.#hash}.json`);
+    const isProfile = (value: unknown): value is number[] =>
+      Array.isArray(value) && value.length === this.#model.blocks && value.every((one) => Number.isFinite(one));
+    if (text === undefined) {
+      const kept = readJson(path, isProfile);
+      if (kept !== undefined) return kept;
+    }
+    const tokens = this.#model.tokenizer.encode(text ?? calibrationText).slice(0, Math.min(this.#engine.contextLength, 1024));
+    this.#onNotice(`measuring once what ${this.#model.name} misses without each feed-forward half`);
+    const measured = await measureSkipPrices(this.#engine, tokens, options);
+    writeJson(path, measured);
+    return measured;
+  }
+
+  async #loadCurve({ signal, remeasure }: { readonly signal?: AbortSignal; readonly remeasure?: boolean }): Promise<CostCurve> {
+    const device = this.#device;
+    const key = [this.#hash, device.kind, `${device.threads}t`, this.#engine.strict ? "strict" : "default", pin.ggmlCommit].join("-");
+    const path = join(this.#home, "cost-curves", `${key}.json`);
+    if (remeasure !== true) {
+      const kept = readJson(path, isCurve);
+      if (kept !== undefined) return costCurve(kept);
+    }
+    this.#onNotice(`measuring once what passes of several rows cost ${this.#model.name}`);
+    const measured = await measureCostCurve(this.#engine, signal === undefined ? {} : { signal });
+    writeJson(path, measured);
+    return costCurve(measured);
+  }
+}
+
+/** A measurement kept by an earlier run, if it is there and whole; a damaged one is measured again. */
+function readJson<T>(path: string, isWhole: (value: unknown) => value is T): T | undefined {
+  try {
+    const value: unknown = JSON.parse(readFileSync(path, "utf8"));
+    return isWhole(value) ? value : undefined;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT" || error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
+function writeJson(path: string, value: unknown): void {
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(`${path}.${process.pid}`, JSON.stringify(value));
+  renameSync(`${path}.${process.pid}`, path);
+}
+
+function isCurve(value: unknown): value is CurvePoints {
+  const { singleRowMs, points } = (value ?? {}) as Partial<CurvePoints>;
+  return (
+    Number(singleRowMs) > 0 &&
+    Array.isArray(points) &&
+    points[0]?.rows === 1 &&
+    points.every(({ rows, ratio }, index) => ratio > 0 && (index === 0 || rows > points[index - 1]!.rows))
+  );
+}
+
+/** Plain prose of several kinds, for calibration. */
+export const calibrationText = `The river rises in the hills to the north and runs for ninety miles before it meets the sea. In spring, when the
+snow melts, it floods the meadows on both banks, and the farmers wait until May before they bring their animals down. "We have always lived
+with the water," an old woman told me, "and it has always given back more than it took." To make a simple bread, mix five hundred grams of
+flour with three hundred and fifty grams of water, a little salt and yeast; let it rise for an hour, fold it twice, and bake it in a hot oven
+until the crust is brown. A function that calls itself must have a case in which it doesn't; otherwise it never ends. The committee met on
+Tuesday and agreed that the bridge should be closed to lorries until the engineers had finished their report. Why do leaves turn red in
+autumn? The green pigment breaks down first, and what was hidden beneath it becomes visible. He opened the letter slowly, read the first line
+twice, and put it back into its envelope without a word. In 1905 a clerk at the patent office published four papers, each of which changed
+physics. Prices rose by two per cent in the second quarter, mostly because of energy, while wages hardly moved.`;
