@@ -6,9 +6,10 @@ import { Device, liveOwnerCount } from "../../src/ggml/index.ts";
 import { familyOf } from "../../src/models/index.ts";
 import type { TokenId } from "../../src/token.ts";
 import { AdapterTrainee, type Batch, type Metrics, parseAdapter, train } from "../../src/training/index.ts";
-import { type MetadataValue, openGguf, openSafetensors, type TensorToWrite, TrainingWeights, writeGguf } from "../../src/weights/index.ts";
+import { openGguf, openSafetensors, TrainingWeights } from "../../src/weights/index.ts";
 import { baseOf } from "../support/adapters.ts";
 import { openEngine, temporaryFolder } from "../support/engine.ts";
+import { formula, formulaShape, writeFormulaModel } from "../support/formula-model.ts";
 
 // fixtures/peft-lora.py has the model, the data and the versions
 const reference = JSON.parse(readFileSync(new URL("fixtures/peft-lora.fixture.json", import.meta.url), "utf8")) as {
@@ -21,12 +22,13 @@ const reference = JSON.parse(readFileSync(new URL("fixtures/peft-lora.fixture.js
   losses: number[];
   norms: number[];
 };
-const [V, C, L, H, K, FF, T, B] = [64, 32, 2, 4, 2, 48, 24, 2];
+const { vocabSize: V } = formulaShape;
+const [T, B] = [24, 2];
 
 const folder = temporaryFolder();
 const at = (name: string) => join(folder.path, name);
 beforeAll(async () => {
-  await writeBase(at("base.gguf"));
+  await writeFormulaModel(at("base.gguf"), { rotary: "halves" });
   mkdirSync(at("peft"));
   writeFileSync(at("peft/adapter_config.json"), JSON.stringify(reference.config));
   writeFileSync(at("peft/adapter_model.safetensors"), Buffer.from(reference.safetensors, "base64"));
@@ -36,69 +38,6 @@ afterAll(() => {
   folder[Symbol.dispose]();
   expect(liveOwnerCount()).toBe(0);
 });
-
-function formula(index: number, rows: number, columns?: number): Float32Array {
-  const count = rows * (columns ?? 1);
-  return Float32Array.from({ length: count }, (_, i) =>
-    columns === undefined
-      ? 1 + 0.1 * Math.sin(0.7 * i + index)
-      : (Math.sin((1.3 * i * i) / count + 0.37 * i + index) * 1.2) / Math.sqrt(columns),
-  );
-}
-
-/** Rows of a head from first members, then second ones, to pair by pair. */
-function byPairs(values: Float32Array, heads: number, columns: number): Float32Array {
-  const headDim = values.length / columns / heads;
-  return values.map((_, i) => {
-    const [row, column] = [Math.floor(i / columns), i % columns];
-    const inHead = row % headDim;
-    return values[(row - inHead + (inHead % 2) * (headDim / 2) + Math.floor(inHead / 2)) * columns + column]!;
-  });
-}
-
-async function writeBase(path: string): Promise<void> {
-  const tensors: TensorToWrite[] = [];
-  let index = 0;
-  const add = (name: string, rows: number, columns?: number, heads?: number): void => {
-    const values = formula(index++, rows, columns);
-    const turned = heads === undefined ? values : byPairs(values, heads, columns!);
-    tensors.push({
-      name,
-      type: "f32",
-      shape: columns === undefined ? [rows] : [rows, columns],
-      data: () => [new Uint8Array(turned.buffer)],
-    });
-  };
-  add("token_embd.weight", V, C);
-  add("output_norm.weight", C);
-  for (let block = 0; block < L; block += 1) {
-    const name = (part: string) => `blk.${block}.${part}.weight`;
-    add(name("attn_norm"), C);
-    add(name("attn_q"), C, C, H);
-    add(name("attn_k"), (K * C) / H, C, K);
-    add(name("attn_v"), (K * C) / H, C);
-    add(name("attn_output"), C, C);
-    add(name("ffn_norm"), C);
-    add(name("ffn_gate"), FF, C);
-    add(name("ffn_up"), FF, C);
-    add(name("ffn_down"), C, FF);
-  }
-  const u32 = (value: number): MetadataValue => ({ type: "uint32", value });
-  const metadata: [string, MetadataValue][] = [
-    ["general.architecture", { type: "string", value: "llama" }],
-    ["llama.vocab_size", u32(V)],
-    ["llama.context_length", u32(64)],
-    ["llama.embedding_length", u32(C)],
-    ["llama.block_count", u32(L)],
-    ["llama.feed_forward_length", u32(FF)],
-    ["llama.attention.head_count", u32(H)],
-    ["llama.attention.head_count_kv", u32(K)],
-    ["llama.attention.layer_norm_rms_epsilon", { type: "float32", value: 1e-5 }],
-    ["llama.rope.dimension_count", u32(C / H)],
-    ["llama.rope.freq_base", { type: "float32", value: 10_000 }],
-  ];
-  await writeGguf(path, { metadata, tensors });
-}
 
 describe("a LoRA that PEFT trained and saved", () => {
   test.each(["peft", "peft/adapter_model.safetensors", "lora.gguf"])("from %s it gives PEFT's logits", async (name) => {

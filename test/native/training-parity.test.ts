@@ -3,8 +3,9 @@ import { afterAll, expect, test } from "vitest";
 import { Device, liveOwnerCount } from "../../src/ggml/index.ts";
 import { familyOf } from "../../src/models/index.ts";
 import { type Batch, type Metrics, train } from "../../src/training/index.ts";
-import { type MetadataValue, openGguf, type TensorToWrite, TrainingWeights, writeGguf } from "../../src/weights/index.ts";
+import { openGguf, TrainingWeights } from "../../src/weights/index.ts";
 import { temporaryFolder } from "../support/engine.ts";
+import { formulaShape, writeFormulaModel } from "../support/formula-model.ts";
 
 afterAll(() => expect(liveOwnerCount()).toBe(0));
 
@@ -13,55 +14,8 @@ const reference = JSON.parse(readFileSync(new URL("fixtures/training-losses.fixt
   losses: number[];
   norms: number[];
 };
-const [V, C, L, H, K, FF, T, B] = [64, 32, 2, 4, 2, 48, 24, 2];
-
-async function writeModel(path: string): Promise<void> {
-  const tensors: TensorToWrite[] = [];
-  const add = (name: string, rows: number, columns?: number): void => {
-    const index = tensors.length;
-    const count = rows * (columns ?? 1);
-    const values = Float32Array.from({ length: count }, (_, i) =>
-      columns === undefined
-        ? 1 + 0.1 * Math.sin(0.7 * i + index)
-        : (Math.sin((1.3 * i * i) / count + 0.37 * i + index) * 1.2) / Math.sqrt(columns),
-    );
-    tensors.push({
-      name,
-      type: "f32",
-      shape: columns === undefined ? [rows] : [rows, columns],
-      data: () => [new Uint8Array(values.buffer)],
-    });
-  };
-  add("token_embd.weight", V, C);
-  add("output_norm.weight", C);
-  for (let block = 0; block < L; block += 1) {
-    const at = `blk.${block}`;
-    add(`${at}.attn_norm.weight`, C);
-    add(`${at}.attn_q.weight`, C, C);
-    add(`${at}.attn_k.weight`, (K * C) / H, C);
-    add(`${at}.attn_v.weight`, (K * C) / H, C);
-    add(`${at}.attn_output.weight`, C, C);
-    add(`${at}.ffn_norm.weight`, C);
-    add(`${at}.ffn_gate.weight`, FF, C);
-    add(`${at}.ffn_up.weight`, FF, C);
-    add(`${at}.ffn_down.weight`, C, FF);
-  }
-  const u32 = (value: number): MetadataValue => ({ type: "uint32", value });
-  const metadata: [string, MetadataValue][] = [
-    ["general.architecture", { type: "string", value: "llama" }],
-    ["llama.vocab_size", u32(V)],
-    ["llama.context_length", u32(64)],
-    ["llama.embedding_length", u32(C)],
-    ["llama.block_count", u32(L)],
-    ["llama.feed_forward_length", u32(FF)],
-    ["llama.attention.head_count", u32(H)],
-    ["llama.attention.head_count_kv", u32(K)],
-    ["llama.attention.layer_norm_rms_epsilon", { type: "float32", value: 1e-5 }],
-    ["llama.rope.dimension_count", u32(C / H)],
-    ["llama.rope.freq_base", { type: "float32", value: 10_000 }],
-  ];
-  await writeGguf(path, { metadata, tensors });
-}
+const { vocabSize: V } = formulaShape;
+const [T, B] = [24, 2];
 
 function batch(step: number): Batch {
   const cell = (row: number) => ({ s: Math.floor(row / T), t: row % T });
@@ -78,7 +32,7 @@ function batch(step: number): Batch {
 test.each([false, true])("50 steps have PyTorch's losses within 1e-3 (recompute: %s)", async (recompute) => {
   using folder = temporaryFolder();
   const path = `${folder.path}/start.gguf`;
-  await writeModel(path);
+  await writeFormulaModel(path, { rotary: "pairs" });
   using device = Device.create("cpu", 1);
   using file = openGguf(path);
   using weights = TrainingWeights.open(device, file, { isTrained: () => true });
