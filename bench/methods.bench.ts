@@ -1,7 +1,8 @@
-// npm run bench:methods -- [--quick] [--only draft,search,sample,skip,layout,explain] [--models smollm2:q4_0,smollm2,gemma3-270m] [--pairs 15]
-// [--tokens 64] [--threads 2] [--fresh]: what each method does on real models, into docs/methods.md. What was measured is kept in
-// node_modules/.bench/methods.json: a run that was cut short goes on, and --only measures parts anew. --quick writes no page.
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+// npm run bench:methods -- [--quick] [--only draft,search.rewind,…] [--models smollm2:q4_0,smollm2,gemma3-270m] [--pairs 15] [--tokens 64]
+// [--threads 2] [--minutes 60] [--fresh]: what each method does on real models, into docs/methods.md. It goes step by step, of some minutes
+// each, and keeps what was measured in node_modules/.bench/methods.json: a run that was cut short goes on, no step begins after --minutes,
+// and --only measures parts (or single steps, part.step) anew. --quick goes through every step with tiny counts and writes no page.
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -9,11 +10,12 @@ import { registry } from "../src/decoding/index.ts";
 import { OptionError } from "../src/errors.ts";
 import { pin } from "../src/ggml/index.ts";
 import { load } from "../src/index.ts";
-import { draftRows } from "./methods/drafts.ts";
-import { type Findings, type Row, type Setting, Store } from "./methods/harness.ts";
-import { explainRows, layoutRows } from "./methods/prompting.ts";
-import { samplerRows, searchRows } from "./methods/searches.ts";
-import { skipRows } from "./methods/skips.ts";
+import { draftSteps } from "./methods/drafts.ts";
+import { guideSteps } from "./methods/guides.ts";
+import { type Row, type Steps, Store } from "./methods/harness.ts";
+import { explainSteps, layoutSteps } from "./methods/prompting.ts";
+import { samplerSteps, searchSteps } from "./methods/searches.ts";
+import { skipSteps } from "./methods/skips.ts";
 
 const { values: options } = parseArgs({
   options: {
@@ -28,22 +30,27 @@ const { values: options } = parseArgs({
   },
 });
 /** In the order in which they are measured: what has a target first. */
-const parts: Readonly<Record<string, { readonly run: (setting: Setting) => Promise<Findings>; readonly models?: readonly string[] }>> = {
-  draft: { run: draftRows },
-  search: { run: searchRows },
-  skip: { run: skipRows, models: ["smollm2:q4_0", "gemma3-270m"] },
-  sample: { run: samplerRows, models: ["smollm2:q4_0", "gemma3-270m"] },
-  layout: { run: layoutRows, models: ["smollm2", "gemma3-270m"] },
-  explain: { run: explainRows, models: ["smollm2", "gemma3-270m"] },
+const parts: Readonly<Record<string, { readonly steps: Steps; readonly models?: readonly string[] }>> = {
+  draft: { steps: draftSteps },
+  search: { steps: searchSteps },
+  skip: { steps: skipSteps, models: ["smollm2:q4_0", "gemma3-270m"] },
+  guide: { steps: guideSteps, models: ["smollm2:q4_0", "gemma3-270m"] },
+  sample: { steps: samplerSteps, models: ["smollm2:q4_0", "gemma3-270m"] },
+  layout: { steps: layoutSteps, models: ["smollm2", "gemma3-270m"] },
+  explain: { steps: explainSteps, models: ["smollm2", "gemma3-270m"] },
 };
-const only = options.only?.split(",") ?? Object.keys(parts);
-for (const part of only)
-  if (!Object.hasOwn(parts, part)) throw new OptionError("only", `no part "${part}"; parts are ${Object.keys(parts).join(", ")}`);
-const models = options.quick && options.models.includes(",") ? options.models.split(",").slice(0, 1) : options.models.split(",");
+const all = Object.entries(parts).flatMap(([part, { steps }]) => Object.keys(steps).map((step) => `${part}.${step}`));
+const asked = options.only?.split(",") ?? Object.keys(parts);
+for (const name of asked)
+  if (!all.some((step) => step === name || step.startsWith(`${name}.`)))
+    throw new OptionError("only", `no part or step "${name}"; there are ${all.join(", ")}`);
+const wanted = all.filter((step) => asked.some((name) => step === name || step.startsWith(`${name}.`)));
+const models = options.models.split(",");
 const began = performance.now();
-/** No part begins after this. */
-const limitMs = 60_000 * Number(options.minutes ?? (options.quick ? 3 : 23));
-const storePath = options.quick ? join(tmpdir(), `chainrule-methods-${process.pid}.json`) : "node_modules/.bench/methods.json";
+/** No step begins after this. */
+const limitMs = 60_000 * Number(options.minutes ?? (options.quick ? 10 : 90));
+const scratch = mkdtempSync(join(tmpdir(), "chainrule-methods-"));
+const storePath = options.quick ? join(scratch, "methods.json") : "node_modules/.bench/methods.json";
 if (options.fresh) rmSync(storePath, { force: true });
 mkdirSync("node_modules/.bench", { recursive: true });
 const store = new Store(storePath);
@@ -53,38 +60,44 @@ const machine = () =>
 say(`${machine()}, load ${loadavg()[0]!.toFixed(2)}`);
 const left: string[] = [];
 // the model with the targets comes first, and what has a target first on each
-for (const name of models) {
-  const wanted = only.filter((part) => parts[part]!.models?.includes(name) ?? true);
-  const missing = wanted.filter((part) => options.only !== undefined || store.get(`${part} ${name}`) === undefined);
+for (const modelName of models) {
+  const missing = wanted.filter((step) => {
+    const { models: only = models } = parts[step.split(".")[0]!]!;
+    return only.includes(modelName) && (options.only !== undefined || store.get(`${step} ${modelName}`) === undefined);
+  });
   if (missing.length === 0) continue;
-  await using model = await load(name, { threads: Number(options.threads), context: 1024 });
-  for (const part of missing) {
+  await using model = await load(modelName, { threads: Number(options.threads), context: 1024 });
+  const curve = await model.costCurve({ remeasure: !options.quick }); // a quick run on a busy machine would leave a wrong one behind
+  const points = curve.points.map(({ rows, ratio }) => `${rows}: ${ratio.toFixed(2)}`).join(", ");
+  const note = `T(n)/T(1), ${modelName}: ${points}; one row takes ${curve.singleRowMs.toFixed(2)} ms.`;
+  say(note);
+  for (const step of missing) {
     if (performance.now() - began > limitMs) {
-      left.push(`${part} on ${name}`);
+      left.push(`${step} on ${modelName}`);
       continue;
     }
-    say(`${part} on ${name}`);
-    const partBegan = performance.now();
-    const findings = await parts[part]!.run({
-      ...{ model, modelName: name, say, isQuick: options.quick, textFolder: process.env.CHAINRULE_DATA },
+    const [part, name] = step.split(".") as [string, string];
+    say(`${step} on ${modelName}`);
+    const stepBegan = performance.now();
+    const { rows, notes = [] } = await parts[part]!.steps[name]!({
+      ...{ model, modelName, curve, scratch, say, isQuick: options.quick, textFolder: process.env.CHAINRULE_DATA },
       pairs: Number(options.pairs ?? (options.quick ? 2 : 15)),
       maxTokens: Number(options.tokens ?? (options.quick ? 16 : 64)),
       numPrompts: options.quick ? 1 : 2,
     });
-    store.put(`${part} ${name}`, { ...findings, load: loadavg()[0]! }, machine());
-    say(`  took ${((performance.now() - partBegan) / 1000).toFixed(0)} s`);
+    store.put(`${step} ${modelName}`, { rows, notes: part === "draft" ? [note, ...notes] : notes, load: loadavg()[0]! }, machine());
+    say(`  took ${((performance.now() - stepBegan) / 1000).toFixed(0)} s`);
   }
 }
-if (options.quick) {
-  say(page());
-  rmSync(storePath, { force: true });
-} else writeFileSync("docs/methods.md", page());
+if (options.quick) say(page());
+else writeFileSync("docs/methods.md", page());
+rmSync(scratch, { recursive: true });
 say(
   `took ${((performance.now() - began) / 1000).toFixed(0)} s${left.length === 0 ? "" : `; not measured yet, run it again: ${left.join(", ")}`}`,
 );
 
 function page(): string {
-  const found = store.all.filter(([key]) => Object.hasOwn(parts, key.split(" ")[0]!));
+  const found = store.all.filter(([key]) => all.includes(key.split(" ")[0]!));
   const rows = found.flatMap(([, findings]) => findings.rows);
   const measured = new Set(rows.map(({ method }) => method));
   const cells = (row: Row) => [
@@ -118,7 +131,7 @@ this project after the six kinds of Spec-Bench (arXiv 2401.07851), and prompts w
 prompts: it shows a direction, not a benchmark.
 
 ${machines.map((one) => `- ${one}`).join("\n")}
-- load average after the parts: ${found.map(([, { load = 0 }]) => load.toFixed(1)).join(", ")} (one busy process beside it halves a speed)
+- load average after the steps: ${loadsOf(found.map(([, { load = 0 }]) => load))} (one busy process beside it halves a speed)
 
 ${axes
   .map((axis) =>
@@ -142,4 +155,9 @@ T(n)/T(1). Where a draft loses, passes of several rows cost more on these proces
 
 ${others.join("\n")}
 `;
+}
+
+function loadsOf(loads: readonly number[]): string {
+  const sorted = [...loads].sort((a, b) => a - b);
+  return `${(sorted[sorted.length >> 1] ?? 0).toFixed(1)} in the median, ${(sorted.at(-1) ?? 0).toFixed(1)} at most`;
 }

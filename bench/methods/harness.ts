@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Message } from "../../src/chat/index.ts";
+import type { CostCurve } from "../../src/engine/index.ts";
 import type { GenerateOptions, GenerateResult, Model, Prompt } from "../../src/index.ts";
 import { median, summarize } from "../statistics.ts";
 import prompts from "./prompts.json" with { type: "json" };
@@ -32,6 +33,10 @@ export interface Findings {
 export interface Setting {
   readonly modelName: string;
   readonly model: Model;
+  /** T(rows)/T(1), measured in this run. */
+  readonly curve: CostCurve;
+  /** A folder for files of this run alone. */
+  readonly scratch: string;
   readonly pairs: number;
   readonly maxTokens: number;
   /** Prompts per kind. */
@@ -44,19 +49,20 @@ export interface Setting {
 export const kinds = Object.keys(prompts.kinds) as (keyof typeof prompts.kinds)[];
 export { prompts };
 
-/** A kind's prompts as a model takes them: through its template, or as plain turns where it has none. */
-export async function promptsOf({ model, numPrompts }: Setting, kind: keyof typeof prompts.kinds): Promise<Prompt[]> {
+/** A kind's prompts as a model takes them. */
+export function promptsOf({ model, numPrompts }: Setting, kind: keyof typeof prompts.kinds): Promise<Prompt[]> {
   const list = prompts.kinds[kind].slice(0, numPrompts) as Message[][];
-  return Promise.all(
-    list.map(async (messages) => {
-      try {
-        return await model.encode(messages);
-      } catch (error) {
-        if ((error as { code?: string }).code !== "TEMPLATE") throw error;
-        return `${messages.map(({ role, content }) => `${role === "user" ? "User" : "Assistant"}: ${content}\n`).join("")}Assistant:`;
-      }
-    }),
-  );
+  return Promise.all(list.map((messages) => asked(model, messages)));
+}
+
+/** A conversation as a model takes it: through its template, or as plain turns where it has none. */
+export async function asked(model: Model, messages: readonly Message[]): Promise<Prompt> {
+  try {
+    return await model.encode(messages);
+  } catch (error) {
+    if (!/has no chat template/.test((error as Error).message)) throw error;
+    return `${messages.map(({ role, content }) => `${role === "user" ? "User" : "Assistant"}: ${content}\n`).join("")}Assistant:`;
+  }
 }
 
 /** Time of an answer from its first token to its last; the same tokens are checked by the caller. */
@@ -114,6 +120,27 @@ export const show = ({ median: middle, low, high }: ReturnType<typeof summarize>
 export const percent = (share: number): string => `${(100 * share).toFixed(0)} %`;
 export const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / Math.max(values.length, 1);
 export { median };
+
+/** A part of the page, in steps of some minutes each: what a run has measured stays measured. */
+export type Steps = Readonly<Record<string, (setting: Setting) => Promise<Findings>>>;
+
+/** The first prompt of each of the six kinds. */
+export async function onePerKind(setting: Setting): Promise<Prompt[]> {
+  const list = await Promise.all(kinds.slice(0, setting.isQuick ? 2 : 6).map((kind) => promptsOf(setting, kind)));
+  return list.map(([first]) => first!);
+}
+
+/** Mean share of repeated 4-grams of answers, the prompt's among them. */
+export async function repetition({ model }: Setting, prompts: readonly Prompt[], results: readonly GenerateResult[]): Promise<number> {
+  const shares = await Promise.all(
+    results.map(async ({ tokens }, index) => repeatedShare((await model.layOut(prompts[index]!)).tokens, tokens)),
+  );
+  return mean(shares);
+}
+
+export function perPass(results: readonly GenerateResult[]): string {
+  return `${mean(results.map(({ facts }) => facts.passes)).toFixed(0)} passes, ${mean(results.map(({ facts }) => facts.tokensPerPass)).toFixed(2)} tokens each`;
+}
 
 /** Findings of earlier runs, by part and model, so that a run that was cut short goes on, and a part alone can be measured anew. */
 export class Store {

@@ -1,5 +1,5 @@
 import type { LayoutPrompt, Model, Prompt } from "../../src/index.ts";
-import { type Findings, mean, percent, prompts, type Row, type Setting } from "./harness.ts";
+import { type Findings, mean, percent, prompts, type Row, type Setting, type Steps } from "./harness.ts";
 
 /** Total log-probability of a continuation after a prompt, whatever its layout. */
 async function continued(model: Model, prompt: Prompt, continuations: readonly string[]): Promise<number[]> {
@@ -26,7 +26,7 @@ async function continued(model: Model, prompt: Prompt, continuations: readonly s
   );
 }
 
-export async function layoutRows(setting: Setting): Promise<Findings> {
+async function setRows(setting: Setting): Promise<Findings> {
   const { model, modelName, say, isQuick } = setting;
   const items = prompts.choices.slice(0, isQuick ? 3 : undefined);
   const choose = async (options: readonly string[], question: string, isSet: boolean) => {
@@ -52,6 +52,11 @@ export async function layoutRows(setting: Setting): Promise<Findings> {
     met: found.set.flips === 0 ? "yes" : "no",
   };
   say(`  set: ${setRow.figure}`);
+  return { rows: [setRow] };
+}
+
+async function fewShotRows(setting: Setting): Promise<Findings> {
+  const { model, modelName, say, isQuick } = setting;
   const tasks = {
     capitals: prompts.capitals.map(([input, output]) => ({ input: input!, output: output! })),
     uppercase: prompts.capitals.map(([input]) => ({ input: input!, output: input!.toUpperCase() })),
@@ -81,11 +86,13 @@ export async function layoutRows(setting: Setting): Promise<Findings> {
     figure: accuracies.join("; "),
     met: isRising ? "yes" : "not on every task",
   };
-  return { rows: [setRow, fewShotRow] };
+  return { rows: [fewShotRow] };
 }
 
+export const layoutSteps: Steps = { set: setRows, "few-shot": fewShotRows };
+
 /** ReAGent against what is known about a prompt, and against random attributions. */
-export async function explainRows(setting: Setting): Promise<Findings> {
+async function explainRows(setting: Setting): Promise<Findings> {
   const { model, modelName, say, isQuick } = setting;
   const items = prompts.facts.slice(0, isQuick ? 1 : undefined);
   const replaced = isQuick ? 20 : 100;
@@ -93,9 +100,19 @@ export async function explainRows(setting: Setting): Promise<Findings> {
   const chance: number[] = [];
   const soft = { ns: [] as number[], nc: [] as number[], randomNs: [] as number[], randomNc: [] as number[] };
   const perPrompt: number[] = [];
+  /** What was said first to what it took. */
+  const foretold: number[] = [];
   for (const { prompt, entity } of items) {
     const method = `reagent,replaced=${replaced},tokens=1,rationale=3,faithfulness=true`;
-    const { attribution } = await model.explain(prompt, { maxTokens: 1, method });
+    let [expectedMs, spentMs] = [0, 0];
+    const { attribution } = await model.explain(prompt, {
+      ...{ maxTokens: 1, method },
+      onEffort({ done, expected, ms }) {
+        if (done === 0)
+          [expectedMs, spentMs] = [expected!.ms!, -ms]; // from here on
+        else if (done === replaced) spentMs += ms;
+      },
+    });
     const [token] = attribution.tokens;
     inTop.push(Number(token!.rationale.some((index) => attribution.prompt[index] === entity)));
     chance.push(3 / attribution.prompt.length);
@@ -105,14 +122,17 @@ export async function explainRows(setting: Setting): Promise<Findings> {
     soft.randomNs.push(random.softSufficiency);
     soft.randomNc.push(random.softComprehensiveness);
     perPrompt.push(attribution.effort.ms / (attribution.effort.done + 1));
+    foretold.push(expectedMs / spentMs);
   }
   const [ns, nc, randomNs, randomNc] = [soft.ns, soft.nc, soft.randomNs, soft.randomNc].map(mean) as [number, number, number, number];
   const isMet = mean(inTop) > mean(chance) && nc > randomNc;
   const row: Row = {
     ...{ method: "explain reagent", model: modelName, claim: "more faithful than gradients and attention" },
-    figure: `the entity is among the 3 most important tokens in ${percent(mean(inTop))} of ${items.length} prompts, by chance ${percent(mean(chance))}; Soft-NS ${ns.toFixed(3)} (random ${randomNs.toFixed(3)}), Soft-NC ${nc.toFixed(3)} (random ${randomNc.toFixed(3)}); ${mean(perPrompt).toFixed(0)} ms per replaced prompt`,
+    figure: `the entity is among the 3 most important tokens in ${percent(mean(inTop))} of ${items.length} prompts, by chance ${percent(mean(chance))}; Soft-NS ${ns.toFixed(3)} (random ${randomNs.toFixed(3)}), Soft-NC ${nc.toFixed(3)} (random ${randomNc.toFixed(3)}); ${mean(perPrompt).toFixed(0)} ms per replaced prompt; the time said first is ${mean(foretold).toFixed(2)} of what it took`,
     met: isMet ? "yes, against chance; other methods are not here" : "not against chance in all figures",
   };
   say(`  reagent: ${row.figure}`);
   return { rows: [row] };
 }
+
+export const explainSteps: Steps = { reagent: explainRows };

@@ -3,59 +3,102 @@ import { join } from "node:path";
 import { blocksOf, layers } from "../../src/decoding/skipping/layers.ts";
 import type { BlockPlan } from "../../src/engine/index.ts";
 import { BlockDraw, ffnRule, planOf, SkipMeasures, scoredRows } from "../skip-measures.ts";
-import { type Findings, median, type Row, type Setting, show } from "./harness.ts";
+import { type Findings, median, type Row, type Setting, type Steps, show } from "./harness.ts";
 
-/** One point of each method; the curves are in docs/skipping.md. */
-export async function skipRows(setting: Setting): Promise<Findings> {
-  const { model, modelName, pairs, say, isQuick, textFolder } = setting;
-  if (textFolder === undefined) return { rows: [], notes: [`Skips on ${modelName}: not measured, CHAINRULE_DATA is not set.`] };
-  const count = isQuick ? 256 : 1024;
-  const text = readFileSync(join(textFolder, "text/wikitext-2-test.txt"), "utf8").slice(0, 8 * count);
-  const measures = new SkipMeasures(model, model.tokenize(text).slice(0, count), pairs);
+const notes = ["The whole curves of both skips on SmolLM2 are in [skipping.md](skipping.md)."];
+const signed = (share: number) => `${share < 0 ? "" : "+"}${(100 * share).toFixed(1)} %`;
+const verdict = (isMet: boolean) => (isMet ? "met" : "missed");
+
+function measuresOf({ model, pairs, isQuick, textFolder }: Setting, count: number): SkipMeasures | undefined {
+  if (textFolder === undefined) return undefined;
+  const tokens = isQuick ? 256 : count;
+  const text = readFileSync(join(textFolder, "text/wikitext-2-test.txt"), "utf8").slice(0, 8 * tokens);
+  return new SkipMeasures(model, model.tokenize(text).slice(0, tokens), pairs);
+}
+const unmeasured = ({ modelName }: Setting): Findings => ({
+  rows: [],
+  notes: [`Skips on ${modelName}: not measured, CHAINRULE_DATA is not set.`],
+});
+
+/** A quarter of the feed-forward halves, and the fewest that are worth it, beside random halves. */
+async function ffnRows(setting: Setting): Promise<Findings> {
+  const { model, modelName, say, isQuick } = setting;
+  const measures = measuresOf(setting, 1024);
+  if (measures === undefined) return unmeasured(setting);
   const numBlocks = model.config.blocks.length;
   const prices = await model.skipPrices();
   const plain = (await measures.perplexity(() => undefined, false)).perplexity;
-  const percent = (value: number) => `+${(100 * (value / plain - 1)).toFixed(1)} %`;
   const random = new BlockDraw(numBlocks);
-  const quarter = Math.round(numBlocks / 4);
-  const ours = await measures.perplexity(() => ffnRule(prices, quarter, 0), true);
-  const others: number[] = [];
-  for (let draw = 0; draw < (isQuick ? 1 : 5); draw += 1) {
-    const plan = planOf(random.draw(quarter), ["ffn"]);
-    others.push((await measures.perplexity(() => plan, false)).perplexity);
+  const points: { share: number; loss: number; randomLoss: number; speed: Awaited<ReturnType<SkipMeasures["speed"]>> }[] = [];
+  for (const share of isQuick ? [0.25] : [0.05, 0.1, 0.25]) {
+    const count = Math.max(Math.round(share * numBlocks), 1);
+    const ours = await measures.perplexity(() => ffnRule(prices, count, 0), true);
+    const others: number[] = [];
+    for (let draw = 0; draw < (isQuick ? 1 : 5); draw += 1) {
+      const plan = planOf(random.draw(count), ["ffn"]);
+      others.push((await measures.perplexity(() => plan, false)).perplexity);
+    }
+    const speed = await measures.speed(`ffn,budget=${count / numBlocks},threshold=0`);
+    points.push({ share: count / numBlocks, loss: ours.perplexity / plain - 1, randomLoss: median(others) / plain - 1, speed });
   }
-  const speed = await measures.speed("ffn,budget=0.25,threshold=0");
-  const ffn: Row = {
+  const quarter = points.at(-1)!;
+  const describe = ({ share, loss, randomLoss, speed }: (typeof points)[number]) =>
+    `${(100 * share).toFixed(0)} %: perplexity ${signed(loss)} (random ${signed(randomLoss)}), ${speed.median.toFixed(2)}x`;
+  const isAim = quarter.speed.median >= 1.12 && quarter.loss <= 0.05;
+  const isBetter = points.every(({ loss, randomLoss }) => loss < randomLoss);
+  const best = points.filter(({ loss }) => loss <= 0.05).sort((a, b) => b.speed.median - a.speed.median)[0];
+  const row: Row = {
     ...{ method: "skip ffn", model: modelName, claim: "25 to 30 % of the feed-forward halves left out at little loss (7 B parameters)" },
-    figure: `at 25 %: perplexity ${percent(ours.perplexity)} (${plain.toFixed(1)} without), random halves ${percent(median(others))}`,
-    met: `${speed.median >= 1.12 && ours.perplexity <= 1.05 * plain ? "yes" : "no: a small model has no such saturation"}; better than random: ${ours.perplexity < median(others) ? "yes" : "no"}`,
-    speed: show(speed),
+    figure: `${points.map(describe).join("; ")}; ${plain.toFixed(1)} without`,
+    met: `${isAim ? "yes" : "no: a small model has no such saturation"}; 1.12x at +5 %: ${verdict(isAim)}, best within +5 %: ${best === undefined ? "none" : describe(best)}; better than random at each share: ${verdict(isBetter)}`,
+    speed: show(quarter.speed),
   };
-  say(`  ffn: ${ffn.figure}, ${ffn.speed}`);
-  // two blocks fewer at the end: what a model that was not trained for it stands
-  const first = Number(layers.parameters.first!.default);
-  const to = (numBlocks - 2) / numBlocks;
-  const plans = new Map<number, BlockPlan>();
-  const planAt = (row: number) => {
-    const left = numBlocks - blocksOf({ blocks: numBlocks, from: 1, to, first }, row, scoredRows);
-    if (!plans.has(left))
-      plans.set(
-        left,
-        planOf(
-          Array.from({ length: left }, (_, index) => first + index),
-          ["attn", "ffn"],
-        ),
-      );
-    return plans.get(left)!;
-  };
-  const skipped = await measures.perplexity(planAt, false);
-  const layerSpeed = await measures.speed(`layers,to=${to}`);
-  const layer: Row = {
-    ...{ method: "skip layers", model: modelName, claim: "2 to 5 times faster at little loss, after fine-tuning with the schedule" },
-    figure: `to ${numBlocks - 2} of ${numBlocks} blocks: perplexity ${percent(skipped.perplexity)}`,
-    met: "no: the model is not fine-tuned for it",
-    speed: show(layerSpeed),
-  };
-  say(`  layers: ${layer.figure}, ${layer.speed}`);
-  return { rows: [ffn, layer], notes: ["The whole curves of both skips are in [skipping.md](skipping.md)."] };
+  say(`  ffn: ${row.figure}, ${row.speed}`);
+  return { rows: [row], notes };
 }
+
+/** Whole blocks fewer and fewer along the answer, beside early exit and random blocks; the headline is the largest speed within +10 %. */
+async function layersRows(setting: Setting): Promise<Findings> {
+  const { model, modelName, say, isQuick } = setting;
+  const measures = measuresOf(setting, 512);
+  if (measures === undefined) return unmeasured(setting);
+  const numBlocks = model.config.blocks.length;
+  const first = Number(layers.parameters.first!.default);
+  const plain = (await measures.perplexity(() => undefined, false)).perplexity;
+  const random = new BlockDraw(numBlocks);
+  const points: { count: number; loss: number; exit: number; randomLoss: number; speed: Awaited<ReturnType<SkipMeasures["speed"]>> }[] = [];
+  for (const count of isQuick ? [2] : [1, 2, 3, 4]) {
+    const to = (numBlocks - count) / numBlocks;
+    const loss = async (choose: (left: number) => readonly number[]) => {
+      const plans = new Map<number, BlockPlan>();
+      const planAt = (row: number) => {
+        const left = numBlocks - blocksOf({ blocks: numBlocks, from: 1, to, first }, row, scoredRows);
+        if (!plans.has(left)) plans.set(left, planOf(choose(left), ["attn", "ffn"]));
+        return plans.get(left)!;
+      };
+      return (await measures.perplexity(planAt, false)).perplexity / plain - 1;
+    };
+    const range = (from: number, length: number) => Array.from({ length }, (_, index) => from + index);
+    const ours = await loss((left) => range(first, left));
+    const exit = await loss((left) => range(numBlocks - left, left));
+    const others: number[] = [];
+    for (let draw = 0; draw < (isQuick ? 1 : 5); draw += 1) {
+      const order = random.draw(count);
+      others.push(await loss((left) => order.slice(0, left)));
+    }
+    points.push({ count, loss: ours, exit, randomLoss: median(others), speed: await measures.speed(`layers,to=${to}`) });
+  }
+  const describe = ({ count, loss, exit, randomLoss, speed }: (typeof points)[number]) =>
+    `to ${numBlocks - count}: perplexity ${signed(loss)} (early exit ${signed(exit)}, random blocks ${signed(randomLoss)}), ${speed.median.toFixed(3)}x`;
+  const headline = points.filter(({ loss }) => loss <= 0.1).sort((a, b) => b.speed.median - a.speed.median)[0];
+  const row: Row = {
+    ...{ method: "skip layers", model: modelName, claim: "2 to 5 times faster at little loss, after fine-tuning with the schedule" },
+    figure: `of ${numBlocks} blocks, ${points.map(describe).join("; ")}`,
+    met: `no: the model is not fine-tuned for it; within +10 %: ${headline === undefined ? "no point" : `${headline.speed.median.toFixed(3)}x, to ${numBlocks - headline.count} blocks`}; better than random blocks at each: ${verdict(points.every(({ loss, randomLoss }) => loss < randomLoss))}, than early exit: ${verdict(points.every(({ loss, exit }) => loss < exit))}`,
+    speed: show((headline ?? points[0]!).speed),
+  };
+  say(`  layers: ${row.figure}`);
+  return { rows: [row], notes };
+}
+
+export const skipSteps: Steps = { ffn: ffnRows, layers: layersRows };
