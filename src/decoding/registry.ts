@@ -28,6 +28,7 @@ import { temperature } from "./sampling/temperature.ts";
 import { topK } from "./sampling/top-k.ts";
 import { topP } from "./sampling/top-p.ts";
 import { typical } from "./sampling/typical.ts";
+import { backspace } from "./search/backspace.ts";
 import { beam } from "./search/beam.ts";
 import { bestOf } from "./search/best-of.ts";
 import { conditionalBeam } from "./search/conditional-beam.ts";
@@ -46,6 +47,6 @@ export const registry = {
   draft: [off, auto, ngram, adaptive, model, nested, hiddenTransfer] as readonly Method<Draft>[],
   guide: [bias, repetition, presence, frequency, grammar, reward, contrast] as readonly Method<Guide>[],
   sample: [greedy, temperature, topK, topP, minP, typical, momentum] as readonly Method<Sampler>[],
-  search: [path, beam, conditionalBeam, contrastive, bestOf, rewind] as readonly Method<Search>[],
+  search: [path, beam, conditionalBeam, contrastive, bestOf, rewind, backspace] as readonly Method<Search>[],
   explain: [reagent] as readonly Method<Explainer>[],
 };

@@ -32,6 +32,7 @@ export class LlamaVocabulary extends Owner implements Tokenizer {
   readonly eos: TokenId | undefined;
   readonly addBos: boolean;
   readonly endTokens: ReadonlySet<TokenId>;
+  readonly backspace: TokenId | undefined;
   readonly #native: Native;
   readonly #model: Pointer<"llama_model">;
   readonly #vocabulary: Pointer<"llama_vocab">;
@@ -58,15 +59,23 @@ export class LlamaVocabulary extends Owner implements Tokenizer {
     const model = await loadVocabularyOnly(native, file);
     if (model === null) throw new NativeError(`${file.path}: libllama refuses the vocabulary`);
     try {
-      return new LlamaVocabulary(native, model, facts, recurses, contextLength);
+      return new LlamaVocabulary(native, model, facts, recurses, contextLength, backspaceTokenOf(file));
     } catch (error) {
       native.llama_model_free(model);
       throw error;
     }
   }
 
-  private constructor(native: Native, model: Pointer<"llama_model">, facts: VocabularyFacts, recurses: boolean, contextLength: number) {
+  private constructor(
+    native: Native,
+    model: Pointer<"llama_model">,
+    facts: VocabularyFacts,
+    recurses: boolean,
+    contextLength: number,
+    backspace: TokenId | undefined,
+  ) {
     super("the vocabulary");
+    this.backspace = backspace;
     this.#native = native;
     this.#model = model;
     this.#vocabulary = native.llama_model_get_vocab(model);
@@ -159,6 +168,14 @@ export class LlamaVocabulary extends Owner implements Tokenizer {
     if (length < 0) throw new NativeError(`internal: llama_token_to_piece gave ${length} for token ${token}`);
     return bytes.slice(0, length);
   }
+}
+
+/** Where a model file says which token takes the last one back. Ours alone: libllama reads past it. */
+export const backspaceKey = "tokenizer.chainrule.backspace_token_id";
+
+function backspaceTokenOf({ metadata }: GgufFile): TokenId | undefined {
+  const vocabSize = metadata.requireStrings("tokenizer.ggml.tokens").length;
+  return metadata.getInteger(backspaceKey, { min: 0, max: vocabSize - 1 }) as TokenId | undefined;
 }
 
 /** libllama reads a file, so it gets one of its own: the checked metadata and nothing else. */

@@ -10,6 +10,8 @@ export interface Tokenizer {
   readonly addBos: boolean;
   /** Every token that ends an answer (end of text, end of turn …). */
   readonly endTokens: ReadonlySet<TokenId>;
+  /** The action that takes the last token back, when the model was trained with one. */
+  readonly backspace?: TokenId | undefined;
   /**
    * @param options.special  parse special tokens written in the text (`<|im_start|>`) as such; default false
    * @param options.bos      put BOS before the text; default {@link addBos}

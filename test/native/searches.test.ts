@@ -21,6 +21,7 @@ const searches = [
   "best-of,n=3,check=4",
   "rewind,iterations=4,children=3",
   "best-of,n=3,judge=options,enough=0.9",
+  "backspace,token=97,most=9,back=3",
 ];
 /** Searches that draw get a seed. */
 const seedOf = (search: unknown) => (/^(best-of|rewind)/.test(String(search)) ? { seed: 5 } : {});

@@ -4,7 +4,7 @@ import { defineSearch, type Run, type SearchEvent, type SearchResult } from "./s
 import { Walk } from "./walk.ts";
 
 /** One answer, token after token. */
-async function* followPath(run: Run): AsyncGenerator<SearchEvent, SearchResult> {
+export async function* followPath(run: Run): AsyncGenerator<SearchEvent, SearchResult> {
   const { sequence, prompt, rules } = run;
   const sampler = await StepSampler.start(rules, sequence.vocabSize, prompt, run);
   const walk = await Walk.start(run, sequence, sampler, 0);

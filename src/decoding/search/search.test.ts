@@ -215,7 +215,7 @@ describe("contrastive", () => {
   });
 });
 
-describe.each(["beam,width=3", "contrastive"])("%s, ended early,", (search) => {
+describe.each(["beam,width=3", "contrastive", "backspace,token=2,most=1000"])("%s, ended early,", (search) => {
   test("gives what there is at the deadline", async () => {
     const began = performance.now();
     let calls = 0;
@@ -236,7 +236,7 @@ describe.each(["beam,width=3", "contrastive"])("%s, ended early,", (search) => {
     const toy = model(2);
     const run = async () => {
       for await (const event of generate(toy, prompt, { search, maxTokens: 50, ignoreEndTokens: true, signal: controller.signal })) {
-        if (event.kind === "branch") controller.abort(new Error("enough"));
+        if (event.kind === "growth" && event.at >= 3) controller.abort(new Error("enough"));
       }
     };
     await expect(run()).rejects.toThrow("enough");
