@@ -2,8 +2,8 @@ import type { ForwardRequest, Want } from "../engine/index.ts";
 import { OptionError } from "../errors.ts";
 import { isModelSource, type ModelSource } from "./model.ts";
 
-/** The questions that one call of `generate` answers; each is an axis with methods as its values. */
-export type Axis = "layout" | "adapter" | "skip" | "draft" | "guide" | "sample" | "search" | "explain";
+/** The questions that one call of `generate` answers, and that of `train`; each is an axis with methods as its values. */
+export type Axis = "layout" | "adapter" | "skip" | "draft" | "guide" | "sample" | "search" | "explain" | "objective";
 
 /** Fields of a forward request that a method uses: a sequence that refuses one of them can't run the method. */
 export type Need = keyof ForwardRequest | `want.${keyof Want}` | "fork" | "rewind" | "keep";

@@ -11,8 +11,10 @@ export {
   sgd,
   type WeightDecay,
 } from "../optimizers/index.ts";
+export { type ActionOptions, ActionSource } from "./action-batches.ts";
 export { adapterMethods, parseAdapter } from "./adapter-methods.ts";
 export { AdapterTrainee, type AdapterTraining } from "./adapter-trainee.ts";
+export { withBackspace, writeModelWithBackspace } from "./backspace-vocabulary.ts";
 export { type Batch, type Documents, Packing, type PackingOptions } from "./data/batches.ts";
 export { type DataFormat, dataFormats, readSamples, type Sample, type Segment } from "./data/samples.ts";
 export { type PrepareOptions, TokenFile } from "./data/token-file.ts";
@@ -32,6 +34,7 @@ export {
   writeTransferMaps,
 } from "./hidden-transfer.ts";
 export { nextToken, type Objective } from "./objective.ts";
+export { objectiveMethods, parseObjective, type TrainingObjective } from "./objective-methods.ts";
 export { lossCurve, trainingReport } from "./report.ts";
 export {
   type ActionBatch,

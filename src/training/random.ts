@@ -1,8 +1,16 @@
 import { philox4x32 } from "../decoding/index.ts";
 
 /** What random numbers are for: draws for different purposes never share a stream. */
-export type Purpose = "documents" | "windows" | "split" | "weights" | "dropout";
-const purposes: Record<Purpose, number> = { documents: 1, windows: 2, split: 3, weights: 4, dropout: 5 };
+export type Purpose = "documents" | "windows" | "split" | "weights" | "dropout" | "mistakes" | "held-out mistakes";
+const purposes: Record<Purpose, number> = {
+  documents: 1,
+  windows: 2,
+  split: 3,
+  weights: 4,
+  dropout: 5,
+  mistakes: 6,
+  "held-out mistakes": 7,
+};
 
 /** Four words that are a pure function of what they are for: a run that goes on later draws what it would have drawn. */
 export const words = (seed: number, purpose: Purpose, stream: number, index: number) =>

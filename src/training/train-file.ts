@@ -6,16 +6,17 @@ import { chatFormat, type MethodSpec } from "../decoding/index.ts";
 import { OptionError } from "../errors.ts";
 import { Device } from "../ggml/index.ts";
 import { familyOf } from "../models/index.ts";
-import { LlamaVocabulary, trainBpe } from "../tokenizer/index.ts";
-import { AtomicFile, type GgufFile, openGguf, TrainingWeights } from "../weights/index.ts";
+import { backspaceKey, LlamaVocabulary, trainBpe } from "../tokenizer/index.ts";
+import { AtomicFile, type GgufFile, type MetadataValue, openGguf, TrainingWeights } from "../weights/index.ts";
 import { parseAdapter } from "./adapter-methods.ts";
 import { AdapterTrainee } from "./adapter-trainee.ts";
-import { Packing } from "./data/batches.ts";
+import { withBackspace, writeModelWithBackspace } from "./backspace-vocabulary.ts";
 import type { RenderChat } from "./data/conversation.ts";
 import { type DataFormat, formatOf, readSamples } from "./data/samples.ts";
 import { TokenFile } from "./data/token-file.ts";
 import { exportModel } from "./export.ts";
 import { type ModelShape, vocabularyMetadata, vocabularyOf, writeRandomModel } from "./from-scratch.ts";
+import { parseObjective } from "./objective-methods.ts";
 import { trainingReport } from "./report.ts";
 import { type RunHooks, type TrainOptions, type TrainResult, train } from "./trainer.ts";
 
@@ -40,6 +41,8 @@ export interface TrainFileOptions extends Partial<Omit<TrainOptions, "steps">> {
   readonly start: Start;
   /** Train an adapter over the frozen model, as the file has it, in place of the model's own weights: `"lora,rank=8,targets=q;v"`. */
   readonly adapter?: MethodSpec;
+  /** What is minimized: `"next-token"` (the default), `"sequence-match,rate=0.1"`. */
+  readonly objective?: MethodSpec;
   /** Folder of the run; must not exist, unless the run is resumed. */
   readonly out: string;
   readonly resume?: boolean;
@@ -70,6 +73,7 @@ export async function trainFile(options: TrainFileOptions, hooks: TrainFileHooks
     data,
     start,
     adapter: spec,
+    objective: objectiveSpec = "next-token",
     out,
     resume = false,
     threads = 1,
@@ -88,11 +92,16 @@ export async function trainFile(options: TrainFileOptions, hooks: TrainFileHooks
   const adapterOptions = spec === undefined ? undefined : parseAdapter(spec);
   if (adapterOptions !== undefined && start.kind === "scratch")
     throw new OptionError("adapter", "belongs to a model that is there already, not to one from scratch");
+  const minimized = parseObjective(objectiveSpec, spec !== undefined);
   mkdirSync(join(out, "data"), { recursive: true });
   for (const name of readdirSync(out)) if (name.endsWith(".partial")) rmSync(join(out, name)); // what a killed run was writing
   const seed = rest.seed ?? 0;
   if (!Number.isSafeInteger(seed) || seed < 0) throw new OptionError("seed", `must be a whole number >= 0, got ${seed}`);
-  const basePath = start.kind === "model" ? start.path : await randomModel(start, { out, data, format, seed }, hooks);
+  const { needsBackspace = false } = minimized;
+  const basePath =
+    start.kind === "model"
+      ? await givenModel(start.path, out, needsBackspace)
+      : await randomModel(start, { out, data, format, seed, needsBackspace }, hooks);
   using base = openGguf(basePath);
   const family = familyOf(base.metadata.requireString("general.architecture"));
   const { contextLength } = family.configure(base.metadata);
@@ -108,7 +117,8 @@ export async function trainFile(options: TrainFileOptions, hooks: TrainFileHooks
     onBad: ({ line, reason }) => hooks.onNotice?.(`${data}: line ${line} ${reason}; skipped`),
   });
   const settings: TrainOptions = { ...defaults[adapterOptions === undefined ? start.kind : "adapter"], ...rest, length, seed };
-  const packing = new Packing(tokens, { sequences: settings.sequences, length, seed, validation });
+  const packing = { sequences: settings.sequences, length, seed, validation };
+  const { batches, objective } = minimized.start({ documents: tokens, packing, tokenizer });
   using device = Device.create("cpu", threads);
   using adapter = adapterOptions && AdapterTrainee.create(device, adapterBase(base, family.modules), adapterOptions, seed);
   using weights = TrainingWeights.open(device, base, { isTrained: (name) => adapter === undefined && name !== "rope_freqs.weight" });
@@ -118,8 +128,15 @@ export async function trainFile(options: TrainFileOptions, hooks: TrainFileHooks
   const identity = { base: base.fingerprint(), ...(adapter === undefined ? {} : { adapter: adapter.summary }) };
   const { parameters } = adapter ?? weights;
   const weightBytes = weights.sizeBytes + (adapter?.parameters.sizeBytes ?? 0);
-  const trainee = { model, parameters, weightBytes, identity, ...(adapter && { deltas: adapter.deltas, dropout: adapter.dropout }) };
-  const result = await train(device, trainee, packing, out, settings, hooks);
+  const trainee = {
+    model,
+    parameters,
+    weightBytes,
+    identity,
+    ...(objective && { objective }),
+    ...(adapter && { deltas: adapter.deltas, dropout: adapter.dropout }),
+  };
+  const result = await train(device, trainee, batches, out, settings, hooks);
   const average = result.average && ((name: string) => result.average!.get(name)!);
   if (result.isFinished && adapter !== undefined) await adapter.save(out, average);
   else if (result.isFinished) await exportModel(join(out, "model.gguf"), base, parameters, average);
@@ -140,6 +157,7 @@ const optionNames = Object.keys({
     format: true,
     start: true,
     adapter: true,
+    objective: true,
     out: true,
     resume: true,
     threads: true,
@@ -152,21 +170,33 @@ const optionNames = Object.keys({
   ...{ checkpointEvery: true, validateEvery: true, validationWindows: true },
 } satisfies Record<keyof TrainFileOptions, true>);
 
+/** The model to go on from: the given file, or with a backspace token more, unless the run to be resumed has made it. */
+async function givenModel(path: string, out: string, needsBackspace: boolean): Promise<string> {
+  using base = openGguf(path);
+  if (!needsBackspace || base.metadata.getInteger(backspaceKey) !== undefined) return path;
+  const longer = join(out, "start.gguf");
+  if (!existsSync(longer)) await writeModelWithBackspace(longer, base);
+  return longer;
+}
+
 /** Writes the model with random weights, unless the run to be resumed has it. */
 async function randomModel(
   { shape, vocabulary, name = "from scratch" }: Start & { kind: "scratch" },
-  { out, data, format, seed }: { out: string; data: string; format: DataFormat; seed: number },
+  run: { out: string; data: string; format: DataFormat; seed: number; needsBackspace: boolean },
   { onStage }: TrainFileHooks,
 ): Promise<string> {
+  const { out, data, format, seed, needsBackspace } = run;
   const path = join(out, "start.gguf");
   if (existsSync(path)) return path;
+  const acted = needsBackspace ? withBackspace : (entries: [string, MetadataValue][]) => entries;
   if ("of" in vocabulary) {
     using other = openGguf(vocabulary.of);
-    await writeRandomModel(path, { name, shape, tokenizer: vocabularyOf(other), seed });
+    await writeRandomModel(path, { name, shape, tokenizer: acted(vocabularyOf(other)), seed });
     return path;
   }
   onStage?.("learning the vocabulary");
-  const tokenizer = vocabularyMetadata(await trainBpe(textsOf(data, format), { vocabSize: vocabulary.size }));
+  const vocabSize = vocabulary.size - (needsBackspace ? 1 : 0);
+  const tokenizer = acted(vocabularyMetadata(await trainBpe(textsOf(data, format), { vocabSize })));
   await writeRandomModel(path, { name, shape, tokenizer, seed });
   return path;
 }
