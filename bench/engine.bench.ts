@@ -2,20 +2,18 @@
 // Decode and prefill beside bare libllama (same build, same file, threads, prompt, flash attention) and node-llama-cpp, in alternating
 // pairs, results checked equal first; then the TypeScript share of a step, the cost curves, the prices of invariance and strict, the time
 // to the first token and the peak memory of the command line, and the speed beside a busy process.
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
-import { cpus, homedir, loadavg } from "node:os";
-import { join, resolve } from "node:path";
-import { createInterface } from "node:readline";
+import { type ChildProcess, spawn } from "node:child_process";
+import { cpus, loadavg } from "node:os";
+import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import type { BlockPlan } from "../src/engine/index.ts";
 import { OptionError } from "../src/errors.ts";
 import { pin } from "../src/ggml/index.ts";
 import { load, type Model } from "../src/index.ts";
-import { defaultHome } from "../src/models/index.ts";
 import { Program } from "../src/tensor/index.ts";
 import type { TokenId } from "../src/token.ts";
 import { argmax, Llama } from "../test/support/llama.ts";
+import { openPeer } from "./peer.ts";
 import { median, summarize } from "./statistics.ts";
 
 const { values: options } = parseArgs({
@@ -107,33 +105,9 @@ function argmaxOnly(logits: Float32Array): number {
   return best;
 }
 
-/** node-llama-cpp of the version whose libraries we drive, installed on demand beside the models; never a dependency. */
-async function openPeer(): Promise<(Contender & { process: ChildProcess }) | undefined> {
-  const folder = join(defaultHome(process.env, process.platform, homedir()), "bench", `node-llama-cpp-${pin.packageVersion}`);
-  if (!existsSync(join(folder, "node_modules/node-llama-cpp"))) {
-    say("fetching node-llama-cpp (once) …");
-    mkdirSync(folder, { recursive: true });
-    writeFileSync(join(folder, "package.json"), '{"private":true,"type":"module"}');
-    const platform = `@node-llama-cpp/${process.platform === "darwin" ? "mac" : process.platform === "win32" ? "win" : process.platform}-${process.arch}@${pin.packageVersion}`;
-    execFileSync("npm", ["install", `node-llama-cpp@${pin.packageVersion}`, platform, "--ignore-scripts", "--omit=optional", "--no-save"], {
-      cwd: folder,
-      stdio: "ignore",
-    });
-  }
-  const child = spawn(process.execPath, [resolve("bench/node-llama-cpp.mjs"), folder, model.path, String(threads)], {
-    stdio: ["pipe", "pipe", "inherit"],
-  });
-  const lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
-  const answer = async () => {
-    const { value, done } = await lines.next();
-    if (done) throw new Error("node-llama-cpp ended");
-    return JSON.parse(value);
-  };
-  await answer();
-  const ask = async (job: object) => {
-    child.stdin!.write(`${JSON.stringify(job)}\n`);
-    return answer();
-  };
+/** node-llama-cpp as a contender. */
+async function startPeer(): Promise<Contender & { process: ChildProcess }> {
+  const { process: child, ask } = await openPeer(model.path, threads, 1, say);
   return {
     process: child,
     decode: () => ask({ kind: "decode", prompt, count: decodeTokens }),
@@ -141,7 +115,7 @@ async function openPeer(): Promise<(Contender & { process: ChildProcess }) | und
   };
 }
 
-const peer = options.peer ? await openPeer() : undefined;
+const peer = options.peer ? await startPeer() : undefined;
 
 async function compare(kind: "decode" | "prefill", count: number) {
   const contenders = [ours, bare, ...(peer ? [peer] : [])];

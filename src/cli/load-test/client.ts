@@ -43,14 +43,14 @@ export function promptOf(vocabulary: readonly number[], length: number, seed: nu
 /**
  * One streamed completion of exactly `maxTokens` tokens.
  *
- * @param onToken  called for each token as it comes
+ * @param onToken  called with each token's id as it comes
  * @throws Error with what the server said
  */
 export async function complete(
   target: Target,
   prompt: readonly number[],
   maxTokens: number,
-  onToken: () => void,
+  onToken: (id: number) => void,
   signal: AbortSignal,
 ): Promise<void> {
   const response = await fetch(`${target.url}/v1/completions`, {
@@ -71,9 +71,9 @@ export async function complete(
     for (const line of lines) {
       if (line === "data: [DONE]") isWhole = true;
       else if (line.startsWith("data: ")) {
-        const data = JSON.parse(line.slice(6)) as { error?: { message: string }; chainrule?: { token?: object } };
+        const data = JSON.parse(line.slice(6)) as { error?: { message: string }; chainrule?: { token?: { id: number } } };
         if (data.error !== undefined) throw new Error(data.error.message);
-        if (data.chainrule?.token !== undefined) onToken();
+        if (data.chainrule?.token !== undefined) onToken(data.chainrule.token.id);
       }
     }
   }
