@@ -10,11 +10,20 @@ const help = (...args) => {
   if (status !== 0) throw new Error(stderr);
   return stdout.trimEnd();
 };
+/** Names of the commands that a help text lists. */
+const namesIn = (text) =>
+  (text.includes("Commands:") ? [...text.slice(text.indexOf("Commands:")).matchAll(/^ {2}([\w-]+)/gm)] : [])
+    .map(([, name]) => name)
+    .filter((name) => name !== "help");
+/** A command's section, and those of its own commands. */
+const sections = (...path) => {
+  const text = help(...path);
+  return [
+    `${"#".repeat(path.length + 1)} ${path.join(" ")}\n\n\`\`\`\n${text}\n\`\`\`\n`,
+    ...namesIn(text).flatMap((name) => sections(...path, name)),
+  ];
+};
 const program = help();
-const names = [...program.slice(program.indexOf("Commands:")).matchAll(/^ {2}([\w-]+)/gm)]
-  .map(([, name]) => name)
-  .filter((name) => name !== "help");
-const section = (name) => `## ${name}\n\n\`\`\`\n${help(name)}\n\`\`\`\n`;
 writeFileSync(
   "docs/cli.md",
   `# The command line
@@ -28,5 +37,7 @@ Text goes to standard output, everything else to standard error; \`--json\` prin
 ${program}
 \`\`\`
 
-${names.map(section).join("\n")}`,
+${namesIn(program)
+  .flatMap((name) => sections(name))
+  .join("\n")}`,
 );

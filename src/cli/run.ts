@@ -6,8 +6,7 @@ const badInput: ReadonlySet<ErrorCode> = new Set(["OPTION", "FORMAT", "UNSUPPORT
 
 /** Runs the program: 0 done, 1 failed, 2 bad input. An error is one clear line; `--debug` adds the stack. */
 export async function runCommand(program: Command, argv: readonly string[]): Promise<void> {
-  program.exitOverride();
-  for (const command of program.commands) command.exitOverride();
+  takeExits(program);
   try {
     await program.parseAsync(argv as string[]);
   } catch (error) {
@@ -19,6 +18,12 @@ export async function runCommand(program: Command, argv: readonly string[]): Pro
     process.stderr.write(`error: ${debug && error instanceof Error ? error.stack : describe(error)}\n`);
     process.exitCode = (error instanceof ChainruleError && badInput.has(error.code)) || error instanceof RangeError ? 2 : 1;
   }
+}
+
+/** Has a command and those below it throw what they would end the process with. */
+function takeExits(command: Command): void {
+  command.exitOverride();
+  for (const one of command.commands) takeExits(one);
 }
 
 function describe(error: unknown): string {
