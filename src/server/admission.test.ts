@@ -14,7 +14,7 @@ const codeOf = (work: () => unknown) => {
 };
 
 test("more requests, or more bytes, than there is room for get 429; a body alone may always come in", () => {
-  const admission = new Admission({ maxRequests: 2, maxRequestBytes: 10 });
+  const admission = new Admission({ maxRequests: 2, maxBytes: 10 });
   const first = admission.enter();
   first.addBytes(50); // its own limit is the body's
   const second = admission.enter();

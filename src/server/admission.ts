@@ -1,4 +1,3 @@
-import { OptionError } from "../errors.ts";
 import { HttpError } from "./http-error.ts";
 
 // Who may come in, and whose turn it is: decided in the parent, without asking the child.
@@ -9,7 +8,7 @@ export interface AdmissionLimits {
   /** Of these, how many the engine works on at the same time; the others wait. Default 64. */
   readonly maxRunning?: number;
   /** Bytes of the bodies of all requests under way; more get 429. Default 64 MiB. */
-  readonly maxRequestBytes?: number;
+  readonly maxBytes?: number;
   /** Milliseconds that a request may wait for its turn; then it gets 503. Default 60,000. */
   readonly queueMs?: number;
 }
@@ -35,13 +34,10 @@ export class Admission {
   accepted = 0;
   refused = 0;
 
-  /** @throws OptionError for a limit that is no number >= 1 */
   constructor(limits: AdmissionLimits = {}) {
-    for (const name of ["maxRequests", "maxRunning", "maxRequestBytes", "queueMs"] as const)
-      if (limits[name] !== undefined && !(limits[name] >= 1)) throw new OptionError(name, `must be a number >= 1, got ${limits[name]}`);
     this.#maxRequests = limits.maxRequests ?? 128;
     this.#maxRunning = limits.maxRunning ?? 64;
-    this.#maxBytes = limits.maxRequestBytes ?? 64 * 2 ** 20;
+    this.#maxBytes = limits.maxBytes ?? 64 * 2 ** 20;
     this.#queueMs = limits.queueMs ?? 60_000;
   }
 

@@ -3,6 +3,7 @@ import type { AddressInfo } from "node:net";
 import { serve as listen } from "@hono/node-server";
 import { Admission, type AdmissionLimits } from "./admission.ts";
 import { type AppOptions, createApp } from "./app.ts";
+import { checkServeOptions } from "./check-options.ts";
 import { EngineClient, type EngineClientOptions } from "./engine-client.ts";
 import { Metrics } from "./metrics.ts";
 import type { ChildSettings } from "./protocol.ts";
@@ -33,8 +34,12 @@ export interface RunningServer extends AsyncDisposable {
   stop(deadlineMs?: number): Promise<void>;
 }
 
-/** Starts a server on a model; resolves when it takes requests. @throws EngineLoadError, with the code of what is wrong with the model; Error where the port is taken */
+/**
+ * Starts a server on a model; resolves when it takes requests.
+ * @throws OptionError before anything starts; EngineLoadError, with the code of what is wrong with the model; Error where the port is taken
+ */
 export async function serve(options: ServeOptions = {}): Promise<RunningServer> {
+  checkServeOptions(options);
   const settings: ChildSettings = {
     model: options.model ?? "smollm2",
     load: options.load ?? {},

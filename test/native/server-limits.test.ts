@@ -237,7 +237,7 @@ test("turns go by chainrule.priority", async () => {
 });
 
 test("bodies are bounded together, prompt tokens in the engine", async () => {
-  await using server = await face({ maxRequestBytes: 2000, maxRunning: 1 });
+  await using server = await face({ maxBytes: 2000, maxRunning: 1 });
   const controller = new AbortController();
   const running = server
     .post({ ...endless, prompt: "x".repeat(1500), max_tokens: 2000 }, { signal: controller.signal })

@@ -1,6 +1,6 @@
 import { Command, InvalidArgumentError } from "commander";
 import { OptionError } from "../../errors.ts";
-import { serve as startServer } from "../../server/index.ts";
+import { checkServeOptions, type ServeOptions, serve as startServer } from "../../server/index.ts";
 import { nameAdapters } from "../adapter-options.ts";
 import { home } from "../home.ts";
 import { addModelOptions, bytes, integer, type ModelOptions } from "../load-model.ts";
@@ -70,15 +70,14 @@ export const serve = addModelOptions(new Command("serve").description("an OpenAI
     '\nExample:\n  $ chainrule serve --port 8080\n  $ curl http://127.0.0.1:8080/v1/chat/completions -H \'content-type: application/json\' \\\n      -d \'{"messages": [{"role": "user", "content": "Hello"}], "stream": true}\'',
   )
   .action(async (options: Options) => {
-    const fromEnvironment = (process.env.CHAINRULE_API_KEY ?? "").split(",").filter((key) => key !== "");
+    const fromEnvironment = (process.env.CHAINRULE_API_KEY ?? "").split(",").flatMap((key) => key.trim() || []);
     const apiKeys = [...(options.apiKey ?? []), ...fromEnvironment];
     const { pino } = await import("pino");
     const hide = (line: string) => apiKeys.reduce((text, key) => text.replaceAll(key, "[redacted]"), line);
     const log = pino({ base: null, hooks: { streamWrite: hide } }, pino.destination(2));
     const { context, cacheSize, threads, device, strict, offline, beside, maxRequests, maxRunning, maxTokens, maxBytes, timeouts } =
       options;
-    process.stderr.write(`loading ${options.model} …\n`);
-    const server = await startServer({
+    const settings: ServeOptions = {
       model: options.model,
       load: {
         home: home(),
@@ -98,14 +97,17 @@ export const serve = addModelOptions(new Command("serve").description("an OpenAI
       ...(maxRequests === undefined ? {} : { maxRequests }),
       ...(maxRunning === undefined ? {} : { maxRunning }),
       ...(maxTokens === undefined ? {} : { maxTokens }),
-      ...(maxBytes === undefined ? {} : { maxRequestBytes: maxBytes }),
+      ...(maxBytes === undefined ? {} : { maxBytes }),
       ...timeouts,
       onLog: (line) => log.warn({ from: "engine" }, line),
       onError: (error, id) => log.error({ id, err: error }, "a request failed for a reason of the server's own"),
       ...(options.quiet === true
         ? {}
         : { onRequest: (request) => log.info(request, `${request.method} ${request.path} ${request.status}`) }),
-    });
+    };
+    checkServeOptions(settings);
+    process.stderr.write(`loading ${options.model} …\n`);
+    const server = await startServer(settings);
     process.stdout.write(`${server.url}\n`);
     await new Promise<void>((resolve) => {
       for (const signal of ["SIGTERM", "SIGINT"] as const)
