@@ -8,6 +8,7 @@ export default defineConfig({
     "src/forecasting/worker.ts",
     "src/server/index.ts",
     "src/server/engine-process.ts",
+    "src/server/forecast-process.ts",
     "src/training/index.ts",
     "src/decoding/guidance/grammar/compile-worker.ts",
   ],

@@ -37,6 +37,8 @@ export interface BacktestOptions extends LoadOptions {
   /** Workers; default: the machine's cores where there are 64 series and more, otherwise none. */
   readonly workers?: number;
   readonly onProgress?: (progress: Progress) => void;
+  /** Told what was understood of the table before anything is fitted; what it throws ends the work. */
+  readonly onUnderstood?: (understood: Understood) => void;
 }
 
 export interface Progress {
@@ -119,12 +121,14 @@ function checkInteger(option: string, value: number | undefined, least: number):
     throw new OptionError(option, `must be an integer >= ${least}, got ${value}`);
 }
 
-function read(source: TableSource, options: BacktestOptions): Promise<LoadedTable> {
+async function read(source: TableSource, options: BacktestOptions): Promise<LoadedTable> {
   const { onProgress } = options;
-  return loadTable(source, {
+  const table = await loadTable(source, {
     ...options,
     ...(onProgress && { onBytes: (done, total) => onProgress({ stage: "reading", done, ...(total !== undefined && { total }) }) }),
   });
+  options.onUnderstood?.(table.understood);
+  return table;
 }
 
 function openPool(table: LoadedTable, options: BacktestOptions): Pool {

@@ -1,6 +1,7 @@
 import type { GenerateOptions, TokenLogprob } from "../decoding/index.ts";
+import { RequestError } from "./parse-body.ts";
 import type { SearchStep, WireOptions, WireResult } from "./protocol.ts";
-import { type MethodSpec, RequestError, type SamplingFields } from "./schemas.ts";
+import type { MethodSpec, SamplingFields } from "./schemas.ts";
 
 // What OpenAI's endpoints have in common: options in, log-probabilities and usage out.
 

@@ -5,28 +5,21 @@ import { type BodyLimits, readBody } from "./body.ts";
 import { chatAnswer, chatStream, chatTask } from "./chat.ts";
 import { completionAnswer, completionStream, completionTasks } from "./completions.ts";
 import type { EngineClient } from "./engine-client.ts";
+import { type Forecasts, forecastModels } from "./forecasts.ts";
 import { asHttpError, HttpError } from "./http-error.ts";
 import { Keys } from "./keys.ts";
 import type { Metrics } from "./metrics.ts";
 import { openApi } from "./openapi.ts";
+import { annotations, parseBody, refused } from "./parse-body.ts";
 import { type RequestLog, RequestRecord } from "./request-record.ts";
 import { responsesAnswer, responsesStream, responsesTask } from "./responses.ts";
-import { type Env, type GenerateTask, type RunLimits, Runs } from "./runs.ts";
-import {
-  annotations,
-  chatRequest,
-  completionRequest,
-  detokenizeRequest,
-  embeddingRequest,
-  parseBody,
-  refused,
-  responsesRequest,
-  tokenizeRequest,
-} from "./schemas.ts";
+import { type Env, type GenerateTask, Runs } from "./runs.ts";
+import { chatRequest, completionRequest, detokenizeRequest, embeddingRequest, responsesRequest, tokenizeRequest } from "./schemas.ts";
 import { contentSecurityPolicy, playground, playgroundFolder } from "./static.ts";
+import type { TimeLimits } from "./time-limit.ts";
 import { newId } from "./tools.ts";
 
-export interface AppOptions extends RunLimits, BodyLimits {
+export interface AppOptions extends TimeLimits, BodyLimits {
   /** Keys one of which a request must bring as `Authorization: Bearer …`. Default: none is asked for. */
   readonly apiKeys?: readonly string[];
   /** Told of every request when its answer has ended. */
@@ -39,12 +32,13 @@ export interface AppOptions extends RunLimits, BodyLimits {
 export interface AppParts {
   readonly engine: EngineClient;
   readonly admission: Admission;
+  readonly forecasts: Forecasts;
   readonly metrics: Metrics;
   readonly isDraining: () => boolean;
 }
 
 /** The HTTP face of an engine: OpenAI's endpoints, Chainrule's own, and the playground's files. */
-export function createApp({ engine, admission, metrics, isDraining }: AppParts, options: AppOptions = {}): Hono<Env> {
+export function createApp({ engine, admission, forecasts, metrics, isDraining }: AppParts, options: AppOptions = {}): Hono<Env> {
   const runs = new Runs(engine, options);
   const keys = new Keys(options.apiKeys ?? []);
   const app = new Hono<Env>();
@@ -96,8 +90,11 @@ export function createApp({ engine, admission, metrics, isDraining }: AppParts, 
 
   /** Lets a request in, or says at once that it can't. */
   const admitted: MiddlewareHandler<Env> = async (c, next) => {
+    if (!engine.isReady && !isDraining()) throw new HttpError(503, "engine_not_ready", "the engine is not ready");
+    await admittedWithoutEngine(c, next);
+  };
+  const admittedWithoutEngine: MiddlewareHandler<Env> = async (c, next) => {
     if (isDraining()) throw new HttpError(503, "shutting_down", "the server is shutting down");
-    if (!engine.isReady) throw new HttpError(503, "engine_not_ready", "the engine is not ready");
     const ticket = admission.enter();
     c.set("ticket", ticket);
     try {
@@ -188,6 +185,10 @@ export function createApp({ engine, admission, metrics, isDraining }: AppParts, 
     if (request.stream === true) return runs.stream(c, tasks, completionStream(request, echoed, head));
     return c.json(completionAnswer(request, echoed, head, await runs.collect(c, tasks)));
   });
+
+  app.post("/v1/forecasts", admittedWithoutEngine, (c) => forecasts.answer(c, "forecast"));
+  app.post("/v1/forecasts/table", admittedWithoutEngine, (c) => forecasts.answer(c, "table"));
+  app.get("/v1/forecasts/models", (c) => c.json(forecastModels()));
 
   const files = playground(playgroundFolder());
   app.get("*", (c, next) => (isApi(c.req.path) ? next() : files(c, next)));

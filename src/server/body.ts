@@ -1,5 +1,6 @@
 import type { Ticket } from "./admission.ts";
 import { HttpError } from "./http-error.ts";
+import { RequestError } from "./parse-body.ts";
 
 export interface BodyLimits {
   /** Bytes of one body; more get 413. Default 4 MiB. */
@@ -13,10 +14,27 @@ function cutShort(): never {
 }
 
 /**
- * Reads a body of JSON, counting its bytes as they come, whatever its header says.
+ * Reads a body of JSON.
  * @throws HttpError 400, 408, 413, 429
  */
 export async function readBody(request: Request, ticket: Ticket, limits: BodyLimits): Promise<unknown> {
+  return parseJson(await readBytes(request, ticket, limits));
+}
+
+/** @throws RequestError */
+export function parseJson(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("utf8"));
+  } catch {
+    throw new RequestError(null, "invalid_json", "the body is no JSON");
+  }
+}
+
+/**
+ * Reads a body, counting its bytes as they come, whatever its header says.
+ * @throws HttpError 400, 408, 413, 429
+ */
+export async function readBytes(request: Request, ticket: Ticket, limits: BodyLimits): Promise<Buffer> {
   const { maxBodyBytes = 4 * 2 ** 20, bodyMs = 30_000 } = limits;
   const reader = request.body?.getReader();
   const chunks: Uint8Array[] = [];
@@ -37,9 +55,5 @@ export async function readBody(request: Request, ticket: Ticket, limits: BodyLim
     clearTimeout(timer);
     late.catch(() => undefined);
   }
-  try {
-    return JSON.parse(Buffer.concat(chunks).toString("utf8"));
-  } catch {
-    throw new HttpError(400, "invalid_json", "the body is no JSON");
-  }
+  return Buffer.concat(chunks);
 }

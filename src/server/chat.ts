@@ -1,9 +1,10 @@
 import type { AnswerDelta, Message as ChatMessage } from "../chat/index.ts";
 import type { Prompt } from "../decoding/index.ts";
 import { chatLogprob, extensionOf, finishReason, searchStep, sharedOptions, usageOf } from "./answers.ts";
+import { RequestError } from "./parse-body.ts";
 import type { WireOptions, WireResult } from "./protocol.ts";
 import type { Answer, GenerateTask, Message, StreamShape } from "./runs.ts";
-import { type ChatRequest, RequestError } from "./schemas.ts";
+import type { ChatRequest } from "./schemas.ts";
 import { type AnswerForm, AnswerReader, answerForm, earlierCall, newId } from "./tools.ts";
 
 // `/v1/chat/completions`: the request as a task, and its events in OpenAI's shapes.

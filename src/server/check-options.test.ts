@@ -14,6 +14,8 @@ test.each<[keyof ServeOptions | "threads" | "context" | "cacheBytes" | "prefixCa
   ["maxTokens", { maxTokens: 0 }],
   ["maxBytes", { maxBytes: 0.5 }],
   ["maxBodyBytes", { maxBodyBytes: Number.NaN }],
+  ["maxForecasts", { maxForecasts: 0 }],
+  ["maxForecastRows", { maxForecastRows: 1.5 }],
   ["headerMs", { headerMs: 0 }],
   ["bodyMs", { bodyMs: -1 }],
   ["queueMs", { queueMs: Number.POSITIVE_INFINITY }],

@@ -1,9 +1,10 @@
 import type { Prompt, TokenLogprob } from "../decoding/index.ts";
 import { extensionOf, finishReason, searchStep, sharedOptions, usageOf } from "./answers.ts";
 import type { ChatHead } from "./chat.ts";
+import { RequestError } from "./parse-body.ts";
 import type { WireResult } from "./protocol.ts";
 import type { Answer, GenerateTask, Message, StreamShape } from "./runs.ts";
-import { type CompletionRequest, RequestError } from "./schemas.ts";
+import type { CompletionRequest } from "./schemas.ts";
 
 // `/v1/completions`: prompts continued as they stand, in OpenAI's legacy shapes.
 

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { TaskError } from "./engine-client.ts";
-import { RequestError } from "./schemas.ts";
+import { RequestError } from "./parse-body.ts";
 
 /** A failure with its status; the body is OpenAI's. */
 export class HttpError extends Error {

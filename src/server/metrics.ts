@@ -1,6 +1,7 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { Admission } from "./admission.ts";
 import type { EngineClient } from "./engine-client.ts";
+import type { Forecasts } from "./forecasts.ts";
 
 /** What a request that asked for text was, once it is over. Times in seconds. */
 export interface FinishedRun {
@@ -35,10 +36,17 @@ export class Metrics {
     labelNames: ["finished_reason"],
     registers: this.#registers,
   });
+  readonly #forecastSeconds = this.#histogram("forecast_seconds", "From the arrival of a table to the end of its answer.", seconds);
+  readonly #forecasts = new Counter({
+    name: "chainrule:forecasts_total",
+    help: "Forecasts that ended, by how.",
+    labelNames: ["outcome"],
+    registers: this.#registers,
+  });
   promptTokens = 0;
   completionTokens = 0;
 
-  constructor(engine: EngineClient, admission: Admission) {
+  constructor(engine: EngineClient, admission: Admission, forecasts: Forecasts) {
     const status = () => engine.status;
     this.#gauge("num_requests_running", "Requests that the engine works on.", () => admission.running);
     this.#gauge("num_requests_waiting", "Requests whose turn has not come.", () => admission.waiting);
@@ -48,6 +56,12 @@ export class Metrics {
     });
     this.#gauge("engine_ready", "1 when the engine takes requests.", () => (engine.isReady ? 1 : 0));
     this.#gauge("process_resident_memory_bytes", "Resident memory of the engine's process.", () => status()?.residentBytes ?? 0);
+    this.#gauge("num_forecasts_running", "Forecasts that are worked on.", () => forecasts.admission.running);
+    this.#gauge("num_forecasts_waiting", "Forecasts whose turn has not come.", () => forecasts.admission.waiting);
+    forecasts.onFinish = ({ outcome, seconds: spent }) => {
+      this.#forecasts.inc({ outcome });
+      if (outcome === "done") this.#forecastSeconds.observe(spent);
+    };
     this.#counter("prompt_tokens_total", "Prompt tokens of finished answers.", () => this.promptTokens);
     this.#counter("generation_tokens_total", "Tokens generated.", () => this.completionTokens);
     this.#counter("requests_total", "Requests admitted.", () => admission.accepted);

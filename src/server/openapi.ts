@@ -1,15 +1,8 @@
 import { z } from "zod";
 import * as answers from "./answer-schemas.ts";
-import {
-  annotations,
-  chatRequest,
-  completionRequest,
-  detokenizeRequest,
-  embeddingRequest,
-  refused,
-  responsesRequest,
-  tokenizeRequest,
-} from "./schemas.ts";
+import { forecastAnswer, forecastEvent, forecastModelsAnswer, forecastRequest, tableAnswer, tableRequest } from "./forecast-schemas.ts";
+import { annotations, refused } from "./parse-body.ts";
+import { chatRequest, completionRequest, detokenizeRequest, embeddingRequest, responsesRequest, tokenizeRequest } from "./schemas.ts";
 
 interface Endpoint {
   readonly summary: string;
@@ -43,6 +36,12 @@ export const endpoints: Readonly<Record<string, Endpoint>> = {
   "POST /v1/embeddings": { summary: "texts as vectors", body: embeddingRequest, answer: answers.embeddingAnswer },
   "POST /tokenize": { summary: "token ids of a text", body: tokenizeRequest, answer: answers.tokenizeAnswer },
   "POST /detokenize": { summary: "the text of token ids", body: detokenizeRequest, answer: answers.detokenizeAnswer },
+  "POST /v1/forecasts": {
+    summary: "forecasts of a table's series, with intervals, and how the model was chosen",
+    ...{ body: forecastRequest, answer: forecastAnswer, event: forecastEvent },
+  },
+  "POST /v1/forecasts/table": { summary: "a table as it is understood", body: tableRequest, answer: tableAnswer },
+  "GET /v1/forecasts/models": { summary: "models that forecast: parameters, sources", answer: forecastModelsAnswer },
   "GET /v1/models": { summary: "the model, as a list of one", answer: answers.modelsAnswer },
   "GET /v1/models/{id}": { summary: "the model", answer: answers.modelAnswer },
   "GET /v1/chainrule/methods": {

@@ -65,7 +65,7 @@ export interface WireResult extends Omit<GenerateResult, "text" | "logprobs"> {
 
 /** What is wrong with a task, as the client is told. */
 export interface WireError {
-  readonly status: 400 | 429 | 500 | 503;
+  readonly status: 400 | 413 | 429 | 500 | 503;
   readonly code: string;
   readonly message: string;
   readonly param: string | null;

@@ -1,9 +1,10 @@
 import type { AnswerDelta, Message as ChatMessage, ToolCall } from "../chat/index.ts";
 import type { Prompt, TokenLogprob } from "../decoding/index.ts";
 import { chatLogprob, extensionOf, sharedOptions } from "./answers.ts";
+import { RequestError } from "./parse-body.ts";
 import type { WireOptions, WireResult } from "./protocol.ts";
 import type { Answer, GenerateTask, Message, StreamShape } from "./runs.ts";
-import { RequestError, type ResponsesRequest } from "./schemas.ts";
+import type { ResponsesRequest } from "./schemas.ts";
 import { type AnswerForm, AnswerReader, answerForm, earlierCall, newId } from "./tools.ts";
 
 // `/v1/responses`: the request as a task, and its answer as a list of items that grows event by event. Nothing is stored.

@@ -4,9 +4,10 @@ import { streamSSE } from "hono/streaming";
 import type { TokenLogprob } from "../decoding/index.ts";
 import type { Ticket } from "./admission.ts";
 import type { EngineClient } from "./engine-client.ts";
-import { asHttpError, HttpError } from "./http-error.ts";
+import { asHttpError, type HttpError } from "./http-error.ts";
 import type { Task, WireEvent, WireResult } from "./protocol.ts";
 import type { RequestRecord } from "./request-record.ts";
+import { type Limit, type TimeLimits, timeLimit } from "./time-limit.ts";
 
 export type Env = {
   Bindings: Partial<HttpBindings>;
@@ -16,13 +17,6 @@ export type GenerateTask = Extract<Task, { kind: "generate" }>;
 export type TokenEvent = Extract<WireEvent, { kind: "token" }>;
 export type SearchEvent = Extract<WireEvent, { kind: "search" }>;
 export type FinishEvent = Extract<WireEvent, { kind: "finish" }>;
-
-export interface RunLimits {
-  /** Milliseconds from a run's turn until its first token. Default 120,000. */
-  readonly firstTokenMs?: number;
-  /** Milliseconds from a request's arrival to the end of its answer. Default 600,000. */
-  readonly totalMs?: number;
-}
 
 /** One server-sent event. */
 export interface Message {
@@ -50,29 +44,19 @@ export interface Answer {
 /** Milliseconds that a reader has for the error event after its time is up, before its connection is cut. */
 const graceMs = 500;
 
-interface Limit {
-  readonly signal: AbortSignal;
-  /** The run's turn has come; its first token is due. */
-  expectToken(): void;
-  hasToken(): void;
-  clear(): void;
-}
-
 /** Bounds the time of a request's work, and gives its events whole or as a stream. */
 export class Runs {
   readonly #engine: EngineClient;
-  readonly #firstTokenMs: number;
-  readonly #totalMs: number;
+  readonly #limits: TimeLimits;
 
-  constructor(engine: EngineClient, limits: RunLimits) {
+  constructor(engine: EngineClient, limits: TimeLimits) {
     this.#engine = engine;
-    this.#firstTokenMs = limits.firstTokenMs ?? 120_000;
-    this.#totalMs = limits.totalMs ?? 600_000;
+    this.#limits = limits;
   }
 
   /** What a task without events gives, when its turn has come. @throws HttpError, TaskError */
   async call(c: Context<Env>, task: Task, priority = 0): Promise<unknown> {
-    const limit = this.#limit(c);
+    const limit = timeLimit(c, this.#limits);
     try {
       await c.get("ticket").start(priority, limit.signal);
       return await this.#engine.call(task.kind === "embed" ? ownedBy(c.get("client"), task) : task, limit.signal);
@@ -86,7 +70,7 @@ export class Runs {
     const texts: string[] = [];
     const logprobs: TokenLogprob[][] = [];
     const answers: Answer[] = [];
-    for await (const event of this.#events(c, tasks, this.#limit(c))) {
+    for await (const event of this.#events(c, tasks, timeLimit(c, this.#limits))) {
       if (event.kind === "search") continue; // it is in the result's facts
       const { choice } = event;
       texts[choice] = (texts[choice] ?? "") + event.text;
@@ -99,7 +83,7 @@ export class Runs {
 
   /** Answers as server-sent events. An error before the first event is an ordinary answer, later it is an event and the last one. */
   async stream(c: Context<Env>, tasks: readonly GenerateTask[], shape: StreamShape): Promise<Response> {
-    const limit = this.#limit(c);
+    const limit = timeLimit(c, this.#limits);
     const source = this.#events(c, tasks, limit);
     const first = await source.next(); // what is wrong with the request shows here
     const record = c.get("record");
@@ -151,35 +135,6 @@ export class Runs {
         record.end(200);
       }
     });
-  }
-
-  /** The client's leaving and the time limits as one signal. */
-  #limit(c: Context<Env>): Limit {
-    const controller = new AbortController();
-    const after = (ms: number, code: string, message: string) =>
-      setTimeout(() => controller.abort(new HttpError(504, code, message)), Math.max(ms, 0));
-    const total = after(
-      this.#totalMs - (performance.now() - c.get("ticket").arrivedAt),
-      "total_timeout",
-      `the answer took longer than ${this.#totalMs} ms`,
-    );
-    let first: NodeJS.Timeout | undefined;
-    const client = c.req.raw.signal;
-    const onLeft = () => controller.abort(new HttpError(400, "client_left", "the client left")); // the socket's own reason is no Error
-    if (client.aborted) onLeft();
-    else client.addEventListener("abort", onLeft, { once: true });
-    return {
-      signal: controller.signal,
-      expectToken: () => {
-        first = after(this.#firstTokenMs, "first_token_timeout", `no token came within ${this.#firstTokenMs} ms`);
-      },
-      hasToken: () => clearTimeout(first),
-      clear: () => {
-        client.removeEventListener("abort", onLeft);
-        clearTimeout(total);
-        clearTimeout(first);
-      },
-    };
   }
 
   /** The events of all tasks as they come, with the choice's number over all of them. */

@@ -5,10 +5,11 @@ import { Admission, type AdmissionLimits } from "./admission.ts";
 import { type AppOptions, createApp } from "./app.ts";
 import { checkServeOptions } from "./check-options.ts";
 import { EngineClient, type EngineClientOptions } from "./engine-client.ts";
+import { type ForecastLimits, Forecasts } from "./forecasts.ts";
 import { Metrics } from "./metrics.ts";
 import type { ChildSettings } from "./protocol.ts";
 
-export interface ServeOptions extends AppOptions, AdmissionLimits, EngineClientOptions {
+export interface ServeOptions extends AppOptions, AdmissionLimits, ForecastLimits, EngineClientOptions {
   /** As for `load()`. Default "smollm2". */
   readonly model?: string;
   readonly load?: ChildSettings["load"];
@@ -74,6 +75,7 @@ export async function serve(options: ServeOptions = {}): Promise<RunningServer> 
 export interface Face {
   readonly url: string;
   readonly admission: Admission;
+  readonly forecasts: Forecasts;
   /** As {@link RunningServer.stop}, but the engine stays. */
   stop(deadlineMs: number): Promise<void>;
 }
@@ -83,8 +85,9 @@ export async function listenOn(engine: EngineClient, options: Omit<ServeOptions,
   const { host = "127.0.0.1", port = 8080, headerMs = 10_000, bodyMs = 30_000 } = options;
   let isDraining = false;
   const admission = new Admission(options);
-  const metrics = new Metrics(engine, admission);
-  const app = createApp({ engine, admission, metrics, isDraining: () => isDraining }, options);
+  const forecasts = new Forecasts(options);
+  const metrics = new Metrics(engine, admission, forecasts);
+  const app = createApp({ engine, admission, forecasts, metrics, isDraining: () => isDraining }, options);
   const server = await new Promise<Server>((resolve, reject) => {
     const starting = listen(
       {
@@ -108,13 +111,14 @@ export async function listenOn(engine: EngineClient, options: Omit<ServeOptions,
     isDraining = true;
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
     // what is under way has failed by then, or fails now: its clients have a moment to read that
-    const cut = setTimeout(() => server.closeAllConnections(), deadlineMs + cutMs);
+    const cuts = [setTimeout(() => forecasts.close(), deadlineMs), setTimeout(() => server.closeAllConnections(), deadlineMs + cutMs)];
     while (admission.size > 0) await new Promise((resolve) => setTimeout(resolve, 20));
     server.closeIdleConnections();
     await closed;
-    clearTimeout(cut);
+    for (const cut of cuts) clearTimeout(cut);
+    forecasts.close();
   };
-  return { url: `http://${host.includes(":") ? `[${host}]` : host}:${address.port}`, admission, stop };
+  return { url: `http://${host.includes(":") ? `[${host}]` : host}:${address.port}`, admission, forecasts, stop };
 }
 
 /** Milliseconds from the deadline of `stop` until connections are closed whatever is on them. */

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { type AnswerDelta, type JsonValue, type Tool, type ToolCall, ToolCallReader, toolGrammar } from "../chat/index.ts";
-import { type MethodSpec, RequestError } from "./schemas.ts";
+import { RequestError } from "./parse-body.ts";
+import type { MethodSpec } from "./schemas.ts";
 
 // Tools as requests name them, in either of OpenAI's two shapes, and calls as answers do.
 

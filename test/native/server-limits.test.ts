@@ -9,6 +9,7 @@ import { Admission } from "../../src/server/admission.ts";
 import { errorAnswer } from "../../src/server/answer-schemas.ts";
 import { createApp } from "../../src/server/app.ts";
 import { EngineClient } from "../../src/server/engine-client.ts";
+import { Forecasts } from "../../src/server/forecasts.ts";
 import { Metrics } from "../../src/server/metrics.ts";
 import { endpoints } from "../../src/server/openapi.ts";
 import type { RequestLog } from "../../src/server/request-record.ts";
@@ -33,6 +34,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await engine?.close();
+  for (const forecasts of opened) forecasts.close();
   folder[Symbol.dispose]();
 });
 
@@ -51,6 +53,14 @@ async function face(options: Omit<ServeOptions, "model" | "load"> = {}) {
     [Symbol.asyncDispose]: () => stop(0),
   };
 }
+/** The routes alone, without sockets. */
+function appOf(engine: EngineClient) {
+  const [admission, forecasts] = [new Admission(), new Forecasts({ execArgv })];
+  opened.push(forecasts);
+  const app = createApp({ engine, admission, forecasts, metrics: new Metrics(engine, admission, forecasts), isDraining: () => false });
+  return { app, admission };
+}
+const opened: Forecasts[] = [];
 const errorOf = async (response: Response) => ((await response.json()) as { error: { code: string } }).error.code;
 const until = async (isSo: () => boolean | Promise<boolean>) => {
   while (!(await isSo())) await new Promise((done) => setTimeout(done, 5));
@@ -192,8 +202,7 @@ describe("time limits, each its own", () => {
 
 test("an answer that nobody reads stops, makes room after a while, and is whole when it is read at last", async () => {
   // without sockets, whose buffers take megabytes
-  const admission = new Admission();
-  const app = createApp({ engine, admission, metrics: new Metrics(engine, admission), isDraining: () => false });
+  const { app, admission } = appOf(engine);
   const ask = async (more: object) =>
     app.request("/v1/completions", { method: "POST", body: JSON.stringify({ ...endless, max_tokens: 60, n: 2, ...more }) });
   const whole = (await (await ask({})).json()) as { choices: { text: string }[] };
@@ -367,14 +376,14 @@ test("metrics have vLLM's names, and count what was served", async () => {
 });
 
 test("/openapi.json has every route, and real answers have the form that it says", async () => {
-  const admission = new Admission();
-  const app = createApp({ engine, admission, metrics: new Metrics(engine, admission), isDraining: () => false });
+  const { app } = appOf(engine);
   const routes = app.routes.filter(({ method, path }) => method !== "ALL" && path !== "/*").map(({ method, path }) => `${method} ${path}`);
   const named = [...new Set(routes)].map((route) => route.replace("/:id{.+}", "/{id}"));
   expect(named.sort()).toEqual(Object.keys(endpoints).sort());
   const description = (await (await app.request("/openapi.json")).json()) as { paths: Record<string, Record<string, object>> };
   expect(Object.values(description.paths).flatMap(Object.keys)).toHaveLength(named.length);
 
+  const sales = `month,sold\n${Array.from({ length: 40 }, (_, at) => `${2001 + Math.floor(at / 12)}-${(at % 12) + 1},${at % 7}`).join("\n")}\n`;
   const chat = { messages: [{ role: "user", content: "hi" }], max_tokens: 4 };
   const grammar = { response_format: { type: "json_schema", json_schema: { name: "a", schema: { enum: ["x"] } } } };
   const tools = { tools: [{ type: "function", function: { name: "now" } }], tool_choice: "required", max_tokens: 60 };
@@ -387,6 +396,8 @@ test("/openapi.json has every route, and real answers have the form that it says
     "POST /v1/responses": [{ input: "hi", max_output_tokens: 4 }],
     "POST /v1/embeddings": [{ input: "a" }, { input: ["a", "b"], encoding_format: "base64" }],
     "POST /tokenize": [{ text: "ab" }],
+    "POST /v1/forecasts": [{ text: sales, horizon: 3, model: ["naive", "drift"], windows: 2 }],
+    "POST /v1/forecasts/table": [{ text: sales, last: 2 }, { rows: [{ a: 1 }, { a: null }, { a: 3 }] }],
     "POST /detokenize": [{ tokens: [1] }, { tokens: [[1], [2, 3]] }],
   };
   for (const [name, { answer, event, body }] of Object.entries(endpoints)) {

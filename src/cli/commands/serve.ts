@@ -14,6 +14,7 @@ interface Options extends ModelOptions {
   readonly maxRunning?: number;
   readonly maxTokens?: number;
   readonly maxBytes?: number;
+  readonly maxForecasts?: number;
   readonly timeouts?: Partial<Record<Timeout, number>>;
   readonly prefixCache?: number;
   readonly quiet?: boolean;
@@ -58,6 +59,7 @@ export const serve = addModelOptions(new Command("serve").description("an OpenAI
   .option("--max-running <count>", "requests that the engine works on at the same time; others wait (default: 64)", integer)
   .option("--max-tokens <count>", "prompt tokens under way before more get 429 (default: 65536)", integer)
   .option("--max-bytes <count>", "bytes of all bodies under way before more get 429 (default: 67108864)", integer)
+  .option("--max-forecasts <count>", "forecasts worked on at the same time, each on a core (default: half of the cores)", integer)
   .option(
     "--timeouts <list>",
     "seconds for the stages of a request (default: header=10,body=30,queue=60,first-token=120,total=600,unread=30)",
@@ -98,6 +100,7 @@ export const serve = addModelOptions(new Command("serve").description("an OpenAI
       ...(maxRunning === undefined ? {} : { maxRunning }),
       ...(maxTokens === undefined ? {} : { maxTokens }),
       ...(maxBytes === undefined ? {} : { maxBytes }),
+      ...(options.maxForecasts === undefined ? {} : { maxForecasts: options.maxForecasts }),
       ...timeouts,
       onLog: (line) => log.warn({ from: "engine" }, line),
       onError: (error, id) => log.error({ id, err: error }, "a request failed for a reason of the server's own"),

@@ -43,6 +43,8 @@ export type TableSource = string | NodeJS.ReadableStream | Iterable<Readonly<Rec
 export type TableFormat = "csv" | "tsv" | "jsonl" | "parquet";
 
 export interface ReadOptions {
+  /** What messages and `understood` call the table; default: the file's name, "standard input" or "table". */
+  readonly name?: string;
   /** Default: by the first bytes, then by the name. */
   readonly format?: TableFormat;
   /** One character; default: guessed among comma, tab, semicolon and bar. */
@@ -61,9 +63,10 @@ export async function openTable(source: TableSource, options: ReadOptions = {}):
   if (options.delimiter !== undefined && (options.delimiter.length !== 1 || /["\r\n]/.test(options.delimiter))) {
     throw new OptionError("delimiter", `must be one character other than a quote or line break, got ${JSON.stringify(options.delimiter)}`);
   }
-  if (typeof source !== "string" && Symbol.iterator in source) return readObjects(source as Iterable<Record<string, unknown>>);
+  if (typeof source !== "string" && Symbol.iterator in source)
+    return readObjects(source as Iterable<Record<string, unknown>>, options.name ?? "table");
   const path = typeof source === "string" && source !== "-" ? source : undefined;
-  const name = path === undefined ? "standard input" : basename(path);
+  const name = options.name ?? (path === undefined ? "standard input" : basename(path));
   const size = path === undefined ? undefined : await fileSize(path);
   const { head, stream } =
     path === undefined ? await peek(source === "-" ? process.stdin : (source as NodeJS.ReadableStream)) : await peekFile(path);
@@ -185,14 +188,14 @@ async function spooled(stream: Readable, name: string, zipped: boolean, options:
   }
 }
 
-function readObjects(rows: Iterable<Readonly<Record<string, unknown>>>): TableReader {
+function readObjects(rows: Iterable<Readonly<Record<string, unknown>>>, name: string): TableReader {
   const list = [...rows];
-  if (list.length === 0) throw new FormatError("table", "has no rows");
+  if (list.length === 0) throw new FormatError(name, "has no rows");
   const columns = [...new Set(list.flatMap((row) => Object.keys(row)))];
   async function* batches(): AsyncGenerator<Batch> {
-    yield { firstRow: 1, rows: list.map((row, index) => columns.map((column) => toCell(row[column], "table", index + 1, column))) };
+    yield { firstRow: 1, rows: list.map((row, index) => columns.map((column) => toCell(row[column], name, index + 1, column))) };
   }
-  return { name: "table", format: "rows", columns, hasHeader: true, batches: batches() };
+  return { name, format: "rows", columns, hasHeader: true, batches: batches() };
 }
 
 /** A value of JSON, of Parquet or of a program as a cell; throws FormatError for lists and objects. */
