@@ -65,6 +65,38 @@ test("lines that can't be used come with their number and reason, the others who
   ]);
 });
 
+test("a file in mixed encodings is read where it is UTF-8, and every other line is named", async () => {
+  const path = join(folder(), "data.jsonl");
+  const row = (text: string) => JSON.stringify({ text });
+  const latin1 = Buffer.from(`${row("caf\u00e9")}\n`, "latin1");
+  writeFileSync(
+    path,
+    Buffer.concat([
+      Buffer.from(`\ufeff${row("\u00e4")}\n`),
+      latin1,
+      Buffer.from(`${row("wide")}\n`, "utf16le"),
+      Buffer.from(`\n${row("end")}`),
+    ]),
+  );
+  const seen = (await all(readSamples(path, "jsonl"))).map((sample) =>
+    sample.kind === "sample" ? [sample.line, sample.segments[0]!.text] : [sample.line, sample.kind === "bad" && sample.reason],
+  );
+  const zero = "has a zero byte, as UTF-16 has: it must be UTF-8";
+  expect(seen).toEqual([
+    [1, "\u00e4"],
+    [2, "is not UTF-8"],
+    [3, zero],
+    [5, "end"],
+  ]);
+  const text = join(folder(), "data.txt");
+  writeFileSync(text, Buffer.concat([Buffer.from("\ufeffone\n"), Buffer.from("tw\u00f6\n", "latin1"), Buffer.from("three\n")]));
+  const parts = await all(readSamples(text, "text"));
+  expect(parts.map((part) => (part.kind === "sample" ? part.segments[0]!.text : [part.line, part.kind === "bad" && part.reason]))).toEqual([
+    [2, "is not UTF-8"],
+    "one\nthree",
+  ]);
+});
+
 test("a text's parts make the text", async () => {
   const path = join(folder(), "data.txt");
   const text = Array.from({ length: 3000 }, (_, i) => `line ${i}${i % 7 === 0 ? "\n" : ""}`).join("\n");

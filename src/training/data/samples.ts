@@ -52,8 +52,9 @@ async function* readText(path: string): AsyncGenerator<Sample> {
   let first = 1;
   const sample = (): Sample => ({ kind: "sample", line: first, segments: [{ text: part.join("\n"), isLearned: true }], isWhole: false });
   for await (const { line, bytes } of lines(path)) {
-    if (!isUtf8(bytes)) {
-      yield { kind: "bad", line, reason: "is not UTF-8" };
+    const fault = encodingFault(bytes);
+    if (fault !== undefined) {
+      yield { kind: "bad", line, reason: fault };
       continue;
     }
     if (part.length === 0) first = line;
@@ -71,8 +72,9 @@ async function* readText(path: string): AsyncGenerator<Sample> {
 async function* readJsonLines(path: string): AsyncGenerator<Sample> {
   for await (const { line, bytes } of lines(path)) {
     if (bytes.every((byte) => byte <= 0x20)) continue; // a blank line separates
-    if (!isUtf8(bytes)) {
-      yield { kind: "bad", line, reason: "is not UTF-8" };
+    const fault = encodingFault(bytes);
+    if (fault !== undefined) {
+      yield { kind: "bad", line, reason: fault };
       continue;
     }
     let value: unknown;
@@ -129,7 +131,14 @@ function toSample(value: unknown, line: number): Sample {
   return bad('has neither "text", nor "prompt" and "completion", nor a conversation');
 }
 
-/** Lines without their ends (\n or \r\n), numbered from 1. */
+function encodingFault(bytes: Buffer): string | undefined {
+  if (!isUtf8(bytes)) return "is not UTF-8";
+  return bytes.includes(0) ? "has a zero byte, as UTF-16 has: it must be UTF-8" : undefined;
+}
+
+const byteOrderMark = Buffer.from("\ufeff");
+
+/** Lines without their ends (\n or \r\n) and without a mark at the file's start that says it is UTF-8, numbered from 1. */
 async function* lines(path: string): AsyncGenerator<{ line: number; bytes: Buffer }> {
   let line = 0;
   let pending: Buffer[] = [];
@@ -139,7 +148,8 @@ async function* lines(path: string): AsyncGenerator<{ line: number; bytes: Buffe
     pending = [];
     pendingBytes = 0;
     line += 1;
-    return { line, bytes: bytes.at(-1) === 0x0d ? bytes.subarray(0, -1) : bytes };
+    const from = line === 1 && bytes.subarray(0, 3).equals(byteOrderMark) ? 3 : 0;
+    return { line, bytes: bytes.subarray(from, bytes.at(-1) === 0x0d ? -1 : undefined) };
   };
   for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 }) as AsyncIterable<Buffer>) {
     let start = 0;
