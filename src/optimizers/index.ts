@@ -1,3 +1,4 @@
+export { updateAverage } from "./average.ts";
 export {
   type AdamWOptions,
   adamW,

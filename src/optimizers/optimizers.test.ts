@@ -1,6 +1,8 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
+import { updateAverage } from "./average.ts";
 import { adamW, clipByGlobalNorm, type Optimizer, type OptimizerState, sgd } from "./optimizers.ts";
+import { learningRate } from "./schedule.ts";
 
 // Numbers of PyTorch in float64 (optimizers.fixture.py has the version and the script); rounding in another order is all that differs.
 
@@ -14,6 +16,8 @@ const fixture = JSON.parse(readFileSync(new URL("optimizers.fixture.json", impor
   adamw: Run;
   adamwClipped: Run;
   sgd: Run;
+  averages: number[][][];
+  rates: Record<"constant" | "linear" | "cosine", number[]>;
 };
 const weightDecay = (name: string) => (name === "p0" ? 0.1 : 0);
 
@@ -44,6 +48,18 @@ describe("PyTorch's numbers after each step", () => {
   test("SGD with momentum and decay", () => expectRun(sgd({ momentum: 0.9, weightDecay }), fixture.sgd));
   test("AdamW resumed from its state in the middle", () =>
     expectRun(adamW(options), fixture.adamw, undefined, (state) => adamW(options, state)));
+  test("running means of the parameters", () => {
+    const means = fixture.start.map((p) => Float64Array.from(p));
+    for (const [at, parameters] of fixture.adamw.after.entries())
+      for (const [i, mean] of means.entries()) {
+        updateAverage(mean, Float64Array.from(parameters[i]!), 0.9);
+        for (const [j, value] of mean.entries()) expect(value).toBeCloseTo(fixture.averages[at]![i]![j]!, 12);
+      }
+  });
+  test.each(["constant", "linear", "cosine"] as const)("the learning rates of warm-up and %s", (kind) => {
+    const schedule = { kind, peak: 3e-4, floor: 0.1, warmupSteps: 8, steps: 40 };
+    for (const [step, rate] of fixture.rates[kind].entries()) expect(learningRate(schedule, step) / rate).toBeCloseTo(1, 10);
+  });
 });
 
 test("float32 parameters keep float32 state", () => {

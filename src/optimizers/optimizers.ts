@@ -56,8 +56,10 @@ export function adamW(options: AdamWOptions = {}, from?: OptimizerState): Optimi
     state,
     step(parameters, learningRate) {
       state.stepCount += 1;
-      const correction1 = 1 - beta1 ** state.stepCount;
-      const correction2 = Math.sqrt(1 - beta2 ** state.stepCount);
+      // lr · (m / c1) / (√v / c2 + eps) with one division an element
+      const correction = Math.sqrt(1 - beta2 ** state.stepCount);
+      const rate = (learningRate * correction) / (1 - beta1 ** state.stepCount);
+      const least = eps * correction;
       for (const parameter of parameters) {
         const { values, gradient } = parameter;
         const [mean, square] = buffersOf(state, parameter, 2) as [Floats, Floats];
@@ -68,7 +70,7 @@ export function adamW(options: AdamWOptions = {}, from?: OptimizerState): Optimi
           const v = beta2 * square[i]! + (1 - beta2) * g * g;
           mean[i] = m;
           square[i] = v;
-          values[i] = keep * values[i]! - (learningRate * (m / correction1)) / (Math.sqrt(v) / correction2 + eps);
+          values[i] = keep * values[i]! - (rate * m) / (Math.sqrt(v) + least);
         }
       }
     },

@@ -4,10 +4,20 @@ import type { Deltas } from "../adapters/index.ts";
 import { OptionError, TrainingError } from "../errors.ts";
 import type { Device } from "../ggml/index.ts";
 import type { Transformer } from "../models/index.ts";
-import { adamW, clipByGlobalNorm, learningRate, type Optimizer, type OptimizerState, type Schedule, sgd } from "../optimizers/index.ts";
+import {
+  adamW,
+  clipByGlobalNorm,
+  learningRate,
+  type Optimizer,
+  type OptimizerState,
+  type Schedule,
+  sgd,
+  updateAverage,
+} from "../optimizers/index.ts";
 import { grad, Program, type Tensor, topologicalOrder } from "../tensor/index.ts";
 import type { Parameters } from "../weights/index.ts";
 import { cutMetrics, newestCheckpoint, type RunState, readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
+import { checkpointClock } from "./checkpoint-clock.ts";
 import type { Batch } from "./data/batches.ts";
 import { Dropout, type DropoutFunction } from "./dropout.ts";
 import { forward, setRows } from "./forward.ts";
@@ -189,7 +199,7 @@ export async function train<B extends Batch = Batch>(
   cutMetrics(metricsPath, state.step);
   const sums = new Map(parameters.names.map((name) => [name, new Float32Array(parameters.values(name).length)]));
   const startMs = performance.now();
-  const checkpoints = checkpointClock(options.checkpointEvery ?? { seconds: 60 }, startMs);
+  const checkpoints = checkpointClock(options.checkpointEvery ?? { seconds: 60 });
   const validateEvery = options.validateEvery ?? Math.max(1, Math.floor(steps / 20));
   let rowsDone = 0;
   let loss = Number.NaN;
@@ -203,13 +213,19 @@ export async function train<B extends Batch = Batch>(
     const batches = Array.from({ length: accumulate }, (_, i) => packing.training(state.step * accumulate + i));
     const targets = batches.reduce((sum, batch) => sum + batch.targetCount, 0);
     loss = 0;
-    for (const sum of sums.values()) sum.fill(0);
+    let isFirst = true;
     for (const [index, batch] of batches.entries()) {
       if (batch.targetCount === 0) continue;
       learn.dropout?.fill(learn.program, options.seed ?? 0, state.step * accumulate + index);
       loss += await runPass(learn, trainee, options, batch, targets);
-      for (const [name, sum] of sums) addTo(sum, learn.program.peek(learn.outputOf.get(name)!));
+      for (const [name, sum] of sums) {
+        const part = learn.program.peek(learn.outputOf.get(name)!);
+        if (isFirst) sum.set(part);
+        else addTo(sum, part);
+      }
+      isFirst = false;
     }
+    if (isFirst) for (const sum of sums.values()) sum.fill(0);
     const rate = learningRate(schedule, state.step);
     const gradientNorm = clipByGlobalNorm([...sums.values()], clip);
     state.step += 1;
@@ -221,7 +237,7 @@ export async function train<B extends Batch = Batch>(
       );
     state.tokens += targets;
     rowsDone += accumulate * options.sequences * options.length;
-    if (state.average !== undefined) updateAverages(state.average, parameters, average!);
+    for (const [name, mean] of state.average ?? []) updateAverage(mean, parameters.values(name), average!);
     const isLook = validateEvery > 0 && packing.validationDocuments > 0 && (state.step % validateEvery === 0 || state.step === steps);
     validationLoss = isLook ? await validate(look, trainee, packing, options) : undefined;
     const metrics: Metrics = {
@@ -331,13 +347,6 @@ function addTo(sum: Float32Array, part: Float32Array): void {
 
 const averagesOf = (parameters: Parameters) => new Map(parameters.names.map((name) => [name, parameters.values(name).slice()]));
 
-function updateAverages(averages: ReadonlyMap<string, Float32Array>, parameters: Parameters, decay: number): void {
-  for (const [name, mean] of averages) {
-    const values = parameters.values(name);
-    for (let i = 0; i < mean.length; i += 1) mean[i] = decay * mean[i]! + (1 - decay) * values[i]!;
-  }
-}
-
 function notFinite(step: number, batches: readonly Batch[], loss: number, parameters: Parameters, sums: ReadonlyMap<string, Float32Array>) {
   const isBad = (values: Float32Array) => values.some((value) => !Number.isFinite(value));
   const weight = parameters.names.find((name) => isBad(parameters.values(name)));
@@ -349,27 +358,6 @@ function notFinite(step: number, batches: readonly Batch[], loss: number, parame
     `step ${step}: ${tensor} is no longer finite (loss ${loss}; documents ${shown}); a lower learning rate or a longer warm-up may help`,
     { step, tensor },
   );
-}
-
-/** When to write a checkpoint: as asked, and by the clock never more than a twentieth of the time. */
-function checkpointClock(every: { readonly steps: number } | { readonly seconds: number }, startMs: number) {
-  const value = "steps" in every ? every.steps : every.seconds;
-  if (!(value > 0)) throw new OptionError("checkpointEvery", `must be > 0, got ${value}`);
-  let lastMs = startMs;
-  let spentMs = 0;
-  return {
-    isDue(step: number): boolean {
-      if ("steps" in every) return step % every.steps === 0;
-      const now = performance.now();
-      return now - lastMs >= every.seconds * 1000 && spentMs <= 0.05 * (now - startMs);
-    },
-    time(save: () => void): void {
-      const before = performance.now();
-      save();
-      lastMs = performance.now();
-      spentMs += lastMs - before;
-    },
-  };
 }
 
 /** Another thread count changes the last bits only, so it warns; another anything is another run. */
