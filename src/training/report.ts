@@ -24,8 +24,11 @@ export const lossCurve = (metrics: readonly Metrics[]): string =>
     { label: "held out", color: "#c2410c", points: pointsOf(metrics, ({ validationLoss }) => validationLoss) },
   ]);
 
-/** A run's curves as one HTML file that loads nothing else. */
-export function trainingReport(title: string, metrics: readonly Metrics[]): string {
+/**
+ * A run's curves as one HTML file that loads nothing else.
+ * @param refreshSeconds  of a run that goes on: how often a browser that shows it reads it again
+ */
+export function trainingReport(title: string, metrics: readonly Metrics[], refreshSeconds?: number): string {
   const last = metrics.at(-1);
   const single = (heading: string, label: string, value: (line: Metrics) => number) =>
     chart(heading, [{ label, color: "#2563a8", points: pointsOf(metrics, value) }]);
@@ -38,9 +41,10 @@ export function trainingReport(title: string, metrics: readonly Metrics[]): stri
     last === undefined
       ? "No step was done."
       : `${last.step} steps, ${last.tokens.toLocaleString("en")} tokens learned, last loss ${last.loss.toFixed(4)}.`;
+  const refresh = refreshSeconds === undefined ? "" : `<meta http-equiv="refresh" content="${refreshSeconds}">`;
   const style =
     "body{font:15px system-ui,sans-serif;max-width:900px;margin:2rem auto;padding:0 1rem;color:#1b1f24;background:#fff}svg{width:100%;height:auto}";
-  return `<!doctype html><html lang="en"><meta charset="utf-8"><title>Training of ${escapeHtml(title)}</title><style>${style}</style><h1>Training of ${escapeHtml(title)}</h1><p>${summary}</p>${charts.join("")}</html>\n`;
+  return `<!doctype html><html lang="en"><meta charset="utf-8">${refresh}<title>Training of ${escapeHtml(title)}</title><style>${style}</style><h1>Training of ${escapeHtml(title)}</h1><p>${summary}</p>${charts.join("")}</html>\n`;
 }
 
 function chart(title: string, curves: readonly Curve[]): string {

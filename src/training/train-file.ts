@@ -18,7 +18,7 @@ import { exportModel } from "./export.ts";
 import { type ModelShape, vocabularyMetadata, vocabularyOf, writeRandomModel } from "./from-scratch.ts";
 import { parseObjective } from "./objective-methods.ts";
 import { trainingReport } from "./report.ts";
-import { type RunHooks, type TrainOptions, type TrainResult, train } from "./trainer.ts";
+import { type RunHooks, type TrainOptions, type TrainProgress, type TrainResult, train } from "./trainer.ts";
 
 /** Where a run begins: a model file, all of whose weights are trained, or a llama-shaped model with random weights. */
 export type Start =
@@ -59,7 +59,7 @@ export interface TrainFileHooks extends RunHooks {
 }
 
 /**
- * Trains on a data file into a folder: `metrics.jsonl`, checkpoints, at the end `model.gguf` (trained tensors in f32) and `report.html`; with
+ * Trains on a data file into a folder: `metrics.jsonl`, checkpoints, `report.html`, at the end `model.gguf` (trained tensors in f32); with
  * `adapter` in place of the model `adapter/` in PEFT's layout and, for lora, `adapter.gguf`.
  *
  * ```ts
@@ -136,7 +136,7 @@ export async function trainFile(options: TrainFileOptions, hooks: TrainFileHooks
     ...(objective && { objective }),
     ...(adapter && { deltas: adapter.deltas, dropout: adapter.dropout }),
   };
-  const result = await train(device, trainee, batches, out, settings, hooks);
+  const result = await train(device, trainee, batches, out, settings, { ...hooks, onProgress: withLiveReport(out, base, hooks) });
   const average = result.average && ((name: string) => result.average!.get(name)!);
   if (result.isFinished && adapter !== undefined) await adapter.save(out, average);
   else if (result.isFinished) await exportModel(join(out, "model.gguf"), base, parameters, average);
@@ -213,7 +213,21 @@ function renderChat(base: GgufFile, tokenizer: LlamaVocabulary, renderer: ChatRe
   return (messages, addGenerationPrompt) => format.render(messages, { addGenerationPrompt, ...(signal === undefined ? {} : { signal }) });
 }
 
-function writeReport(out: string, base: GgufFile): void {
+const refreshSeconds = 10;
+
+/** The report grows with the run, for a browser that shows it. */
+function withLiveReport(out: string, base: GgufFile, { onProgress }: TrainFileHooks): (progress: TrainProgress) => void {
+  let lastMs = performance.now();
+  return (progress) => {
+    if (progress.step === 1 || performance.now() - lastMs >= refreshSeconds * 1000) {
+      writeReport(out, base, refreshSeconds);
+      lastMs = performance.now();
+    }
+    onProgress?.(progress);
+  };
+}
+
+function writeReport(out: string, base: GgufFile, refresh?: number): void {
   using file = new AtomicFile(join(out, "report.html"));
   const metrics = readFileSync(join(out, "metrics.jsonl"), "utf8").split("\n").slice(0, -1);
   file.write(
@@ -221,6 +235,7 @@ function writeReport(out: string, base: GgufFile): void {
       trainingReport(
         base.metadata.getString("general.name") ?? "a model",
         metrics.map((line) => JSON.parse(line)),
+        refresh,
       ),
     ),
   );

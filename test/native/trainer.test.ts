@@ -51,10 +51,19 @@ test("the loss falls, on the held-out documents too, and the folder has what a r
   using folder = temporaryFolder();
   corpus(join(folder.path, "data.jsonl"));
   const seen: number[] = [];
+  const report = join(folder.path, "run", "report.html");
+  let live = "";
   const result = await trainFile(
     { ...options(folder.path, "run"), recompute: true },
-    { onStart: ({ memory }) => seen.push(memory.passBytes) },
+    {
+      onStart: ({ memory }) => seen.push(memory.passBytes),
+      onProgress: ({ step }) => {
+        if (step === 2) live = readFileSync(report, "utf8");
+      },
+    },
   );
+  expect(live).toMatch(/http-equiv="refresh".*1 steps/); // a browser that shows it follows the run …
+  expect(readFileSync(report, "utf8")).not.toContain("refresh"); // … to its end
   expect(result).toMatchObject({ isFinished: true, step: 30 });
   const metrics = metricsOf(join(folder.path, "run"));
   expect(metrics.map(({ step }) => step)).toEqual(Array.from({ length: 30 }, (_, i) => i + 1));
@@ -63,7 +72,7 @@ test("the loss falls, on the held-out documents too, and the folder has what a r
   expect(metrics.at(-1)!.validationLoss).toBeLessThan(metrics[0]!.validationLoss! - 1);
   for (const name of ["model.gguf", "report.html", "checkpoint-000000030.safetensors"])
     expect(existsSync(join(folder.path, "run", name))).toBe(true);
-  expect(readFileSync(join(folder.path, "run", "report.html"), "utf8")).toMatch(/<path d="M[\d., L]+/);
+  expect(readFileSync(report, "utf8")).toMatch(/<path d="M[\d., L]+/);
   expect(seen[0]).toBeGreaterThan(0);
 });
 
