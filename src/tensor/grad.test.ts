@@ -78,6 +78,12 @@ describe("second derivatives are those of central differences of the first", () 
 
 const dependsOn = (x: Tensor, source: Tensor): boolean => x === source || x.inputs.some((i) => dependsOn(i, source));
 
+test("every operation has a case of its own, or says why it has no gradient", () => {
+  const covered = new Set(gradientCases.map(({ op }) => op));
+  const without = Object.keys(rules).filter((op) => !covered.has(op as OperationName));
+  expect(without.sort()).toEqual([...["argmax", "attention", "chosenLinear", "input", "leaf", "setRows", "topK", "window"]]);
+});
+
 describe("the check finds a broken rule", () => {
   const table = rules as Record<OperationName, Rule<OperationName>>;
   const breakages: Record<string, (g: Tensor) => Tensor> = {
@@ -88,7 +94,7 @@ describe("the check finds a broken rule", () => {
     for (const [how, change] of Object.entries(breakages)) {
       test(`${gradientCase.name}: ${how}`, () => {
         const right = table[gradientCase.op];
-        table[gradientCase.op] = (y, g) => right(y, g).map((part) => part && change(part));
+        table[gradientCase.op] = (y, g, transposed) => right(y, g, transposed).map((part) => part && change(part));
         try {
           expect(() => checkFirst(gradientCase, 1)).toThrow("Property failed");
         } finally {
@@ -96,6 +102,32 @@ describe("the check finds a broken rule", () => {
         }
       });
     }
+    test(`${gradientCase.name}: the gradient by one input alone`, () => {
+      const right = table[gradientCase.op];
+      const drawn: number[] = [];
+      for (let input = 0; input < 3; input++) {
+        let isMet = false;
+        table[gradientCase.op] = (y, g, transposed) =>
+          right(y, g, transposed).map((part, place) => {
+            if (part === undefined || place !== input) return part;
+            isMet = true;
+            return affine(part, 1.001);
+          });
+        try {
+          let error: unknown;
+          try {
+            checkFirst(gradientCase, 1);
+          } catch (reason) {
+            error = reason;
+          }
+          expect(error !== undefined).toBe(isMet);
+          if (isMet) drawn.push(input);
+        } finally {
+          table[gradientCase.op] = right;
+        }
+      }
+      expect(drawn[0]).toBe(0);
+    });
   }
 });
 

@@ -1,4 +1,4 @@
-import { type Rule, rules } from "./gradient-rules.ts";
+import { type Rule, rules, transpose } from "./gradient-rules.ts";
 import { add, affine, contiguous } from "./operations.ts";
 import { topologicalOrder } from "./program.ts";
 import { elementCount } from "./shape.ts";
@@ -59,6 +59,12 @@ function backward(
     gradients.set(x, sum === undefined ? part : add(sum, part));
   };
   const existing = new Set([...around, ...order]);
+  const copies = new Map<Tensor, Tensor>();
+  const transposed = (x: Tensor): Tensor => {
+    const copy = copies.get(x) ?? contiguous(transpose(x));
+    copies.set(x, copy);
+    return copy;
+  };
   accumulate(order.at(-1)!, seed);
   for (const y of [...order].reverse()) {
     const g = gradients.get(y);
@@ -74,7 +80,7 @@ function backward(
       continue;
     }
     const rule = rules[y.op] as Rule<OperationName>;
-    const byInput = rule(y as never, g);
+    const byInput = rule(y as never, g, transposed);
     y.inputs.forEach((source, i) => {
       accumulate(source, byInput[i]);
     });

@@ -3,7 +3,6 @@ import {
   add,
   affine,
   clamp,
-  contiguous,
   cumsum,
   div,
   expand,
@@ -30,8 +29,15 @@ import type { Operation, OperationName, Tensor, UnaryName } from "./tensor.ts";
 // Rules are made of operations that have rules, so gradients can be differentiated again; what is flat almost everywhere
 // (step, sgn, clamp's edges) counts as constant.
 
-/** From a node and the loss's gradient by it to the gradients by its inputs. */
-export type Rule<N extends OperationName> = (y: Operation<N> & Tensor, g: Tensor) => readonly (Tensor | undefined)[];
+/**
+ * From a node and the loss's gradient by it to the gradients by its inputs.
+ * @param transposed  a copy with the last two axes in the other order; the same one for all rules that ask for it, as layers that read one state do
+ */
+export type Rule<N extends OperationName> = (
+  y: Operation<N> & Tensor,
+  g: Tensor,
+  transposed: (x: Tensor) => Tensor,
+) => readonly (Tensor | undefined)[];
 
 const noGradient =
   (advice: string): Rule<OperationName> =>
@@ -116,7 +122,7 @@ export const rules: { [N in OperationName]: Rule<N> } = {
     const active = unary(kind, gate);
     return [mul(mul(g, up), derivatives[kind](gate, active)!), mul(g, active)];
   },
-  linear: (y, g) => {
+  linear: (y, g, transposed) => {
     const [x, weight] = y.inputs as [Tensor, Tensor];
     // a product with the transposed weight is faster than the outer one, which alone reads quantized weights as they lie
     const kept = weight.op === "leaf" ? weight.attributes.storage.transposed : undefined;
@@ -128,18 +134,17 @@ export const rules: { [N in OperationName]: Rule<N> } = {
         ? linear(gradient, leaf(kept))
         : isQuantized
           ? outer(weight, transpose(gradient))
-          : linear(gradient, contiguous(transpose(weight)));
-    // for a matrix too: two transposed copies and a fast product take half the time of the outer one
+          : linear(gradient, transposed(weight));
     const byWeight =
       weight.shape.length === 2 && rows.shape.length === 2
-        ? linear(contiguous(transpose(gradient)), contiguous(transpose(rows)))
-        : sumGroups(outer(rows, gradient), weight.shape);
+        ? linear(transposed(gradient), transposed(rows)) // two copies and a fast product take half the time of the outer one
+        : sumGroups(alongLonger(rows, gradient), weight.shape);
     return [reshape(byX, x.shape), byWeight];
   },
   chosenLinear: noGradient("train one adapter at a time, with linear"),
-  outer: (y, g) => {
+  outer: (y, g, transposed) => {
     const [a, b] = y.inputs as [Tensor, Tensor];
-    return [sumGroups(linear(b, contiguous(transpose(g))), a.shape), transpose(linear(g, a))];
+    return [sumGroups(linear(b, transposed(g)), a.shape), transpose(linear(g, a))];
   },
   gather: ({ inputs: [table, ids] }, g) => [scatterAdd(g, ids!, table!.shape[0]!), undefined],
   scatterAdd: ({ inputs: [, ids] }, g) => [gather(g, ids!), undefined],
@@ -199,10 +204,13 @@ export const rules: { [N in OperationName]: Rule<N> } = {
 const meanLast = (x: Tensor): Tensor => affine(sumLast(x), 1 / (x.shape.at(-1) ?? 1));
 
 /** The last two axes in the other order. */
-function transpose(x: Tensor): Tensor {
+export function transpose(x: Tensor): Tensor {
   const rank = x.shape.length;
   return permute(x, [...Array(rank - 2).keys(), rank - 1, rank - 2]);
 }
+
+/** `outer(a, b)`, computed so that its rows are long: rows of 32 take five times as long for as many products as rows of 256. */
+const alongLonger = (a: Tensor, b: Tensor): Tensor => (a.shape.at(-1)! >= b.shape.at(-1)! ? outer(a, b) : transpose(outer(b, a)));
 
 /** As [rows, columns] where the weight is a matrix, so that rows of all leading axes share one product; otherwise as it is. */
 function matrix(x: Tensor, weightShape: Shape): Tensor {
