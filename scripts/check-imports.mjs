@@ -53,9 +53,9 @@ for (const entry of readdirSync(src, { recursive: true, withFileTypes: true })) 
   }
 }
 
-// The playground is a client of the server's public API: of src/ it sees the types of facts and of requests, and nothing that runs.
+// The playground is a client of the server's public API: of src/ it sees the types of facts, forecasts and requests, and nothing that runs.
 const playground = join(dirname(src), "playground");
-const seen = new Set(["engine/facts.ts", "server/schemas.ts"]);
+const seen = new Set(["engine/facts.ts", "forecasting/index.ts", "server/schemas.ts", "server/forecast-schemas.ts"]);
 const packages = new Set(["preact", "preact/hooks", "preact/compat", "@preact/signals"]);
 for (const entry of readdirSync(join(playground, "src"), { recursive: true, withFileTypes: true })) {
   if (!entry.isFile() || !/\.tsx?$/.test(entry.name) || entry.name.endsWith(".test.ts")) continue;

@@ -1,5 +1,5 @@
 // node scripts/playground-pictures.mjs: the playground's pictures for the docs, from the built page, a real server and a real Chromium.
-// Needs `npm run build` and the default model.
+// Needs `npm run build`, the default model, and a machine with nothing else to do: speeds stand in them. An argument names one picture.
 import { chromium } from "playwright-core";
 import { serve } from "../dist/server/index.js";
 import { findChromium } from "./chromium.mjs";
@@ -12,6 +12,7 @@ const browser = await chromium.launch({ executablePath, args });
 
 /** @param crop  height of the picture */
 async function picture(name, crop, act) {
+  if (process.argv[2] !== undefined && process.argv[2] !== name) return;
   const page = await browser.newPage({ viewport: { width: 1200, height: crop }, deviceScaleFactor: 1.5 });
   await page.goto(server.url);
   await page.locator(".dot-ready").waitFor();
@@ -43,6 +44,14 @@ await picture("playground-completion", 760, async ({ page, view, method }) => {
 await picture("playground-search", 830, async ({ page, view, method }) => {
   await method("search").selectOption("beam");
   await complete(page, view, "The best thing about autumn is", 12);
+});
+await picture("playground-forecast", 860, async ({ page, view }) => {
+  await page.getByRole("link", { name: "Forecast" }).click();
+  await view.getByRole("button", { name: "Airline passengers" }).click();
+  await view.getByLabel("Horizon, steps").fill("24");
+  await view.getByRole("button", { name: "Forecast", exact: true }).click();
+  await view.getByRole("heading", { name: "How the model was chosen" }).waitFor({ timeout: 120_000 });
+  await page.waitForTimeout(400);
 });
 await browser.close();
 await server.stop();

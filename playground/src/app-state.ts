@@ -88,8 +88,8 @@ effect(() => {
   }
 });
 
-export type View = "completion" | "chat" | "compare" | "server";
-const views: readonly View[] = ["completion", "chat", "compare", "server"];
+export type View = "completion" | "chat" | "compare" | "forecast" | "server";
+const views: readonly View[] = ["completion", "chat", "compare", "forecast", "server"];
 const viewOfHash = (): View => views.find((view) => location.hash === `#${view}`) ?? "completion";
 export const view = signal<View>(viewOfHash());
 addEventListener("hashchange", () => {

@@ -4,12 +4,14 @@ import { KeyDialog } from "./ui/key-dialog.tsx";
 import { ChatView } from "./views/chat.tsx";
 import { CompareView } from "./views/compare.tsx";
 import { CompletionView } from "./views/completion.tsx";
+import { ForecastView } from "./views/forecast.tsx";
 import { ServerView } from "./views/server.tsx";
 
 const views: readonly { readonly view: View; readonly name: string; readonly View: ComponentType }[] = [
   { view: "completion", name: "Complete", View: CompletionView },
   { view: "chat", name: "Chat", View: ChatView },
   { view: "compare", name: "Compare", View: CompareView },
+  { view: "forecast", name: "Forecast", View: ForecastView },
   { view: "server", name: "Server", View: ServerView },
 ];
 

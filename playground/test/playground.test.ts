@@ -3,11 +3,11 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
-import axe from "axe-core";
 import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { findChromium } from "../../scripts/chromium.mjs";
 import type { CostCurve, Facts, ServerStatus } from "../src/api/wire.ts";
+import { checkPage, desktop, surroundings } from "./check-page.ts";
 import { ask, root, type Served, startServer, stopServer } from "./server.ts";
 
 // The built page in a real browser, against a real server on the default model.
@@ -19,14 +19,10 @@ const patience = { timeout: 60_000 };
 
 interface Completion {
   readonly choices: readonly [{ readonly text: string }];
-  readonly chainrule: { readonly choices: readonly [{ readonly facts: Facts }] };
+  readonly chainrule: {
+    readonly choices: readonly [{ readonly facts: Facts; readonly alternatives?: readonly { readonly text: string }[] }];
+  };
 }
-interface Sizes {
-  readonly width: number;
-  readonly height: number;
-}
-const phone: Sizes = { width: 390, height: 844 };
-const desktop: Sizes = { width: 1280, height: 900 };
 
 test("JavaScript of the page is less than 200 kB gzipped, and nothing in it is inline", () => {
   const assets = join(root, "dist/playground/assets");
@@ -269,6 +265,46 @@ describe.skipIf(executablePath === undefined)("in Chromium (skipped where there 
     await done();
   });
 
+  test.each([
+    ["best-of", "0", "temperature 0"],
+    ["contrastive", "0.7", "temperature 0.7"],
+  ])("search %s warns of temperature %s in the server's own words", async (search, temperature, named) => {
+    await set("Temperature", temperature);
+    await axis("search").selectOption(search);
+    const warning = shown().locator(".notice", { hasText: `search ${search} can't be combined with ${named}: ` });
+    const why = (await warning.textContent())!.split(": ")[1]!;
+    await complete(prompt, 4);
+    expect(await answers("failed").getByRole("alert").textContent()).toContain(why);
+    await set("Temperature", temperature === "0" ? "0.7" : "0");
+    await expect.poll(() => warning.count()).toBe(0);
+  });
+
+  test("several answers stand side by side, each the one that its seed gives alone; the one that is picked has its facts below", async () => {
+    await set("Temperature", "0.9");
+    await set("Answers", "3");
+    await set("Seed", "5");
+    await complete(prompt, 16);
+    await done(2);
+    for (const [index, seed] of [5, 6, 7].entries()) {
+      const { choices } = await expected({ max_tokens: 16, temperature: 0.9, seed });
+      expect(await answerText(index)).toBe(choices[0].text);
+    }
+    await shown().getByRole("button", { name: "Answer 2" }).click();
+    await shown().getByText("Reproduce this run").click();
+    await expect.poll(() => shown().locator(".code").textContent()).toContain("seed: 6");
+  });
+
+  test("a beam search that is asked for several answers shows them all", async () => {
+    await axis("search").selectOption("beam");
+    await shown().getByLabel("best", { exact: true }).fill("3");
+    await complete("The three laws of robotics are", 8);
+    await done();
+    const beam = { max_tokens: 8, prompt: "The three laws of robotics are", chainrule: { search: { name: "beam", best: 3 } } };
+    const { alternatives } = (await expected(beam)).chainrule.choices[0];
+    expect(await shown().locator(".alternative-text").allTextContents()).toEqual(alternatives!.map(({ text }) => text));
+    expect(alternatives).toHaveLength(2);
+  });
+
   test("a server that is full is no broken page", async () => {
     await page.route("**/v1/completions", (route) =>
       route.fulfill({ status: 429, json: { error: { message: "the server has 128 requests under way", param: null } } }),
@@ -365,10 +401,8 @@ describe.skipIf(executablePath === undefined)("in Chromium (skipped where there 
     expect(paints.every((ms) => ms > 0)).toBe(true);
   });
 
-  describe.each([
-    ["a phone, dark", phone, "dark"],
-    ["a desk, light", desktop, "light"],
-  ] as const)("on %s", (_, size, scheme) => {
+  describe.each(surroundings)("on $name", ({ size, scheme }) => {
+    const check = (where: string) => checkPage(page, where);
     test("every view fits, and axe finds nothing serious", async () => {
       await open({ size, scheme });
       await page.route("**/v1/chainrule/cost-curve", (route) =>
@@ -426,23 +460,4 @@ describe.skipIf(executablePath === undefined)("in Chromium (skipped where there 
       await check("server");
     });
   });
-
-  /** No part of the page is wider than its window, and axe finds nothing serious. */
-  async function check(where: string): Promise<void> {
-    const { over, widest } = await page.evaluate(() => ({
-      over: document.documentElement.scrollWidth - innerWidth,
-      widest: [...document.querySelectorAll("main *")]
-        .filter((one) => one.getBoundingClientRect().right > innerWidth + 1 && one.closest(".scroll") === null)
-        .map((one) => one.outerHTML.slice(0, 120)),
-    }));
-    expect({ where, over: Math.max(over, 0), widest }).toEqual({ where, over: 0, widest: [] });
-    await page.evaluate(axe.source);
-    const found = await page.evaluate(async () => {
-      const { violations } = await (window as unknown as { axe: typeof axe }).axe.run(document, { resultTypes: ["violations"] });
-      return violations
-        .filter(({ impact }) => impact === "serious" || impact === "critical")
-        .map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html.slice(0, 160)} ${failureSummary}`).join("; ")}`);
-    });
-    expect({ where, found }).toEqual({ where, found: [] });
-  }
 });

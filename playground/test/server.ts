@@ -12,10 +12,12 @@ export interface Served {
   readonly child: ChildProcess;
 }
 
-export async function startServer(): Promise<Served> {
+/** @param model  default the command's own */
+export async function startServer(model?: string): Promise<Served> {
   if (!existsSync(`${root}dist/playground/index.html`)) throw new Error("dist/playground is not there: npm run build");
-  const key = "a key of ours";
-  const args = ["dist/cli/main.js", "serve", "--port", "0", "--threads", "1", "--context", "1024", "--quiet", "--api-key", key];
+  const key = "a-key-of-ours";
+  const args = ["dist/cli/main.js", "serve", "--port", "0", "--threads", "1", "--quiet", "--api-key", key];
+  args.push(...(model === undefined ? ["--context", "1024"] : ["--model", model]));
   const child = spawn(process.execPath, args, { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
   let errors = "";
   child.stderr!.on("data", (text: Buffer) => {

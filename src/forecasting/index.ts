@@ -8,6 +8,7 @@ export {
   loadTable,
   parseFrequency,
   type TableSource,
+  tableColumns,
   timeAt,
   type Understood,
 } from "./data/index.ts";

@@ -11,6 +11,7 @@ import {
   type LoadOptions,
   loadTable,
   type Progress,
+  tableColumns,
   type Understood,
 } from "../forecasting/index.ts";
 import { parseJson } from "./body.ts";
@@ -84,12 +85,21 @@ async function forecastOf(request: ForecastRequest, limits: ForecastSizes) {
   return answer;
 }
 
+/** What can be said of a table: where it can't be understood, its columns and what is wrong, so that one can choose among them. */
 async function tableOf(request: TableRequest, limits: ForecastSizes) {
-  const { text: _, rows: __, last = 400, ...options } = request;
-  const { series, understood } = await loadTable(sourceOf(request, limits), options as LoadOptions);
+  const { text: _, rows: __, last = 400, ...given } = request;
+  const options = given as LoadOptions;
+  const columns = await tableColumns(sourceOf(request, limits), options);
+  const table = await loadTable(sourceOf(request, limits), options).catch((error: unknown) => {
+    if (error instanceof OptionError || error instanceof FormatError) return describe(error, request);
+    throw error;
+  });
+  if ("message" in table) return { columns, series: [], problem: { code: table.code, message: table.message, param: table.param } };
+  const { series, understood } = table;
   checkSizes(understood, limits, 1);
   const most = Math.max(1, Math.min(last, Math.floor(limits.values / series.length)));
   return {
+    columns,
     understood,
     series: series.map(({ id, values, time }) => {
       const from = Math.max(0, values.length - most);

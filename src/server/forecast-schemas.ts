@@ -99,8 +99,12 @@ export const forecastAnswer = z.strictObject({
   ),
 });
 export const tableAnswer = z.strictObject({
-  understood,
+  columns: z.array(text),
+  /** Absent where there is a problem. */
+  understood: understood.optional(),
   series: z.array(z.strictObject({ series: text, time: z.array(text), values: z.array(number) })),
+  /** Why the table can't be understood as it is, with the option that may help. */
+  problem: z.strictObject({ code: text, message: text, param: text.nullable() }).optional(),
 });
 export const forecastEvent = z.union([
   z.strictObject({ understood }),

@@ -96,6 +96,18 @@ test("a table is shown as it is read, the last steps of each series", async () =
   const { series } = await loadTable(rows);
   expect(given.series.map(({ series: id, values }) => [id, values])).toEqual(series.map(({ id, values }) => [id, [...values.slice(-5)]]));
   expect(given.series[0]!.time).toEqual([65, 66, 67, 68, 69].map(day));
+  const several = await server.post(
+    { text: "day,shop,a,b\n2024-01-01,n,1,2\n2024-01-01,s,2,2\n2024-01-02,n,3,4\n2024-01-02,s,1,4\n" },
+    { path: "/v1/forecasts/table" },
+  );
+  expect([several.status, await several.json()]).toEqual([
+    200,
+    {
+      columns: ["day", "shop", "a", "b"],
+      series: [],
+      problem: { code: "invalid_value", message: expect.stringContaining('"a", "b"'), param: "target" },
+    },
+  ]);
   const gap = await server.post({ rows: [1, null, 3].map((sold, at) => ({ day: day(at), sold })) }, { path: "/v1/forecasts/table" });
   expect(((await gap.json()) as typeof given).series[0]!.values).toEqual([1, null, 3]);
 });

@@ -12,8 +12,8 @@ export interface MethodDescription {
   readonly parameters: Readonly<Record<string, ParameterDescription>>;
   readonly source?: { readonly title: string; readonly arxiv?: string };
   readonly isNeutral: boolean;
-  /** Axes of which nothing but the neutral methods can stand beside it, each with the reason. */
-  readonly refuses: Readonly<Record<string, string>>;
+  /** Methods that can't stand beside it, as "axis name", each with the reason. */
+  readonly cannotCompose: Readonly<Record<string, string>>;
 }
 
 export interface ParameterDescription {
@@ -73,6 +73,7 @@ export type ChatBody = Omit<ChatRequest, "chainrule" | "messages"> & {
 /** One event of a streamed chat or completion, as far as this page reads it. */
 export interface Chunk {
   readonly choices: readonly {
+    readonly index: number;
     readonly text?: string;
     readonly delta?: { readonly content?: string | null };
     readonly finish_reason: string | null;
@@ -85,7 +86,16 @@ export interface Chunk {
     readonly facts?: Facts;
     readonly timings?: Timings;
     readonly finishReason?: string;
+    readonly alternatives?: readonly Alternative[];
   };
+}
+
+/** A further answer of a search that was asked for several. */
+export interface Alternative {
+  readonly text: string;
+  readonly tokens: readonly number[];
+  readonly score: number;
+  readonly finishReason: string;
 }
 
 /** A branch that goes on has grown. */

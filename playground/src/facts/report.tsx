@@ -25,6 +25,21 @@ export function Report({ run, hasNumbers = true }: { readonly run: Run; readonly
           {branches !== undefined && <SearchTree branches={branches} growing={growing} />}
         </Section>
       )}
+      {run.alternatives !== undefined && run.alternatives.length > 0 && (
+        <Section title="Other answers" note={`${run.alternatives.length}, by score`}>
+          <ol class="answers">
+            {run.alternatives.map(({ text, tokens, score, finishReason }, index) => (
+              <li key={index} class="answer-card">
+                <p class="alternative-text">{text}</p>
+                <p class="quiet">
+                  score {score.toFixed(3)}, {count(tokens.length, "token", "tokens")}
+                  {finishReason === "length" ? ", at the limit" : ""}
+                </p>
+              </li>
+            ))}
+          </ol>
+        </Section>
+      )}
       {attribution !== undefined && (
         <Section title="Owed to the prompt" note={attribution.method}>
           <AttributionPanel attribution={attribution} />

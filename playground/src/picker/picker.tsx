@@ -1,7 +1,7 @@
 import { useId } from "preact/hooks";
-import type { MethodDescription, Registry } from "../api/wire.ts";
+import type { MethodDescription } from "../api/wire.ts";
 import { registry } from "../app-state.ts";
-import { conflicts, hasOwnSamplers, listAxes, type MethodChoice, type Settings } from "../run/settings.ts";
+import { type Conflict, conflicts, hasOwnSamplers, listAxes, type MethodChoice, type Settings } from "../run/settings.ts";
 import { ParameterField } from "./parameter-field.tsx";
 
 /** What each axis of `generate()` asks; an axis that isn't here shows its name. */
@@ -26,38 +26,24 @@ interface Props {
 export function Picker({ settings, onChange, label }: Props) {
   const set = (more: Partial<Settings>) => onChange({ ...settings, ...more });
   const state = registry.value;
+  const refused = state.kind === "ready" ? conflicts(settings, state.registry) : [];
   return (
     <form class="picker" aria-label={label} onSubmit={(event) => event.preventDefault()}>
       <Common settings={settings} set={set} />
       {state.kind === "loading" && <p class="quiet loading">Asking the server for its methods…</p>}
       {state.kind === "failed" && <p class="error-text">The methods could not be read: {state.message}</p>}
-      {state.kind === "ready" && (
-        <>
-          {Object.entries(state.registry).map(([axis, methods]) => (
-            <Axis
-              key={axis}
-              axis={axis}
-              methods={methods}
-              choices={settings.axes[axis] ?? []}
-              onChange={(choices) => set({ axes: { ...settings.axes, [axis]: choices } })}
-            />
-          ))}
-          <Conflicts settings={settings} registry={state.registry} />
-        </>
-      )}
+      {state.kind === "ready" &&
+        Object.entries(state.registry).map(([axis, methods]) => (
+          <Axis
+            key={axis}
+            axis={axis}
+            methods={methods}
+            conflicts={refused.filter(({ axes }) => axes[0] === axis)}
+            choices={settings.axes[axis] ?? []}
+            onChange={(choices) => set({ axes: { ...settings.axes, [axis]: choices } })}
+          />
+        ))}
     </form>
-  );
-}
-
-function Conflicts({ settings, registry }: { readonly settings: Settings; readonly registry: Registry }) {
-  return (
-    <div aria-live="polite">
-      {conflicts(settings, registry).map((conflict) => (
-        <p key={conflict} class="notice">
-          {conflict}
-        </p>
-      ))}
-    </div>
   );
 }
 
@@ -94,6 +80,15 @@ function Common({ settings, set }: { readonly settings: Settings; readonly set: 
         isDisabled={isOwn || settings.temperature === 0}
         onChange={(topP) => set({ topP: topP ?? 1 })}
       />
+      <NumberField
+        label="Answers"
+        hint={settings.answers > 1 && !isOwn && settings.temperature === 0 ? "all alike at 0" : undefined}
+        value={settings.answers}
+        min={1}
+        max={16}
+        step={1}
+        onChange={(answers) => set({ answers: answers ?? 1 })}
+      />
       <label class="field">
         <span>Seed</span>
         <input
@@ -105,7 +100,7 @@ function Common({ settings, set }: { readonly settings: Settings; readonly set: 
           onInput={({ currentTarget: { value, validity } }) => validity.valid && set({ seed: number(value) })}
         />
       </label>
-      <label class="field field-wide">
+      <label class="field">
         <span>Stop at</span>
         <input
           type="text"
@@ -151,10 +146,12 @@ interface AxisProps {
   readonly axis: string;
   readonly methods: readonly MethodDescription[];
   readonly choices: readonly MethodChoice[];
+  /** What of the other settings this axis' methods refuse. */
+  readonly conflicts: readonly Conflict[];
   readonly onChange: (choices: readonly MethodChoice[]) => void;
 }
 
-function Axis({ axis, methods, choices, onChange }: AxisProps) {
+function Axis({ axis, methods, choices, conflicts: refused, onChange }: AxisProps) {
   const id = useId();
   if (methods.length === 0) return null;
   const isList = listAxes.has(axis);
@@ -178,6 +175,13 @@ function Axis({ axis, methods, choices, onChange }: AxisProps) {
             </option>
           ))}
         </select>
+      </div>
+      <div aria-live="polite">
+        {refused.map(({ text }) => (
+          <p key={text} class="notice">
+            {text}
+          </p>
+        ))}
       </div>
       {choices.map((choice, index) => {
         const method = methods.find(({ name }) => name === choice.name);

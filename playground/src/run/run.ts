@@ -1,4 +1,4 @@
-import type { BranchFact, Chunk, EffortFact, Facts, Growth, Timings, TokenFact } from "../api/wire.ts";
+import type { Alternative, BranchFact, Chunk, EffortFact, Facts, Growth, Timings, TokenFact } from "../api/wire.ts";
 import type { RunRequest } from "./settings.ts";
 
 export type RunStatus = "waiting" | "streaming" | "done" | "stopped" | "failed";
@@ -6,6 +6,8 @@ export type RunStatus = "waiting" | "streaming" | "done" | "stopped" | "failed";
 /** One answer as it comes. */
 export interface Run {
   readonly request: RunRequest;
+  /** Which of the request's answers, from 0. */
+  readonly choice: number;
   readonly status: RunStatus;
   /** The answer so far. */
   readonly text: string;
@@ -19,6 +21,8 @@ export interface Run {
   readonly facts?: Facts;
   readonly timings?: Timings;
   readonly finishReason?: string;
+  /** Further answers of a search, best first. */
+  readonly alternatives?: readonly Alternative[];
   readonly error?: { readonly message: string; readonly param?: string | undefined };
 }
 
@@ -29,11 +33,14 @@ export interface AnswerToken {
   readonly text: string;
 }
 
-export const startedRun = (request: RunRequest): Run => ({ request, status: "waiting", text: "", tokens: [], branches: [], growing: [] });
+export const startedRun = (request: RunRequest, choice = 0): Run => ({
+  ...{ request, choice, status: "waiting", text: "" },
+  ...{ tokens: [], branches: [], growing: [] },
+});
 
 /** A run after some more of its chunks. */
 export function applyChunks(run: Run, chunks: readonly Chunk[]): Run {
-  let { text, status, facts, timings, finishReason, effort } = run;
+  let { text, status, facts, timings, finishReason, effort, alternatives } = run;
   const tokens = [...run.tokens];
   const branches = [...run.branches];
   const growing = new Map(run.growing.map((branch) => [branch.id, branch]));
@@ -51,6 +58,7 @@ export function applyChunks(run: Run, chunks: readonly Chunk[]): Run {
     if (status === "waiting" && chainrule !== undefined) status = "streaming";
     if (chainrule?.facts !== undefined)
       ({ facts, timings, finishReason } = { timings, finishReason, ...chainrule, facts: chainrule.facts });
+    alternatives = chainrule?.alternatives ?? alternatives;
     if (choice?.finish_reason != null) status = "done";
   }
   return {
@@ -60,6 +68,7 @@ export function applyChunks(run: Run, chunks: readonly Chunk[]): Run {
     ...(facts === undefined ? {} : { facts }),
     ...(timings === undefined ? {} : { timings }),
     ...(finishReason === undefined ? {} : { finishReason }),
+    ...(alternatives === undefined ? {} : { alternatives }),
   };
 }
 

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
+import { describeRegistry } from "../../../src/decoding/index.ts";
 import { chatRequest, completionRequest } from "../../../src/server/schemas.ts";
-import { recorded } from "../../test/recorded.ts";
+import type { Registry } from "../api/wire.ts";
 import { conflicts, defaultSettings, type RunRequest, requestOf, type Settings, streamed, summarize } from "./settings.ts";
 
 const request = (settings: Partial<Settings>, prompt: RunRequest["prompt"] = { kind: "text", text: "Hi" }): RunRequest => ({
@@ -8,6 +9,7 @@ const request = (settings: Partial<Settings>, prompt: RunRequest["prompt"] = { k
   settings: { ...defaultSettings, ...settings },
   model: "smollm2",
 });
+const methods = describeRegistry() as unknown as Registry;
 const chat = { kind: "chat", messages: [{ role: "user", content: "Hi" }] } as const;
 
 test.each<[string, RunRequest]>([
@@ -48,15 +50,26 @@ test("a summary names what differs from greedy", () => {
 
 test("what methods refuse is told in the registry's words", () => {
   const axes = { search: [{ name: "beam", values: {} }], draft: [{ name: "ngram", values: {} }] };
-  const [conflict, ...others] = conflicts({ ...defaultSettings, axes }, recorded.methods);
+  const [conflict, ...others] = conflicts({ ...defaultSettings, axes }, methods);
   expect(others).toEqual([]);
-  expect(conflict).toContain("search beam can't be combined with ngram");
-  expect(conflict).toContain(recorded.methods.search!.find(({ name }) => name === "beam")!.refuses.draft);
-  expect(conflicts({ ...defaultSettings, axes: { ...axes, draft: [{ name: "off", values: {} }] } }, recorded.methods)).toEqual([]);
+  expect(conflict!.text).toContain("search beam can't be combined with ngram");
+  expect(conflict!.text).toContain(methods.search!.find(({ name }) => name === "beam")!.cannotCompose["draft ngram"]);
+  expect(conflicts({ ...defaultSettings, axes: { ...axes, draft: [{ name: "off", values: {} }] } }, methods)).toEqual([]);
 });
 
-test("a temperature is a sampler to a search that refuses samplers", () => {
-  const axes = { search: [{ name: "contrastive", values: {} }] };
-  expect(conflicts({ ...defaultSettings, axes }, recorded.methods)).toEqual([]);
-  expect(conflicts({ ...defaultSettings, temperature: 0.5, axes }, recorded.methods)).toHaveLength(1);
+test("temperature and top-p are samplers to what refuses samplers, and temperature 0 is greedy", () => {
+  const texts = (more: Partial<Settings>) => conflicts({ ...defaultSettings, ...more }, methods).map(({ text }) => text);
+  const contrastive = { axes: { search: [{ name: "contrastive", values: {} }] } };
+  expect(texts(contrastive)).toEqual([]);
+  const left = "it takes the token with the best score of its own, so nothing is left for a sampler to choose";
+  expect(texts({ ...contrastive, temperature: 0.5, topP: 0.9 })).toEqual([
+    `search contrastive can't be combined with temperature 0.5: ${left}`,
+    `search contrastive can't be combined with top-p 0.9: ${left}`,
+  ]);
+  const best = { axes: { search: [{ name: "best-of", values: {} }] } };
+  expect(texts(best)).toEqual(["search best-of can't be combined with temperature 0: every answer that it draws would be the same"]);
+  expect(texts({ ...best, temperature: 0.5 })).toEqual([]);
+  expect(texts({ axes: { sample: ["top-k", "greedy"].map((name) => ({ name, values: {} })) } })).toEqual([
+    "sample top-k can't be combined with greedy: greedy leaves nothing to do for the samplers before it",
+  ]);
 });

@@ -9,6 +9,8 @@ export interface MethodChoice {
 /** Everything a person can set for a run, but the prompt. */
 export interface Settings {
   readonly maxTokens: number;
+  /** Answers to the prompt, side by side; the i-th is drawn with seed + i. */
+  readonly answers: number;
   readonly temperature: number;
   readonly topP: number;
   readonly seed: number | undefined;
@@ -16,7 +18,7 @@ export interface Settings {
   readonly axes: Readonly<Record<string, readonly MethodChoice[]>>;
 }
 
-export const defaultSettings: Settings = { maxTokens: 96, temperature: 0, topP: 1, seed: undefined, stop: [], axes: {} };
+export const defaultSettings: Settings = { maxTokens: 96, answers: 1, temperature: 0, topP: 1, seed: undefined, stop: [], axes: {} };
 
 /** Axes that take a list; on the others one method is chosen. */
 export const listAxes: ReadonlySet<string> = new Set(["guide", "sample"]);
@@ -54,10 +56,11 @@ export const hasOwnSamplers = ({ axes }: Settings): boolean => (axes.sample ?? [
 /** Path and body of the request for a run. */
 export function requestOf({ prompt, settings, model }: RunRequest): { readonly path: string; readonly body: CompletionBody | ChatBody } {
   const extension = axesOf(settings);
-  const { temperature, topP, seed, stop, maxTokens } = settings;
+  const { temperature, topP, seed, stop, maxTokens, answers } = settings;
   const shared = {
     model,
     max_tokens: maxTokens,
+    ...(answers === 1 ? {} : { n: answers }),
     ...(hasOwnSamplers(settings) ? {} : { temperature, ...(topP < 1 && temperature > 0 ? { top_p: topP } : {}) }),
     ...(seed === undefined ? {} : { seed }),
     ...(stop.length === 0 ? {} : { stop: [...stop] }),
@@ -76,7 +79,7 @@ export function streamed(body: CompletionBody | ChatBody): CompletionBody | Chat
 
 /** A line that names what differs from plain greedy decoding. */
 export function summarize(settings: Settings): string {
-  const { temperature, topP, seed, axes } = settings;
+  const { temperature, topP, seed, answers, axes } = settings;
   const sampling = hasOwnSamplers(settings)
     ? []
     : [temperature === 0 ? "greedy" : `temperature ${temperature}`, ...(topP < 1 && temperature > 0 ? [`top-p ${topP}`] : [])];
@@ -86,24 +89,41 @@ export function summarize(settings: Settings): string {
       return given.length === 0 ? name : `${name} (${given.join(", ")})`;
     }),
   );
-  return [...sampling, ...(seed === undefined ? [] : [`seed ${seed}`]), ...methods].join(" · ");
+  return [...sampling, ...(seed === undefined ? [] : [`seed ${seed}`]), ...(answers === 1 ? [] : [`${answers} answers`]), ...methods].join(
+    " · ",
+  );
 }
 
-/** Pairs of settings that refuse each other, in the registry's words. */
-export function conflicts(settings: Settings, registry: Registry): string[] {
+/** Two settings that refuse each other, in the server's words. */
+export interface Conflict {
+  /** The axes whose methods they are. */
+  readonly axes: readonly string[];
+  readonly text: string;
+}
+
+/** Everything among the settings that can't be combined; temperature and top-p are samplers too. */
+export function conflicts(settings: Settings, registry: Registry): Conflict[] {
   const chosen = Object.entries(settings.axes).flatMap(([axis, choices]) =>
     choices.flatMap(({ name }) => {
       const method = registry[axis]?.find((candidate) => candidate.name === name);
-      return method === undefined ? [] : [{ axis, method }];
+      return method === undefined ? [] : [{ axis, name, label: name, cannotCompose: method.cannotCompose }];
     }),
   );
-  return chosen.flatMap(({ axis, method }) =>
-    Object.entries(method.refuses).flatMap(([refused, why]) => {
-      const others = chosen.filter((other) => other.axis === refused && !other.method.isNeutral).map((other) => other.method.name);
-      const isDrawn = refused === "sample" && !hasOwnSamplers(settings) && settings.temperature > 0;
-      return [...others, ...(isDrawn ? [`temperature ${settings.temperature}`] : [])].map(
-        (other) => `${axis} ${method.name} can't be combined with ${other}: ${why}`,
-      );
+  return chosen.flatMap((one, index) =>
+    [...chosen.slice(index + 1), ...shortSamplers(settings)].flatMap((other) => {
+      const why = one.cannotCompose[`${other.axis} ${other.name}`];
+      return why === undefined
+        ? []
+        : [{ axes: [one.axis, other.axis], text: `${one.axis} ${one.name} can't be combined with ${other.label}: ${why}` }];
     }),
   );
+}
+
+/** The samplers that temperature and top-p stand for. */
+function shortSamplers(settings: Settings): { readonly axis: string; readonly name: string; readonly label: string }[] {
+  const { temperature, topP } = settings;
+  if (hasOwnSamplers(settings)) return [];
+  if (temperature === 0) return [{ axis: "sample", name: "greedy", label: "temperature 0" }];
+  const drawn = { axis: "sample", name: "temperature", label: `temperature ${temperature}` };
+  return topP < 1 ? [drawn, { axis: "sample", name: "top-p", label: `top-p ${topP}` }] : [drawn];
 }

@@ -62,7 +62,11 @@ test("curl: the shell reads the body as it is", () => {
 test("a seed that was drawn is written down, a given one stays", () => {
   const drawn = { choices: [{ what: "seed", chosen: "4711", because: "none was given" }] };
   const open = { ...request, settings: { ...request.settings, seed: undefined } };
-  expect(reproducible(open, drawn).settings.seed).toBe(4711);
-  expect(reproducible(request, drawn).settings.seed).toBe(3);
-  expect(reproducible(open, { choices: [] })).toBe(open);
+  const of = (one: RunRequest, choice = 0, facts = drawn) => reproducible({ request: one, choice, facts }).settings;
+  expect(of(open).seed).toBe(4711);
+  expect(of(request).seed).toBe(3);
+  expect(of(open, 0, { choices: [] })).toEqual(open.settings);
+  const several = { ...request, settings: { ...request.settings, answers: 4 } };
+  expect(of(several, 2)).toMatchObject({ answers: 1, seed: 5 }); // the third answer alone
+  expect(of({ ...several, settings: { ...several.settings, seed: undefined } }, 2)).toMatchObject({ answers: 1, seed: 4711 });
 });

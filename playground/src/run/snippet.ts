@@ -1,12 +1,19 @@
 import type { Facts } from "../api/wire.ts";
+import { literal } from "./literal.ts";
+import type { Run } from "./run.ts";
 import { axesOf, hasOwnSamplers, type RunRequest, requestOf } from "./settings.ts";
 
-/** The request with the seed that the run drew, where it drew one: then it gives the same answer again. */
-export function reproducible(request: RunRequest, facts: Pick<Facts, "choices"> | undefined): RunRequest {
-  const seed = facts?.choices.find(({ what }) => what === "seed")?.chosen;
-  const { settings } = request;
-  if (settings.seed !== undefined || seed === undefined || !/^\d+$/.test(seed)) return request;
-  return { ...request, settings: { ...settings, seed: Number(seed) } };
+/** The request for this answer alone, with the seed that it was drawn with: then it is the same answer again. */
+export function reproducible({
+  request,
+  choice,
+  facts,
+}: Pick<Run, "request" | "choice"> & { readonly facts?: Pick<Facts, "choices"> }): RunRequest {
+  const drawn = facts?.choices.find(({ what }) => what === "seed")?.chosen;
+  const settings = { ...request.settings, answers: 1 };
+  if (settings.seed !== undefined) return { ...request, settings: { ...settings, seed: settings.seed + choice } };
+  if (drawn === undefined || !/^\d+$/.test(drawn)) return { ...request, settings };
+  return { ...request, settings: { ...settings, seed: Number(drawn) } };
 }
 
 /** A program on the library that gives the run's answer. */
@@ -50,24 +57,4 @@ export function curlSnippet(request: RunRequest, origin: string, needsKey: boole
     `  -d '${quoted}'`,
     "",
   ].join("\n");
-}
-
-const lineWidth = 56; // so that a line fits its box beside the settings
-
-/** A value as TypeScript, in one line where it fits. */
-function literal(value: unknown, indent = ""): string {
-  if (typeof value !== "object" || value === null) return JSON.stringify(value);
-  const inner = `${indent}  `;
-  const isList = Array.isArray(value);
-  const parts = isList
-    ? value.map((entry) => literal(entry, inner))
-    : Object.entries(value).map(
-        ([key, entry]) => `${/^[A-Za-z_$][\w$]*$/.test(key) ? key : JSON.stringify(key)}: ${literal(entry, inner)}`,
-      );
-  if (parts.length === 0) return isList ? "[]" : "{}";
-  const [open, close] = isList ? ["[", "]"] : ["{ ", " }"];
-  const line = `${open}${parts.join(", ")}${close}`;
-  if (!line.includes("\n") && indent.length + line.length <= lineWidth) return line;
-  if (isList && value.every((entry) => typeof entry === "number")) return `[${parts.join(", ")}]`;
-  return `${open.trim()}\n${parts.map((part) => `${inner}${part},\n`).join("")}${indent}${close.trim()}`;
 }

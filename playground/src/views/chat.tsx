@@ -6,6 +6,7 @@ import { isUnderWay, type Run } from "../run/run.ts";
 import { Runner } from "../run/runner.ts";
 import { defaultSettings, type Settings } from "../run/settings.ts";
 import { Answer } from "../ui/answer.tsx";
+import { Answers } from "../ui/answers.tsx";
 import { Composer } from "../ui/composer.tsx";
 import { Snippet } from "../ui/snippet.tsx";
 import { Split } from "../ui/split.tsx";
@@ -86,13 +87,16 @@ export function ChatView() {
         {list.map(({ question, run }, index) => (
           <li key={index} class="turn">
             <p class="question">{question}</p>
-            {run !== undefined && (
-              <Answer
-                run={run}
-                label={`Answer ${index + 1}, token by token`}
-                onRetry={index === list.length - 1 ? () => void ask(question, list.slice(0, -1)) : undefined}
-              />
-            )}
+            {run !== undefined &&
+              (index < list.length - 1 ? (
+                <Answer run={run} label={`Answer ${index + 1}, token by token`} />
+              ) : (
+                <Answers
+                  runner={runner}
+                  label={`Answer ${index + 1}, token by token`}
+                  onRetry={() => void ask(question, list.slice(0, -1))}
+                />
+              ))}
           </li>
         ))}
       </ol>
@@ -101,7 +105,7 @@ export function ChatView() {
         value={draft.value}
         placeholder={list.length === 0 ? "A question" : "Go on"}
         action="Send"
-        isUnderWay={isUnderWay(last)}
+        isUnderWay={runner.isUnderWay}
         isSentByEnter
         onInput={(value) => (draft.value = value)}
         onSend={() => send(draft.value)}

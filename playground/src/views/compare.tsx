@@ -5,7 +5,7 @@ import { Picker } from "../picker/picker.tsx";
 import { firstDifference, isUnderWay, type Run } from "../run/run.ts";
 import { Runner } from "../run/runner.ts";
 import { defaultSettings, type Settings, summarize } from "../run/settings.ts";
-import { Answer } from "../ui/answer.tsx";
+import { Answers } from "../ui/answers.tsx";
 import { Composer } from "../ui/composer.tsx";
 import { Snippet } from "../ui/snippet.tsx";
 
@@ -41,7 +41,7 @@ export function CompareView() {
         value={prompt.value}
         placeholder="A text to continue, twice"
         action="Run both"
-        isUnderWay={isUnderWay(a) || isUnderWay(b)}
+        isUnderWay={sides.some(({ runner }) => runner.isUnderWay)}
         onInput={(value) => (prompt.value = value)}
         onSend={() => void run()}
         onCancel={() => {
@@ -64,7 +64,7 @@ export function CompareView() {
                 <p class="quiet empty-side">Open {name} to change its settings, then run both.</p>
               ) : (
                 <>
-                  <Answer run={side} label={`Answer of ${name}, token by token`} marked={difference} onRetry={() => void run()} />
+                  <Answers runner={runner} label={`Answer of ${name}, token by token`} marked={difference} onRetry={() => void run()} />
                   <Report run={side} hasNumbers={false} />
                   {!isUnderWay(side) && side.status !== "failed" && <Snippet run={side} />}
                 </>

@@ -4,7 +4,7 @@ import { Report } from "../facts/report.tsx";
 import { isUnderWay } from "../run/run.ts";
 import { Runner } from "../run/runner.ts";
 import { defaultSettings, type RunPrompt, type Settings } from "../run/settings.ts";
-import { Answer } from "../ui/answer.tsx";
+import { Answers } from "../ui/answers.tsx";
 import { Composer } from "../ui/composer.tsx";
 import { Snippet } from "../ui/snippet.tsx";
 import { Split } from "../ui/split.tsx";
@@ -57,7 +57,7 @@ export function CompletionView() {
         value={prompt.value}
         placeholder="A text to continue"
         action="Continue"
-        isUnderWay={isUnderWay(current)}
+        isUnderWay={runner.isUnderWay}
         onInput={(value) => (prompt.value = value)}
         onSend={send}
         onCancel={() => runner.cancel()}
@@ -72,8 +72,8 @@ export function CompletionView() {
             </p>
           )}
           {takeError.value !== undefined && <p class="notice">{takeError.value}</p>}
-          <Answer
-            run={current}
+          <Answers
+            runner={runner}
             label="Answer, token by token"
             onTake={hasLayout ? undefined : (index, id) => void take(index, id)}
             onRetry={send}

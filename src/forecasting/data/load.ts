@@ -44,6 +44,13 @@ export interface LoadedTable {
   readonly understood: Understood;
 }
 
+/** Names of a table's columns, whatever can be understood of them. @throws FormatError for a table that can't be read */
+export async function tableColumns(source: TableSource, options: ReadOptions = {}): Promise<readonly string[]> {
+  const { columns, batches } = await openTable(source, options);
+  await batches[Symbol.asyncIterator]().return?.();
+  return columns;
+}
+
 /** Rows looked at before roles are decided. */
 const sampleRows = 2000;
 
