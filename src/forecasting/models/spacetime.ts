@@ -1,7 +1,7 @@
 import { OptionError } from "../../errors.ts";
 import type { FitTask, FittedForecaster, Forecaster, History, ParameterSpec, ParameterValues } from "../types.ts";
 import { checkHistory, fittedModel, loadFitted, type Method } from "./fitted-model.ts";
-import { mapTensors, type NetworkShape, type NetworkWeights, runNetwork, tensorNames, tensorShapes } from "./spacetime/network.ts";
+import { mapTensors, type NetworkShape, type NetworkWeights, prepareNetwork, tensorNames, tensorShapes } from "./spacetime/network.ts";
 import { trainNetwork } from "./spacetime/train.ts";
 import { standardOf } from "./standardize.ts";
 
@@ -46,10 +46,19 @@ const method: Method<typeof parameterSchema, typeof stateSchema> = {
     const standardized = recent.map((value) => value / scale - mean / scale);
     const center = standardized.reduce((sum, value) => sum + value / recent.length, 0);
     const inputs = standardized.map((value) => value - center);
-    const { forecast } = runNetwork(unpack(weights, shape), shape, inputs, horizon);
+    const { forecast } = prepared(weights, shape)(inputs, horizon);
     return { mean: forecast.map((value) => (value + center) * scale + mean) };
   },
 };
+
+/** Networks by their weights, which are the same array in all that is made of one fit: a backtest runs thousands of windows through one. */
+const networks = new WeakMap<Float64Array, ReturnType<typeof prepareNetwork>>();
+
+function prepared(weights: Float64Array, shape: NetworkShape): ReturnType<typeof prepareNetwork> {
+  const known = networks.get(weights) ?? prepareNetwork(unpack(weights, shape), shape);
+  networks.set(weights, known);
+  return known;
+}
 
 const sizes = (shape: NetworkShape): number[] =>
   tensorNames.map((name) => tensorShapes(shape)[name].reduce((product, length) => product * length, 1));
@@ -90,7 +99,7 @@ const parameterSpecs = {
 /**
  * Companion-matrix state spaces with a closed loop that forecasts the whole horizon from one state: an encoder with fixed filters before
  * it, a mixing layer, and a decoder that predicts its own next inputs. Trained by Adam on all windows of one series, each without its own mean; the
- * weights kept are those that forecast the last fifth of the series best.
+ * weights kept are those that forecast the last quarter of the series best.
  *
  * @see Zhang et al. 2023, Effectively Modeling Time Series with Simple Discrete State Spaces, https://arxiv.org/abs/2303.09489
  */

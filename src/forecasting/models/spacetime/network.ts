@@ -1,4 +1,4 @@
-import { type Companion, closedLoop, kernel, step } from "./companion.ts";
+import { type Companion, closedLoop, dot, kernel, step } from "./companion.ts";
 import { multiplySeries } from "./power-series.ts";
 
 /** Letters: S channels, d state, L look-back, H horizon. */
@@ -68,45 +68,67 @@ export function preprocessing(channel: number, { channels, lookback }: NetworkSh
   return filter;
 }
 
+/** What a network gives for one window. */
+export interface NetworkOutputs {
+  /** [H] */
+  readonly forecast: Float64Array;
+  /** [L] one-step forecasts: of values 1 … L - 1 and of the first one ahead */
+  readonly fitted: Float64Array;
+}
+
+/** What the trained network forecasts, in float64: the definition that the training graph is held against. */
+export function runNetwork(weights: NetworkWeights, shape: NetworkShape, values: Float64Array, horizon: number): NetworkOutputs {
+  return prepareNetwork(weights, shape)(values, horizon);
+}
+
 /**
- * What the trained network forecasts, in float64: the definition that the training graph is held against.
- *
- * @param values   [L] standardized, without their mean
- * @returns [H] forecasts, and one-step forecasts of values 1 … L - 1 and the first forecast [L]
+ * The network as a function of windows, [L] standardized and without their mean. What doesn't depend on the window is computed once; the
+ * convolutions are sums, which at these lengths are faster than transforms.
  */
-export function runNetwork(weights: NetworkWeights, shape: NetworkShape, values: Float64Array, horizon: number) {
+export function prepareNetwork(weights: NetworkWeights, shape: NetworkShape): (values: Float64Array, horizon: number) => NetworkOutputs {
   const { channels, state, lookback } = shape;
   const row = (name: TensorName, channel: number) => normalized(weights[name], channel * state, state);
-  const encoded = Array.from({ length: channels }, (_, channel) => {
+  const responses = Array.from({ length: channels }, (_, channel) => {
     const system = { a: row("encoderA", channel), b: row("encoderB", channel), c: row("encoderC", channel) };
-    const response = multiplySeries(kernel(system, lookback), preprocessing(channel, shape), lookback);
-    return multiplySeries(response, values, lookback).map(gelu);
+    return multiplySeries(kernel(system, lookback), preprocessing(channel, shape), lookback);
   });
-  const mixed = Array.from({ length: channels }, (_, channel) =>
-    values.map((value, t) => {
-      let sum = value + weights.mixBias[channel]!;
-      for (let other = 0; other < channels; other++) sum += weights.mixWeight[channel * channels + other]! * encoded[other]![t]!;
-      return sum;
-    }),
-  );
-  const outputs = {
-    fitted: new Float64Array(lookback).fill(weights.headBias[0]!),
-    forecast: new Float64Array(horizon).fill(weights.headBias[0]!),
-  };
-  for (const [channel, inputs] of mixed.entries()) {
-    const system: Companion = { a: row("decoderA", channel), b: row("decoderB", channel), c: row("decoderC", channel) };
-    const head = weights.headWeight[channel]!;
-    const current = new Float64Array(state);
-    for (const [t, input] of inputs.entries()) {
-      step(current, system, input);
-      let output = 0;
-      for (let i = 0; i < state; i++) output += system.c[i]! * current[i]!;
-      outputs.fitted[t]! += head * gelu(output);
+  const decoders = Array.from({ length: channels }, (_, channel): Companion & { readonly k: Float64Array } => ({
+    ...{ a: row("decoderA", channel), b: row("decoderB", channel), c: row("decoderC", channel), k: row("decoderK", channel) },
+  }));
+  return (values, horizon) => {
+    const encoded = responses.map((response) => convolved(response, values).map(gelu));
+    const outputs = {
+      fitted: new Float64Array(lookback).fill(weights.headBias[0]!),
+      forecast: new Float64Array(horizon).fill(weights.headBias[0]!),
+    };
+    for (const [channel, system] of decoders.entries()) {
+      const inputs = values.map((value) => value + weights.mixBias[channel]!);
+      for (const [other, sequence] of encoded.entries()) {
+        const weight = weights.mixWeight[channel * channels + other]!;
+        for (let t = 0; t < lookback; t++) inputs[t]! += weight * sequence[t]!;
+      }
+      const head = weights.headWeight[channel]!;
+      const current = new Float64Array(state);
+      for (let t = 0; t < lookback; t++) {
+        step(current, system, inputs[t]!);
+        outputs.fitted[t]! += head * gelu(dot(system.c, current));
+      }
+      const ahead = closedLoop(current, system, system.k, horizon);
+      for (let h = 0; h < horizon; h++) outputs.forecast[h]! += head * gelu(ahead[h]!);
     }
-    const ahead = closedLoop(current, system, row("decoderK", channel), horizon);
-    for (let h = 0; h < horizon; h++) outputs.forecast[h]! += head * gelu(ahead[h]!);
+    return outputs;
+  };
+}
+
+/** The first values of the product of two power series of equal length. */
+function convolved(response: Float64Array, values: Float64Array): Float64Array {
+  const result = new Float64Array(values.length);
+  for (let t = 0; t < values.length; t++) {
+    let sum = 0;
+    for (let i = 0; i <= t; i++) sum += response[i]! * values[t - i]!;
+    result[t] = sum;
   }
-  return outputs;
+  return result;
 }
 
 /** A row divided by the sum of its absolute values: with it all eigenvalues of a companion matrix lie in the unit disc. */

@@ -5,7 +5,7 @@ import { add, grad, input, Program } from "../../../tensor/index.ts";
 import { Parameters } from "../../../weights/index.ts";
 import { normalSampler, uniformSampler } from "../normal-sampler.ts";
 import { type Constants, network, rootMeanSquare, tail } from "./graph.ts";
-import { mapTensors, type NetworkShape, type NetworkWeights, preprocessing, runNetwork, tensorNames, tensorShapes } from "./network.ts";
+import { mapTensors, type NetworkShape, type NetworkWeights, prepareNetwork, preprocessing, tensorNames, tensorShapes } from "./network.ts";
 
 export interface TrainingOptions {
   readonly shape: NetworkShape;
@@ -32,7 +32,7 @@ const checks = 20;
 export function trainNetwork(values: Float64Array, options: TrainingOptions): NetworkWeights {
   const { shape, horizon, steps, peakRate, signal } = options;
   const { lookback, state } = shape;
-  const heldOut = Math.max(horizon, Math.floor(values.length / 5));
+  const heldOut = Math.max(horizon, Math.floor(values.length / 4)); // of the literature's rows exactly those for validation
   const numWindows = Math.max(1, values.length - heldOut - lookback - horizon + 1);
   const batch = Math.min(options.batch, numWindows);
   using device = Device.create("cpu", options.threads);
@@ -91,13 +91,14 @@ export function trainNetwork(values: Float64Array, options: TrainingOptions): Ne
 /** Mean squared error over windows spread over the held-out part. */
 function validate(values: Float64Array, weights: NetworkWeights, { shape, horizon }: TrainingOptions, from: number): number {
   const last = values.length - horizon;
-  const count = Math.min(16, last - from + 1);
+  const count = Math.min(64, last - from + 1);
+  const run = prepareNetwork(weights, shape);
   let sum = 0;
   for (let i = 0; i < count; i++) {
     const origin = Math.round(from + ((last - from) * i) / Math.max(1, count - 1));
     const mean = meanOf(values, origin - shape.lookback, shape.lookback);
     const window = values.slice(origin - shape.lookback, origin).map((value) => value - mean);
-    const { forecast } = runNetwork(weights, shape, window, horizon);
+    const { forecast } = run(window, horizon);
     for (let h = 0; h < horizon; h++) sum += (forecast[h]! + mean - values[origin + h]!) ** 2;
   }
   return sum / (count * horizon);
