@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { grad } from "./grad.ts";
 import { type Rule, rules } from "./gradient-rules.ts";
-import { add, affine, attention, cast, input, mul, sumLast } from "./operations.ts";
+import { add, affine, attention, cast, input, linear, mul, reshape, sumLast } from "./operations.ts";
 import type { OperationName, Tensor } from "./tensor.ts";
 import { type GradientCase, gradientCases, parametersOf, weighted } from "./testing/gradient-cases.ts";
 import { RandomCase } from "./testing/random-case.ts";
@@ -129,6 +129,16 @@ describe("the check finds a broken rule", () => {
       expect(drawn[0]).toBe(0);
     });
   }
+});
+
+test("the gradient by a weight with many outputs, whose copies are made in panels, is the outer product", () => {
+  const [x, weight, r] = [input("x", "f32", [3, 2]), input("w", "f32", [2048, 2]), input("r", "f32", [3, 2048])];
+  const [gradient] = grad(sumLast(reshape(mul(linear(x, weight), r), [1, 3 * 2048])), [weight]);
+  const inputs = { x: [1, 2, 3, 4, 5, 6], w: new Float64Array(4096), r: Float64Array.from({ length: 3 * 2048 }, (_, i) => (i * 37) % 101) };
+  const expected = Float64Array.from({ length: 4096 }, (_, i) =>
+    [0, 1, 2].reduce((sum, row) => sum + inputs.r[row * 2048 + (i >> 1)]! * inputs.x[2 * row + (i & 1)]!, 0),
+  );
+  expect(interpret({ gradient: gradient! }, { inputs }).gradient.data).toEqual(expected);
 });
 
 test("a cast hands the gradient on", () => {

@@ -1,4 +1,4 @@
-import { type Rule, rules, transpose } from "./gradient-rules.ts";
+import { type Rule, rules, transposedCopy } from "./gradient-rules.ts";
 import { add, affine, contiguous } from "./operations.ts";
 import { topologicalOrder } from "./program.ts";
 import { elementCount } from "./shape.ts";
@@ -61,7 +61,7 @@ function backward(
   const existing = new Set([...around, ...order]);
   const copies = new Map<Tensor, Tensor>();
   const transposed = (x: Tensor): Tensor => {
-    const copy = copies.get(x) ?? contiguous(transpose(x));
+    const copy = copies.get(x) ?? transposedCopy(x);
     copies.set(x, copy);
     return copy;
   };

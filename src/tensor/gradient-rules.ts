@@ -3,6 +3,7 @@ import {
   add,
   affine,
   clamp,
+  contiguous,
   cumsum,
   div,
   expand,
@@ -203,8 +204,18 @@ export const rules: { [N in OperationName]: Rule<N> } = {
 
 const meanLast = (x: Tensor): Tensor => affine(sumLast(x), 1 / (x.shape.at(-1) ?? 1));
 
+/** A copy with the last two axes in the other order. */
+export function transposedCopy(x: Tensor): Tensor {
+  const [rows, columns] = x.shape as [number, number];
+  if (x.shape.length > 2 || columns < 2048 || columns % panel > 0) return contiguous(transpose(x));
+  // elements of a column lie so far apart that their cache lines push each other out: a third of the time in narrow panels
+  const panels = contiguous(permute(reshape(x, [rows, columns / panel, panel]), [1, 0, 2])); // [C / 32, R, 32]
+  return reshape(contiguous(permute(panels, [0, 2, 1])), [columns, rows]);
+}
+const panel = 32;
+
 /** The last two axes in the other order. */
-export function transpose(x: Tensor): Tensor {
+function transpose(x: Tensor): Tensor {
   const rank = x.shape.length;
   return permute(x, [...Array(rank - 2).keys(), rank - 1, rank - 2]);
 }
