@@ -15,6 +15,7 @@ export { type ActionOptions, ActionSource } from "./action-batches.ts";
 export { adapterMethods, parseAdapter } from "./adapter-methods.ts";
 export { AdapterTrainee, type AdapterTraining } from "./adapter-trainee.ts";
 export { withBackspace, writeModelWithBackspace } from "./backspace-vocabulary.ts";
+export type { SampleOptions } from "./continuation.ts";
 export { type Batch, type Documents, Packing, type PackingOptions } from "./data/batches.ts";
 export { type DataFormat, dataFormats, readSamples, type Sample, type Segment } from "./data/samples.ts";
 export { type PrepareOptions, TokenFile } from "./data/token-file.ts";

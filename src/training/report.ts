@@ -3,6 +3,9 @@ import type { Metrics } from "./trainer.ts";
 const [width, height] = [860, 260];
 const margin = { top: 28, right: 16, bottom: 28, left: 64 };
 
+/** Of a run with many looks the last ones. */
+const shownSamples = 12;
+
 interface Curve {
   readonly label: string;
   readonly color: string;
@@ -42,9 +45,17 @@ export function trainingReport(title: string, metrics: readonly Metrics[], refre
       ? "No step was done."
       : `${last.step} steps, ${last.tokens.toLocaleString("en")} tokens learned, last loss ${last.loss.toFixed(4)}.`;
   const refresh = refreshSeconds === undefined ? "" : `<meta http-equiv="refresh" content="${refreshSeconds}">`;
+  const samples = metrics.flatMap(({ step, sample }) => (sample === undefined ? [] : [{ step, ...sample }])).slice(-shownSamples);
+  const written =
+    samples.length === 0
+      ? ""
+      : `<h2>What it writes</h2><p>To “${escapeHtml(samples[0]!.prompt)}”, the most probable tokens after each look:</p><ol>${samples
+          .reverse()
+          .map(({ step, text }) => `<li value="${step}">${escapeHtml(text)}</li>`)
+          .join("")}</ol>`;
   const style =
     "body{font:15px system-ui,sans-serif;max-width:900px;margin:2rem auto;padding:0 1rem;color:#1b1f24;background:#fff}svg{width:100%;height:auto}";
-  return `<!doctype html><html lang="en"><meta charset="utf-8">${refresh}<title>Training of ${escapeHtml(title)}</title><style>${style}</style><h1>Training of ${escapeHtml(title)}</h1><p>${summary}</p>${charts.join("")}</html>\n`;
+  return `<!doctype html><html lang="en"><meta charset="utf-8">${refresh}<title>Training of ${escapeHtml(title)}</title><style>${style}</style><h1>Training of ${escapeHtml(title)}</h1><p>${summary}</p>${charts.join("")}${written}</html>\n`;
 }
 
 function chart(title: string, curves: readonly Curve[]): string {

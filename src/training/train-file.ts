@@ -6,11 +6,13 @@ import { chatFormat, type MethodSpec } from "../decoding/index.ts";
 import { OptionError } from "../errors.ts";
 import { Device } from "../ggml/index.ts";
 import { familyOf } from "../models/index.ts";
+import type { TokenId } from "../token.ts";
 import { backspaceKey, LlamaVocabulary, trainBpe } from "../tokenizer/index.ts";
 import { AtomicFile, type GgufFile, type MetadataValue, openGguf, TrainingWeights } from "../weights/index.ts";
 import { parseAdapter } from "./adapter-methods.ts";
 import { AdapterTrainee } from "./adapter-trainee.ts";
 import { withBackspace, writeModelWithBackspace } from "./backspace-vocabulary.ts";
+import type { SampleOptions } from "./continuation.ts";
 import type { RenderChat } from "./data/conversation.ts";
 import { type DataFormat, formatOf, readSamples } from "./data/samples.ts";
 import { TokenFile } from "./data/token-file.ts";
@@ -18,7 +20,7 @@ import { exportModel } from "./export.ts";
 import { type ModelShape, vocabularyMetadata, vocabularyOf, writeRandomModel } from "./from-scratch.ts";
 import { parseObjective } from "./objective-methods.ts";
 import { trainingReport } from "./report.ts";
-import { type RunHooks, type TrainOptions, type TrainProgress, type TrainResult, train } from "./trainer.ts";
+import { type BatchSource, type RunHooks, type TrainOptions, type TrainProgress, type TrainResult, train } from "./trainer.ts";
 
 /** Where a run begins: a model file, all of whose weights are trained, or a llama-shaped model with random weights. */
 export type Start =
@@ -119,6 +121,7 @@ export async function trainFile(options: TrainFileOptions, hooks: TrainFileHooks
   const settings: TrainOptions = { ...defaults[adapterOptions === undefined ? start.kind : "adapter"], ...rest, length, seed };
   const packing = { sequences: settings.sequences, length, seed, validation };
   const { batches, objective } = minimized.start({ documents: tokens, packing, tokenizer });
+  const sample = sampleOf(batches, tokens, tokenizer, contextLength);
   using device = Device.create("cpu", threads);
   using adapter = adapterOptions && AdapterTrainee.create(device, adapterBase(base, family.modules), adapterOptions, seed);
   using weights = TrainingWeights.open(device, base, { isTrained: (name) => adapter === undefined && name !== "rope_freqs.weight" });
@@ -134,6 +137,7 @@ export async function trainFile(options: TrainFileOptions, hooks: TrainFileHooks
     weightBytes,
     identity,
     ...(objective && { objective }),
+    ...(sample && { sample }),
     ...(adapter && { deltas: adapter.deltas, dropout: adapter.dropout }),
   };
   const result = await train(device, trainee, batches, out, settings, { ...hooks, onProgress: withLiveReport(out, base, hooks) });
@@ -169,6 +173,29 @@ const optionNames = Object.keys({
   ...{ warmupSteps: true, floor: true, beta2: true, weightDecay: true, clip: true, average: true, recompute: true },
   ...{ checkpointEvery: true, validateEvery: true, validationWindows: true },
 } satisfies Record<keyof TrainFileOptions, true>);
+
+const sampleTokens = { least: 8, most: 48, written: 24 };
+
+/** The start of the first held-out document, up to what is learned of it. */
+function sampleOf(
+  batches: BatchSource,
+  documents: TokenFile,
+  tokenizer: LlamaVocabulary,
+  contextLength: number,
+): SampleOptions | undefined {
+  const [first] = batches.validation(1);
+  if (first === undefined) return undefined;
+  const document = first.from[0]!;
+  const ids = new Int32Array(documents.lengths[document]!);
+  const isLearned = new Uint8Array(ids.length);
+  documents.read(document, 0, ids, isLearned);
+  const { least, most, written: count } = sampleTokens;
+  const learnedFrom = Math.max(isLearned.indexOf(1), Math.min(least, ids.length - 1));
+  const prompt = [...ids.subarray(Math.max(0, learnedFrom - Math.min(most, contextLength - count)), learnedFrom)];
+  if (prompt.length === 0) return undefined;
+  const decode = (list: readonly number[]) => tokenizer.decode(list as TokenId[]);
+  return { prompt, count, endTokens: tokenizer.endTokens, decode };
+}
 
 /** The model to go on from: the given file, or with a backspace token more, unless the run to be resumed has made it. */
 async function givenModel(path: string, out: string, needsBackspace: boolean): Promise<string> {

@@ -18,6 +18,7 @@ import { grad, Program, type Tensor, topologicalOrder } from "../tensor/index.ts
 import type { Parameters } from "../weights/index.ts";
 import { cutMetrics, newestCheckpoint, type RunState, readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
 import { checkpointClock } from "./checkpoint-clock.ts";
+import { Continuation, type SampleOptions } from "./continuation.ts";
 import type { Batch } from "./data/batches.ts";
 import { Dropout, type DropoutFunction } from "./dropout.ts";
 import { forward, setRows } from "./forward.ts";
@@ -33,6 +34,8 @@ export interface Trainee<B extends Batch = Batch> {
   readonly dropout?: number;
   /** Default: the cross-entropy of the next token. Its loss is also that of the held-out windows. */
   readonly objective?: Objective<B>;
+  /** Is continued at each look at the held-out windows; default nothing. */
+  readonly sample?: SampleOptions;
   /** Bytes of device memory that the weights take, trained or not. */
   readonly weightBytes: number;
   /** What a checkpoint must have in common with this trainee beside its parameters: the base model, an adapter's kind. */
@@ -91,6 +94,8 @@ export interface Metrics {
   /** Before clipping. */
   readonly gradientNorm: number;
   readonly validationLoss?: number;
+  /** With a look: what the model makes of the start of a held-out document. */
+  readonly sample?: { readonly prompt: string; readonly text: string };
 }
 
 export interface TrainProgress extends Metrics {
@@ -174,6 +179,7 @@ export async function train<B extends Batch = Batch>(
 
   using learn = compilePass(device, trainee, options, true);
   using look = compilePass(device, trainee, options, false);
+  using writer = trainee.sample && new Continuation(device, trainee as unknown as Trainee, trainee.sample);
   const state: RunState =
     from === undefined
       ? {
@@ -188,7 +194,7 @@ export async function train<B extends Batch = Batch>(
   hooks.onStart?.({
     memory: {
       weightBytes: trainee.weightBytes,
-      passBytes: learn.program.sizeBytes + look.program.sizeBytes,
+      passBytes: learn.program.sizeBytes + look.program.sizeBytes + (writer?.sizeBytes ?? 0),
       stateBytes: buffersPerParameter * parameters.count * 4,
     },
     parameters: parameters.count,
@@ -243,6 +249,7 @@ export async function train<B extends Batch = Batch>(
     const metrics: Metrics = {
       ...{ step: state.step, loss, tokens: state.tokens, learningRate: rate, gradientNorm },
       ...(validationLoss === undefined ? {} : { validationLoss }),
+      ...(isLook && writer !== undefined ? { sample: await writer.write() } : {}),
     };
     appendFileSync(metricsPath, `${JSON.stringify(metrics)}\n`);
     const seconds = (performance.now() - startMs) / 1000;

@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, expect, test } from "vitest";
 import { TrainingError } from "../../src/errors.ts";
 import { liveOwnerCount } from "../../src/ggml/index.ts";
+import { load } from "../../src/index.ts";
 import { type Metrics, type TrainFileOptions, trainFile } from "../../src/training/index.ts";
 import { openSafetensors } from "../../src/weights/index.ts";
 import { temporaryFolder } from "../support/engine.ts";
@@ -70,10 +71,27 @@ test("the loss falls, on the held-out documents too, and the folder has what a r
   expect(metrics[0]!.loss).toBeCloseTo(Math.log(300), 0); // an untrained model spreads its belief over the vocabulary
   expect(metrics.at(-1)!.loss).toBeLessThan(metrics[0]!.loss - 1);
   expect(metrics.at(-1)!.validationLoss).toBeLessThan(metrics[0]!.validationLoss! - 1);
+  expect(readFileSync(report, "utf8")).toContain("What it writes");
   for (const name of ["model.gguf", "report.html", "checkpoint-000000030.safetensors"])
     expect(existsSync(join(folder.path, "run", name))).toBe(true);
   expect(readFileSync(report, "utf8")).toMatch(/<path d="M[\d., L]+/);
   expect(seen[0]).toBeGreaterThan(0);
+});
+
+test("a look's sample is what the engine writes greedily with the model that was saved", async () => {
+  using folder = temporaryFolder();
+  corpus(join(folder.path, "data.jsonl"));
+  const { average: _, ...rest } = options(folder.path, "run");
+  const settings = { ...rest, steps: 90 };
+  await trainFile(settings);
+  const samples = metricsOf(settings.out).flatMap(({ sample }) => (sample === undefined ? [] : [sample]));
+  expect(samples.length).toBeGreaterThan(10);
+  expect(new Set(samples.map(({ prompt }) => prompt)).size).toBe(1);
+  const { prompt, text } = samples.at(-1)!;
+  await using model = await load(join(settings.out, "model.gguf"), { threads: 1 });
+  expect((await model.generate(prompt, { maxTokens: 24 })).text).toBe(text);
+  expect(text).toMatch(/ (cat|dog|bird|tree|house|river)/);
+  expect(samples[0]!.text).not.toMatch(/ (cat|dog|bird|tree|house|river)/);
 });
 
 test("recomputation takes less memory and changes no loss", async () => {
