@@ -141,6 +141,7 @@ export const statusAnswer = z.strictObject({
   tokens: z.strictObject({ prompt: count, completion: count }),
   restarts: count,
   lastCrash: z.strictObject({ at: text, reason: text }).nullable(),
+  training: text.nullable(),
   engine: z.looseObject({ running: count, queued: count, streams: count, streamsUsed: count, passes: count }).nullable(),
   model: z.strictObject({ name: text, contextLength: count, blocks: count }).nullable(),
 });

@@ -15,13 +15,15 @@ import { type RequestLog, RequestRecord } from "./request-record.ts";
 import { responsesAnswer, responsesStream, responsesTask } from "./responses.ts";
 import { type Env, type GenerateTask, Runs } from "./runs.ts";
 import { chatRequest, completionRequest, detokenizeRequest, embeddingRequest, responsesRequest, tokenizeRequest } from "./schemas.ts";
-import { contentSecurityPolicy, playground, playgroundFolder } from "./static.ts";
+import { contentSecurityPolicy, playground, playgroundFolder, trainingPage } from "./static.ts";
 import type { TimeLimits } from "./time-limit.ts";
 import { newId } from "./tools.ts";
 
 export interface AppOptions extends TimeLimits, BodyLimits {
   /** Keys one of which a request must bring as `Authorization: Bearer …`. Default: none is asked for. */
   readonly apiKeys?: readonly string[];
+  /** Folder of a training run whose curves `GET /training` shows, like the playground for anybody, without a key. */
+  readonly training?: string;
   /** Told of every request when its answer has ended. */
   readonly onRequest?: (log: RequestLog) => void;
   /** Told of failures that are the server's own, which a client sees as "internal error" only. */
@@ -123,6 +125,7 @@ export function createApp({ engine, admission, forecasts, metrics, isDraining }:
       tokens: { prompt: metrics.promptTokens, completion: metrics.completionTokens },
       restarts: engine.restarts,
       lastCrash: engine.lastCrash ?? null,
+      training: options.training === undefined ? null : "/training",
       engine: engine.status ?? null,
       model:
         engine.info === undefined ? null : { name: engine.info.name, contextLength: engine.info.contextLength, blocks: engine.info.blocks },
@@ -190,6 +193,7 @@ export function createApp({ engine, admission, forecasts, metrics, isDraining }:
   app.post("/v1/forecasts/table", admittedWithoutEngine, (c) => forecasts.answer(c, "table"));
   app.get("/v1/forecasts/models", (c) => c.json(forecastModels()));
 
+  if (options.training !== undefined) app.get("/training", trainingPage(options.training));
   const files = playground(playgroundFolder());
   app.get("*", (c, next) => (isApi(c.req.path) ? next() : files(c, next)));
   return app;

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Hono } from "hono";
 import { afterAll, expect, test } from "vitest";
-import { playground } from "./static.ts";
+import { playground, trainingPage } from "./static.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "chainrule-static-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -38,4 +38,18 @@ test("a folder that is not there: the page says how to build it", async () => {
   const page = await app.request("/");
   expect([page.status, await page.text()]).toEqual([404, expect.stringContaining("npm run build")]);
   expect((await app.request("/assets/x.js")).status).toBe(404);
+});
+
+test("a training run is shown as it goes, and before it began the page waits for it", async () => {
+  const run = join(folder, "run");
+  const app = new Hono();
+  app.get("/training", trainingPage(run));
+  const before = await app.request("/training");
+  expect([before.status, await before.text()]).toEqual([404, expect.stringMatching(/http-equiv="refresh"[\s\S]*No training yet/)]);
+  mkdirSync(run);
+  for (const report of ["<h1>1 step</h1>", "<h1>2 steps</h1>"]) {
+    writeFileSync(join(run, "report.html"), report);
+    const page = await app.request("/training");
+    expect([page.status, await page.text(), page.headers.get("cache-control")]).toEqual([200, report, "no-cache"]);
+  }
 });

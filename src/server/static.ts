@@ -1,4 +1,5 @@
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { serveStatic } from "@hono/node-server/serve-static";
 import type { MiddlewareHandler } from "hono";
@@ -31,6 +32,26 @@ const missing = `<!doctype html>
 The API works without it: see <a href="/openapi.json">/openapi.json</a>.</p>
 </html>
 `;
+
+const noRun = (folder: string) => `<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="10"><title>Chainrule</title>
+<h1>No training yet</h1>
+<p>There is no report in ${folder.replace(/[&<>"]/g, "_")}; this page looks again every ten seconds.</p>
+</html>
+`;
+
+/** Shows the report of a training run as it grows. @param folder  the run's: `--out` of `chainrule train` */
+export const trainingPage =
+  (folder: string): MiddlewareHandler =>
+  async (c) => {
+    c.header("cache-control", "no-cache");
+    try {
+      return c.html(readFileSync(join(folder, "report.html"), "utf8"));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+      return c.html(noRun(folder), 404);
+    }
+  };
 
 /**
  * Answers GET and HEAD with the files of a folder. Files under `assets/` carry their content's hash in their name and are kept by

@@ -39,6 +39,8 @@ export interface ServerStatus {
   readonly requests: { readonly running: number; readonly accepted: number; readonly refused: number };
   readonly tokens: { readonly prompt: number; readonly completion: number };
   readonly restarts: number;
+  /** Where the curves of a training run are; absent or null where the server shows none. */
+  readonly training?: string | null;
   readonly engine: {
     readonly running: number;
     readonly queued: number;

@@ -90,6 +90,16 @@ export function ServerView() {
         )}
         {curve.value.kind === "ready" && <CostChart curve={curve.value.curve} />}
       </section>
+      {now?.training && (
+        <section class="section">
+          <h2>Training</h2>
+          <p>
+            <a href={now.training} target="_blank" rel="noreferrer">
+              Loss, learning rate and gradients of the run, as it goes
+            </a>
+          </p>
+        </section>
+      )}
       <section class="section">
         <h2>Since the start</h2>
         {now === undefined ? (

@@ -17,6 +17,7 @@ interface Options extends ModelOptions {
   readonly maxForecasts?: number;
   readonly timeouts?: Partial<Record<Timeout, number>>;
   readonly prefixCache?: number;
+  readonly training?: string;
   readonly quiet?: boolean;
 }
 
@@ -66,6 +67,7 @@ export const serve = addModelOptions(new Command("serve").description("an OpenAI
     parseTimeouts,
   )
   .option("--prefix-cache <bytes>", "most of the cache that ended prompts keep for later ones; 0 turns it off; default half", bytes)
+  .option("--training <folder>", "a run of chainrule train whose curves /training shows as it goes, to anybody, without a key")
   .option("--quiet", "no line per request")
   .addHelpText(
     "after",
@@ -101,6 +103,7 @@ export const serve = addModelOptions(new Command("serve").description("an OpenAI
       ...(maxTokens === undefined ? {} : { maxTokens }),
       ...(maxBytes === undefined ? {} : { maxBytes }),
       ...(options.maxForecasts === undefined ? {} : { maxForecasts: options.maxForecasts }),
+      ...(options.training === undefined ? {} : { training: options.training }),
       ...timeouts,
       onLog: (line) => log.warn({ from: "engine" }, line),
       onError: (error, id) => log.error({ id, err: error }, "a request failed for a reason of the server's own"),
