@@ -1,5 +1,5 @@
 import type { Message, Tool } from "../chat/index.ts";
-import type { CostCurve, Sequence } from "../engine/index.ts";
+import type { CostCurve, Exit, Sequence } from "../engine/index.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
 import type { AdapterScale } from "./adapters.ts";
 import type { Probes } from "./drafting/draft.ts";
@@ -39,6 +39,8 @@ export interface DecodingModel {
   skipPrices?(options: { readonly signal?: AbortSignal }): Promise<readonly number[]>;
   /** T(n)/T(1) on this machine: what drafts decide their width by. Absent: methods that need it are refused. */
   costCurve?(options: { readonly signal?: AbortSignal }): Promise<CostCurve>;
+  /** What it is worth when it is left early, through its own norm and head: measured at the first call and kept. Absent: no draft counts on it. */
+  exits?(options: { readonly signal?: AbortSignal }): Promise<readonly Exit[]>;
   /**
    * Trained maps that move its states ahead, the first by one token. Absent: methods that need them are refused.
    *

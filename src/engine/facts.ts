@@ -48,6 +48,8 @@ export interface DraftFacts {
   readonly byPosition: readonly number[];
   /** The passes after the prompt's by how many drafted tokens each verified: their number, and how many of these were accepted. */
   readonly byWidth: readonly { readonly drafted: number; readonly passes: number; readonly accepted: number }[];
+  /** Σ (1 + accepted) / Σ T(rows)/T(1) over these passes, by the cost curve: the speed against plain decoding, without the time that guessing took. Of drafts that go by the curve. */
+  readonly expectedGain?: number;
   readonly offBecause?: string;
 }
 

@@ -1,5 +1,6 @@
 export { type CurvePoints, costCurve, measureCostCurve } from "./cost-curve.ts";
 export { Engine, type EngineOptions } from "./engine.ts";
+export { type Exit, measureExits } from "./exits.ts";
 export type {
   AttributionFacts,
   BranchFact,

@@ -9,7 +9,16 @@ import {
   type JudgeQuality,
   measureJudge,
 } from "../decoding/index.ts";
-import { type CostCurve, type CurvePoints, costCurve, type Engine, measureCostCurve, measureSkipPrices } from "../engine/index.ts";
+import {
+  type CostCurve,
+  type CurvePoints,
+  costCurve,
+  type Engine,
+  type Exit,
+  measureCostCurve,
+  measureExits,
+  measureSkipPrices,
+} from "../engine/index.ts";
 import { type Device, pin } from "../ggml/index.ts";
 
 export interface SkipPricesOptions {
@@ -28,6 +37,7 @@ export class Measurements {
   readonly #model: DecodingModel;
   readonly #onNotice: (notice: string) => void;
   #curve: Promise<CostCurve> | undefined;
+  #exits: Promise<readonly Exit[]> | undefined;
   #skipPrices: Promise<readonly number[]> | undefined;
 
   constructor(
@@ -54,6 +64,16 @@ export class Measurements {
       throw error;
     });
     return this.#curve;
+  }
+
+  /** What the model is worth left after a quarter and after half of its blocks. */
+  exits(options: { readonly signal?: AbortSignal; readonly remeasure?: boolean }): Promise<readonly Exit[]> {
+    if (options.remeasure === true) this.#exits = undefined;
+    this.#exits ??= this.#loadExits(options).catch((error: unknown) => {
+      this.#exits = undefined;
+      throw error;
+    });
+    return this.#exits;
   }
 
   /** What the model misses without each block's feed-forward half, in nats per token. */
@@ -110,10 +130,30 @@ export class Measurements {
     return measured;
   }
 
-  async #loadCurve({ signal, remeasure }: { readonly signal?: AbortSignal; readonly remeasure?: boolean }): Promise<CostCurve> {
+  /** What speeds depend on beside the file. */
+  get #speedKey(): string {
     const device = this.#device;
-    const key = [this.#hash, device.kind, `${device.threads}t`, this.#engine.strict ? "strict" : "default", pin.ggmlCommit].join("-");
-    const path = join(this.#home, "cost-curves", `${key}.json`);
+    return [this.#hash, device.kind, `${device.threads}t`, this.#engine.strict ? "strict" : "default", pin.ggmlCommit].join("-");
+  }
+
+  async #loadExits({ signal, remeasure }: { readonly signal?: AbortSignal; readonly remeasure?: boolean }): Promise<readonly Exit[]> {
+    const path = join(this.#home, "exits", `${this.#speedKey}.json`);
+    if (remeasure !== true) {
+      const kept = readJson(path, isExits);
+      if (kept !== undefined) return kept;
+    }
+    const length = this.#model.blocks ?? 0;
+    const exits = [...new Set([length / 4, length / 2].map(Math.ceil))].filter((blocks) => blocks > 0 && blocks < length);
+    if (exits.length === 0) return [];
+    this.#onNotice(`measuring once what ${this.#model.name} is worth when it is left early`);
+    const tokens = this.#model.tokenizer.encode(calibrationText).slice(0, Math.min(this.#engine.contextLength, 192));
+    const measured = await measureExits(this.#engine, tokens, exits, signal === undefined ? {} : { signal });
+    writeJson(path, measured);
+    return measured;
+  }
+
+  async #loadCurve({ signal, remeasure }: { readonly signal?: AbortSignal; readonly remeasure?: boolean }): Promise<CostCurve> {
+    const path = join(this.#home, "cost-curves", `${this.#speedKey}.json`);
     if (remeasure !== true) {
       const kept = readJson(path, isCurve);
       if (kept !== undefined) return costCurve(kept);
@@ -140,6 +180,12 @@ function writeJson(path: string, value: unknown): void {
   mkdirSync(dirname(path), { recursive: true });
   writeFileSync(`${path}.${process.pid}`, JSON.stringify(value));
   renameSync(`${path}.${process.pid}`, path);
+}
+
+function isExits(value: unknown): value is Exit[] {
+  const isExit = ({ blocks, agreement, price }: Partial<Exit>) =>
+    Number.isInteger(blocks) && Number(agreement) >= 0 && Number(agreement) <= 1 && Number(price) > 0;
+  return Array.isArray(value) && value.every((one) => isExit((one ?? {}) as Partial<Exit>));
 }
 
 function isCurve(value: unknown): value is CurvePoints {

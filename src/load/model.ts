@@ -38,7 +38,7 @@ import {
   type ScoreResult,
   score,
 } from "../decoding/index.ts";
-import type { CostCurve, Engine, Sequence } from "../engine/index.ts";
+import type { CostCurve, Engine, Exit, Sequence } from "../engine/index.ts";
 import { DisposedError } from "../errors.ts";
 import type { Device } from "../ggml/index.ts";
 import { familyOf, type ModelConfig } from "../models/index.ts";
@@ -126,6 +126,7 @@ export class Model implements AsyncDisposable {
         return (await this.#transferMaps).chain;
       },
       costCurve: (options) => this.costCurve(options),
+      ...(engine.model.position === undefined ? { exits: (options) => this.exits(options) } : {}),
       attributeHead: async (name) => this.attributeHead(name),
       judgeQuality: (judge, options) => this.judgeQuality(judge, options),
       chat: chatFormat(file, tokenizer, this.#renderer),
@@ -286,6 +287,15 @@ export class Model implements AsyncDisposable {
   costCurve(options: { signal?: AbortSignal; remeasure?: boolean } = {}): Promise<CostCurve> {
     this.#alive();
     return this.#measurements.costCurve(options);
+  }
+
+  /**
+   * What the model is worth left after a quarter and after half of its blocks: measured at the first call on a text of ours (a second or two)
+   * and kept in the home folder. What `draft: "auto"` decides by whether the model may draft for itself.
+   */
+  exits(options: { signal?: AbortSignal; remeasure?: boolean } = {}): Promise<readonly Exit[]> {
+    this.#alive();
+    return this.#measurements.exits(options);
   }
 
   /**

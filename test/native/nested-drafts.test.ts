@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Companion } from "../../src/decoding/companions.ts";
 import { NestedReader } from "../../src/decoding/drafting/nested-reader.ts";
-import { decodingModel, type GenerateOptions } from "../../src/decoding/index.ts";
+import { decodingModel, type GenerateOptions, generateText } from "../../src/decoding/index.ts";
 import { UnsupportedError } from "../../src/errors.ts";
 import { load, type Model } from "../../src/index.ts";
 import type { TokenId } from "../../src/token.ts";
@@ -107,6 +107,31 @@ describe.each([
     const last = await exitsUsed("nested,exits=1;2;4,sure=1.5,confidence=0");
     expect(last.chosen).toMatch(/^1 blocks: 0, 2 blocks: 0, 4 blocks: [1-9]\d*$/);
     expect(last.drafts.accepted).toBe(last.drafts.drafted);
+  });
+
+  test("auto drafts with the model's own first blocks where these are worth it, and says so; where they aren't it says why", async () => {
+    const given = { maxTokens: 40, ignoreEndTokens: true, logprobs: 1 };
+    const decoding = model[decodingModel];
+    const tokens = model.tokenize(prompt);
+    const costCurve = async () => ({ singleRowMs: 1, points: [], ratio: (rows: number) => 1 + 0.05 * (rows - 1) });
+    const plain = await generateText(decoding, tokens, given);
+    // all four blocks, at a price that they don't have: what an exit that agrees would do
+    const sure = { ...decoding, costCurve, exits: async () => [{ blocks: 4, agreement: 1, price: 0.1 }] };
+    const nested = await generateText(sure, tokens, { ...given, draft: "auto" });
+    expect(nested.tokens).toEqual(plain.tokens);
+    expect(nested.logprobs).toEqual(plain.logprobs);
+    const chosen = (result: typeof plain, what: string) => result.facts.choices.find((choice) => choice.what === what)!.chosen;
+    expect(chosen(nested, "draft of the model itself")).toBe("nested, considered");
+    expect(chosen(nested, "draft")).toMatch(/^nested,nodes=/);
+    expect(nested.facts.drafts!.accepted).toBeGreaterThan(5);
+    const hopeless = { ...decoding, costCurve, exits: async () => [{ blocks: 1, agreement: 0.02, price: 0.4 }] };
+    const off = await generateText(hopeless, tokens, { ...given, draft: "auto" });
+    expect(off.facts.choices).toContainEqual({
+      what: "draft of the model itself",
+      chosen: "none",
+      because: "left after 1 blocks it says what it says whole of 2 % of a text's tokens: at best 1.00 times as fast as without a draft",
+    });
+    expect(off.facts.models).toBeUndefined();
   });
 
   test.each([

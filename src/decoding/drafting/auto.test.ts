@@ -36,10 +36,16 @@ describe.each([
       expect(drafted.tokens).toEqual(plain.tokens);
       const { passes, rows, drafts } = drafted.facts;
       const time = passes + slope * (rows - passes - (prompt.length - 1)); // the prompt's rows are no choice
+      // the first token is the prompt's; a draw may ask for a row again, in full
+      if (options.temperature === undefined) expect(drafts!.expectedGain).toBeCloseTo((given.maxTokens - 1) / (time - 1), 9);
       expect(time).toBeLessThanOrEqual(1.03 * plain.facts.passes);
       if (logits === looping && slope < 1 && options.temperature === undefined) expect(time).toBeLessThan(plain.facts.passes / 1.5);
       if (slope === 1) {
-        expect(drafts).toMatchObject({ drafted: 0, offBecause: "no draft promised more tokens for its time than a pass alone" });
+        expect(drafts).toMatchObject({
+          drafted: 0,
+          expectedGain: 1,
+          offBecause: "no draft promised more tokens for its time than a pass alone",
+        });
         expect(drafted.facts.choices).toContainEqual(expect.objectContaining({ what: "draft", chosen: "off" }));
       }
     },

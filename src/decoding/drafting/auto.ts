@@ -1,11 +1,13 @@
-import type { CostCurve } from "../../engine/index.ts";
+import type { ChoiceFact, CostCurve } from "../../engine/index.ts";
 import { OptionError } from "../../errors.ts";
 import type { TokenId } from "../../token.ts";
 import { model as modelParameter, optional } from "../method.ts";
 import { AdaptiveState } from "./adaptive.ts";
 import { type DraftContext, type DraftLimits, type DraftState, type DraftTree, defineDraft, noDraft } from "./draft.ts";
 import { startModelDraft } from "./model.ts";
+import { startExitDraft } from "./nested.ts";
 import { NgramState } from "./ngram.ts";
+import { chainGain } from "./worth.ts";
 
 /** Numbers of tokens that a draft may have: one less than the rows at which passes are cheapest for their size. */
 const widths = [1, 2, 3, 5, 7, 11, 15];
@@ -18,6 +20,8 @@ const doubt = 2;
 const margin = 1.05;
 /** A method that does not pay is measured at every so manieth token: its guesses cost time too. */
 const idleStride = 4;
+/** Tokens that a draft of a model's chain has. */
+const chainDepth = 4;
 /** So many proposals of a draft model that promise nothing end its part in the run: even to be measured it must read along. */
 const maxIdleTrials = 6;
 /** Evidence above this is counted as this. */
@@ -69,9 +73,16 @@ export class AutoState implements DraftState {
   #trials: Trial[] = [];
   #step = 0;
   readonly #chosen = new Map<string, number>();
+  readonly #notes: readonly ChoiceFact[];
 
-  constructor(curve: CostCurve, candidates: readonly { readonly name: string; readonly state: DraftState; readonly price?: number }[]) {
+  /** @param notes  what was decided before the run, for its facts */
+  constructor(
+    curve: CostCurve,
+    candidates: readonly { readonly name: string; readonly state: DraftState; readonly price?: number }[],
+    notes: readonly ChoiceFact[] = [],
+  ) {
     this.#curve = curve;
+    this.#notes = notes;
     this.#candidates = candidates.map((candidate) => ({
       price: 0,
       idleTrials: 0,
@@ -120,6 +131,7 @@ export class AutoState implements DraftState {
     return new AutoState(
       this.#curve,
       this.#candidates.map(({ name, state, price }) => ({ name, state: state.fork(), price })),
+      this.#notes,
     );
   }
 
@@ -130,12 +142,13 @@ export class AutoState implements DraftState {
   report() {
     const passes = [...this.#chosen.values()].reduce((sum, count) => sum + count, 0);
     const [most] = [...this.#chosen].sort((a, b) => b[1] - a[1]);
-    if (most === undefined) return {};
+    if (most === undefined) return { choices: this.#notes };
     const [chosen, count] = most;
     const because = `largest expected tokens per time in ${count} of ${passes} passes; T(4)/T(1) is ${this.#curve.ratio(4).toFixed(2)}`;
     const isOff = [...this.#chosen.keys()].every((name) => name === "off");
     return {
-      choices: [{ what: "draft", chosen, because }],
+      choices: [{ what: "draft", chosen, because }, ...this.#notes],
+      curve: this.#curve,
       ...(isOff ? { offBecause: "no draft promised more tokens for its time than a pass alone" } : {}),
     };
   }
@@ -159,7 +172,8 @@ function firstOf({ tokens, parents }: DraftTree, count: number): DraftTree {
 
 export const auto = defineDraft({
   name: "auto",
-  summary: "ngram, adaptive or a draft model, and how many tokens: by what they are measured to be worth, and by the cost curve; or off",
+  summary:
+    "ngram, adaptive, a draft model or the model's own first blocks, and how many tokens: by what they are measured to be worth, and by the cost curve; or off",
   parameters: { model: optional(modelParameter({ doc: "a draft model to be considered; what its passes cost counts against it" })) },
   needs: ["parents", "keep"],
   create: ({ model }) => ({
@@ -176,10 +190,24 @@ export const auto = defineDraft({
         const other = companion(model);
         const theirs = await other.model.costCurve?.({});
         if (theirs === undefined) throw new OptionError("draft", `auto needs the cost curve of ${other.name}, and this model has none`);
-        const state = await startModelDraft(model, { depth: 4, width: 1, confidence: 0.4 }, prompt, context);
+        const state = await startModelDraft(model, { depth: chainDepth, width: 1, confidence: 0.4 }, prompt, context);
         candidates.push({ name: "model", state, price: theirs.singleRowMs / curve.singleRowMs });
       }
-      return new AutoState(curve, candidates);
+      const exits = (await context.companion(undefined).model.exits?.({})) ?? [];
+      const worths = exits.map((exit) => ({ exit, ...chainGain(curve, exit, chainDepth) })).sort((a, b) => b.gain - a.gain);
+      const notes: ChoiceFact[] = [];
+      if (worths[0] !== undefined) {
+        const { exit, gain } = worths[0];
+        const { blocks, agreement } = exit;
+        if (gain >= margin) {
+          const settings = { depth: chainDepth, width: 1, confidence: 0.4 };
+          candidates.push({ name: "nested", state: await startExitDraft(blocks, settings, prompt, context), price: exit.price });
+        }
+        const agrees = `left after ${blocks} blocks it says what it says whole of ${(100 * agreement).toFixed(0)} % of a text's tokens`;
+        const because = `${agrees}: at best ${gain.toFixed(2)} times as fast as without a draft`;
+        notes.push({ what: "draft of the model itself", chosen: gain >= margin ? "nested, considered" : "none", because });
+      }
+      return new AutoState(curve, candidates, notes);
     },
   }),
 });

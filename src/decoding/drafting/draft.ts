@@ -57,7 +57,12 @@ export interface DraftState {
   /** Gives back what `start` and `fork` acquired. */
   [Symbol.dispose]?(): void;
   /** What it decided in the run, asked for once at the end. */
-  report?(): { readonly offBecause?: string; readonly choices?: readonly ChoiceFact[] };
+  report?(): {
+    readonly offBecause?: string;
+    readonly choices?: readonly ChoiceFact[];
+    /** What it went by. */
+    readonly curve?: CostCurve;
+  };
 }
 
 export interface DraftLimits {

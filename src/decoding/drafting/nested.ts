@@ -3,8 +3,8 @@ import { OptionError } from "../../errors.ts";
 import type { TokenId } from "../../token.ts";
 import { integer, model as modelParameter, number, optional, text } from "../method.ts";
 import { StepSampler } from "../sampling/step.ts";
-import { defineDraft, maxDraftTokens } from "./draft.ts";
-import { type DraftReader, ModelDraft } from "./model.ts";
+import { type DraftContext, defineDraft, maxDraftTokens } from "./draft.ts";
+import { type DraftReader, ModelDraft, type ModelDraftSettings } from "./model.ts";
 import { NestedReader } from "./nested-reader.ts";
 
 /** Reads at the first exit that is sure enough of its token; at the last one in any case. */
@@ -61,6 +61,18 @@ function exitsOf(written: string, blocks: number, isTarget: boolean): readonly n
     if (index > 0 && exit <= exits[index - 1]!) throw new OptionError("draft", `nested: exits must ascend, got ${JSON.stringify(written)}`);
   }
   return exits;
+}
+
+/** The model that writes, left at one exit whatever it is sure of. */
+export async function startExitDraft(
+  exit: number,
+  settings: ModelDraftSettings,
+  prompt: readonly TokenId[],
+  { companion, rules, stream }: DraftContext,
+): Promise<ModelDraft> {
+  const itself = companion(undefined);
+  const reader = new NestedDraftReader(await NestedReader.start(itself, prompt, [exit]), 0);
+  return new ModelDraft(settings, reader, StepSampler.unguided(rules, itself.model.vocabSize, prompt), { stream });
 }
 
 export const nested = defineDraft({

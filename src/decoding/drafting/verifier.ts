@@ -3,6 +3,7 @@ import { OptionError } from "../../errors.ts";
 import type { TokenId } from "../../token.ts";
 import type { RowWant, StepSampler } from "../sampling/step.ts";
 import { type DraftState, type DraftTree, maxDraftTokens, noDraft, type Probes } from "./draft.ts";
+import { expectedGain } from "./worth.ts";
 
 export interface VerifierOptions {
   readonly sequence: Sequence;
@@ -130,13 +131,15 @@ export class Verifier {
     const { draft } = this.#options;
     if (draft === undefined) return undefined;
     const byPosition = Array.from(this.#byPosition, (count) => count ?? 0);
-    const { offBecause } = draft.state.report?.() ?? {};
+    const { offBecause, curve } = draft.state.report?.() ?? {};
+    const byWidth = [...this.#byWidth].sort(([a], [b]) => a - b).map(([drafted, width]) => ({ drafted, ...width }));
     return {
       method: draft.name,
       drafted: this.#drafted,
       accepted: byPosition.reduce((sum, count) => sum + count, 0),
       byPosition,
-      byWidth: [...this.#byWidth].sort(([a], [b]) => a - b).map(([drafted, width]) => ({ drafted, ...width })),
+      byWidth,
+      ...(curve === undefined ? {} : { expectedGain: expectedGain(curve, byWidth) }),
       ...(offBecause === undefined ? {} : { offBecause }),
     };
   }

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { CostCurve } from "../../engine/index.ts";
-import { clairvoyantGain, expectedGain } from "./worth.ts";
+import { chainGain, clairvoyantGain, expectedGain } from "./worth.ts";
 
 const curveOf = (ratios: readonly number[]): CostCurve => ({ singleRowMs: 1, points: [], ratio: (rows) => ratios[rows - 1]! });
 const curve = curveOf([1, 1.8, 2.6, 2.9, 3.4, 3.9, 4.5]);
@@ -40,4 +40,12 @@ test("a clairvoyant draft takes the cheapest of all divisions into passes", () =
     ),
     { numRuns: 60 },
   );
+});
+
+test("a chain's gain is that of its best depth, each token as likely right as the exit agrees", () => {
+  // depth 1: 1.5 / (1.8 + 0.1), 2: 1.75 / (2.6 + 0.2), 3: 1.875 / (2.9 + 0.3): none gains
+  expect(chainGain(curve, { agreement: 0.5, price: 0.1 }, 3)).toEqual({ depth: 0, gain: 1 });
+  // 1.9 / 1.9, 2.71 / 2.8, 3.439 / 3.2
+  const { depth, gain } = chainGain(curve, { agreement: 0.9, price: 0.1 }, 3);
+  expect([depth, gain]).toEqual([3, expect.closeTo((1 + 0.9 + 0.81 + 0.729) / (2.9 + 0.3), 12)]);
 });

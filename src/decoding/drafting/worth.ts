@@ -15,7 +15,26 @@ export function expectedGain(curve: CostCurve, byWidth: DraftFacts["byWidth"]): 
 }
 
 /**
- * The same for a draft that knew the answer and the curve: the cheapest way to take `tokens` tokens in passes of 1 to `maxWidth` + 1 rows,
+ * Of chains of up to `maxDepth` tokens, the depth that gains most and what it gains, where each token is right with the probability
+ * `agreement` if those before it are, and costs `price` passes of one row. Depth 0, gain 1 where none gains.
+ */
+export function chainGain(
+  curve: CostCurve,
+  { agreement, price }: { readonly agreement: number; readonly price: number },
+  maxDepth: number,
+) {
+  let best = { depth: 0, gain: 1 };
+  let tokens = 1;
+  for (let depth = 1; depth <= maxDepth; depth++) {
+    tokens += agreement ** depth;
+    const gain = tokens / (curve.ratio(1 + depth) + depth * price);
+    if (gain > best.gain) best = { depth, gain };
+  }
+  return best;
+}
+
+/**
+ * The expected gain of a draft that knew the answer and the curve: the cheapest way to take `tokens` tokens in passes of 1 to `maxWidth` + 1 rows,
  * each of which gives as many tokens as it has rows.
  */
 export function clairvoyantGain(curve: CostCurve, tokens: number, maxWidth = maxDraftTokens): number {
