@@ -40,7 +40,10 @@ function sumExactly(logits: Float32Array): number {
 
 /** The `count` largest of a row's logits, sorted from large to small, ties to the lowest id. */
 export function candidatesOf(logits: Float32Array, count: number, rowLogSumExp: number): Candidates {
-  const ids = count === 1 ? Int32Array.of(argmax(logits)) : largest(logits, Math.min(count, logits.length));
+  const ids =
+    count === 1
+      ? Int32Array.of(argmax(logits))
+      : ((count <= maxFew ? few(logits, count) : undefined) ?? largest(logits, Math.min(count, logits.length)));
   return { ids, logits: Float32Array.from(ids, (id) => logits[id]!), logSumExp: rowLogSumExp };
 }
 
@@ -55,6 +58,29 @@ function argmax(logits: Float32Array): number {
     }
   }
   return best;
+}
+
+/** Up to so many are kept sorted while a row is read once: a search asks each of its rows for a handful, and a pass has several. */
+const maxFew = 8;
+
+/** The first of a row sorted, by insertion; undefined where fewer are above -Infinity. */
+function few(logits: Float32Array, count: number): Int32Array | undefined {
+  const ids = new Int32Array(count).fill(-1);
+  const values = new Float64Array(count).fill(Number.NEGATIVE_INFINITY);
+  let bar = Number.NEGATIVE_INFINITY;
+  for (let id = 0; id < logits.length; id += 1) {
+    const logit = logits[id]!;
+    if (!(logit > bar)) continue; // of equals the lower id came first
+    let place = count - 1;
+    for (; place > 0 && values[place - 1]! < logit; place -= 1) {
+      values[place] = values[place - 1]!;
+      ids[place] = ids[place - 1]!;
+    }
+    values[place] = logit;
+    ids[place] = id;
+    bar = values[count - 1]!;
+  }
+  return ids[count - 1] === -1 ? undefined : ids;
 }
 
 const sampleStride = 64;

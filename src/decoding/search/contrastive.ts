@@ -74,8 +74,9 @@ async function look(branches: Branches, from: Branch, states: UnitVectors, { alp
   const extended = candidates.map((candidate) => ({ candidate, branch: branches.extend(from, candidate) }));
   const evaluated = await Promise.all(extended.map(({ branch }) => branch.evaluate()));
   if (evaluated.includes(false)) return undefined;
-  return extended.map(({ candidate, branch }) => {
-    const similarity = states.largestCosine(branch.row.hidden!);
+  const similarities = states.largestCosines(extended.map(({ branch }) => branch.row.hidden!));
+  return extended.map(({ candidate, branch }, index) => {
+    const similarity = similarities[index]!;
     return { branch, similarity, score: (1 - alpha) * Math.exp(candidate.logprob) - alpha * similarity };
   });
 }
