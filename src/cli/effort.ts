@@ -11,7 +11,7 @@ export function showEffort(note: (line: string) => void) {
       const { method, unit, done, planned, expected } = effort;
       if (done === 0 && expected !== undefined) {
         const time = expected.ms === undefined ? "" : `, ${seconds(expected.ms)}`;
-        note(`${method}: ${planned} ${unit}, about ${expected.passes} passes${time}`);
+        note(`${method}: ${planned} ${unit}, about ${expected.passes} passes${time} (${expected.basis})`);
       } else work.update(unit, done, planned);
     },
     clear: () => work.clear(),

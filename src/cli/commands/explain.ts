@@ -41,7 +41,9 @@ export const explain = addLayoutOptions(
       let isAnnounced = false;
       const onEffort = ({ done, planned, unit, expected }: EffortFact) => {
         if (!isAnnounced && expected?.ms !== undefined)
-          process.stderr.write(`${planned} ${unit}: about ${duration(expected.ms)}, at most what the method's seconds say\n`);
+          process.stderr.write(
+            `${planned} ${unit}: about ${duration(expected.ms)} (${expected.basis}), at most what the method's seconds say\n`,
+          );
         isAnnounced = true;
         work.update(unit, done, planned);
       };

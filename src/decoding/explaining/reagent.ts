@@ -90,7 +90,10 @@ class ReAGent {
     const targets = await this.#choose(replacements, logprobs);
     // the prompts read for the choice are as long as all that follow: what one of them took says what is to come
     const perPrompt = this.#msPerPrompt;
-    const planned = { passes: replaced + targets.length, ms: (replaced + targets.length) * perPrompt };
+    const planned = {
+      ...{ passes: replaced + targets.length, ms: (replaced + targets.length) * perPrompt },
+      basis: `${perPrompt.toFixed(0)} ms per prompt, as the ${numBaselines} before took`,
+    };
     const effort = (done: number, endedBy?: "seconds"): EffortFact => ({
       ...{ method: "reagent", unit: "replaced prompts", done, planned: replaced, passes: this.#passes, ms: this.#elapsed() },
       ...{ expected: planned, ...(endedBy === undefined ? {} : { endedBy }) },

@@ -67,6 +67,7 @@ class BestOf {
         {
           ...{ method: "best-of", unit: "answers", planned: n },
           ...{ passes: this.#groups(n).length * (maxTokens + 2), rows: n / this.#groups(n).length },
+          basis: "a pass per token and group, two for the judge, nobody given up early",
           paper: { setting: "16 answers", units: 16 },
         },
       );

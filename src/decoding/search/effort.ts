@@ -19,6 +19,8 @@ interface EffortPlan {
   /** How many units, and what they are expected to cost. */
   readonly planned: number;
   readonly passes: number;
+  /** What that number of passes rests on. */
+  readonly basis: string;
   /** Rows of these passes on the mean. */
   readonly rows: number;
   /** The paper's setting, in units of this method. */
@@ -52,7 +54,7 @@ export class Effort {
   static async start(run: Run, limits: { passes: number; seconds: number }, plan: EffortPlan): Promise<Effort> {
     const curve = limits.passes === 0 || limits.seconds === 0 ? undefined : await run.costCurve?.();
     const ms = curve === undefined ? {} : { ms: plan.passes * curve.singleRowMs * curve.ratio(Math.max(plan.rows, 1)) };
-    return new Effort(run, limits, plan, { passes: plan.passes, ...ms });
+    return new Effort(run, limits, plan, { passes: plan.passes, basis: plan.basis, ...ms });
   }
 
   /** Whether the budget is used up. Once it is, it stays so. */

@@ -31,13 +31,15 @@ interface Settings {
 const segmentLengths = [1, 2, 4, 10];
 /** A child may be settled on once it lay on the path more often than this. */
 const fewVisits = 6;
-/** Iterations that a new root has at least, whatever its subtree brings along. */
+/** Iterations that a new root has at least, whatever its subtree brings along, unless fewer are asked for. */
 const fewIterations = 15;
 /** Most children of a node, those drawn later included. */
 const mostChildren = 20;
 /** Most tokens written on, for the judge, to the next mark of punctuation. */
 const mostSimulated = 32;
 const paperIterations = 50;
+/** What an iteration takes, measured by bench:methods; how soon a model writes a mark of punctuation makes it more or less. */
+const passesPerIteration = 24;
 
 /** Where in the tree an answer under way stands, with the state after each of its tokens that was read. */
 interface Line {
@@ -142,7 +144,8 @@ class Rewind {
     yield effort.event();
     while (this.#lines.get(this.#root)!.branch.ending === undefined && !effort.isSpent) {
       const before = this.#root.ownVisits;
-      const most = Math.max(this.#settings.iterations, before + fewIterations);
+      const { iterations } = this.#settings;
+      const most = Math.max(iterations, before + Math.min(fewIterations, iterations));
       for (let iteration = before; iteration < most && !effort.isSpent; iteration++) {
         if (!(yield* this.#iterate())) return false;
         effort.done++;
@@ -376,8 +379,9 @@ function planOf(maxTokens: number, iterations: number) {
   for (let tokens = 0; tokens < maxTokens; segments++) tokens += segmentLengths[Math.min(segments, segmentLengths.length - 1)]!;
   return {
     ...{ method: "rewind", unit: "iterations", planned: iterations * segments },
-    // writing on to a mark of punctuation, judging, children: an estimate, never measured
-    ...{ passes: 24 * iterations * segments, rows: 4 },
+    // writing on to a mark of punctuation, judging, children
+    ...{ passes: passesPerIteration * iterations * segments, rows: 4 },
+    basis: `${passesPerIteration} passes per iteration, as SmolLM2-135M takes; no segment settled on early`,
     paper: { setting: `${paperIterations} iterations per segment`, units: paperIterations * segments },
   };
 }
