@@ -1,13 +1,10 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { load, type Model } from "../../src/index.ts";
-import { transferMapsPath, writeTransferMaps } from "../../src/training/index.ts";
-import { openGguf } from "../../src/weights/index.ts";
-import { Composition, entries, type Outcome, type Pair, pairs } from "../support/composition.ts";
+import { Composition, entries, type Outcome, type Pair, pairs, writeRandomMaps } from "../support/composition.ts";
 import { compositionPage, plainPage } from "../support/composition-page.ts";
 import { temporaryFolder } from "../support/engine.ts";
 import { writeTinyChatModel } from "../support/tiny-chat-model.ts";
-import { random } from "../support/tiny-model.ts";
 
 // Every pair of methods of the registry, on a random checkpoint. CHAINRULE_DOCS=1 writes docs/composition.md, otherwise it must be up to date.
 
@@ -27,15 +24,6 @@ afterAll(async () => {
   await model?.[Symbol.asyncDispose]();
   folder[Symbol.dispose]();
 });
-
-/** What `chainrule distill` would train. */
-function writeRandomMaps(path: string): void {
-  using file = openGguf(path);
-  const size = file.metadata.requireNumber("llama.embedding_length");
-  const next = random(9);
-  const map = () => Float32Array.from({ length: size * size }, () => (next() - 0.5) / Math.sqrt(size));
-  writeTransferMaps(transferMapsPath(path), file.fingerprint(), size, { layers: [1, 2], matrices: [map(), map()] });
-}
 
 test("every method that must be given something has an example that the pairs are tried with", () => {
   for (const { method } of entries) {

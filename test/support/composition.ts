@@ -2,6 +2,9 @@ import { expect } from "vitest";
 import { cannotCompose, listAxes, type Method, registry } from "../../src/decoding/index.ts";
 import { ChainruleError } from "../../src/errors.ts";
 import type { GenerateOptions, GenerateResult, Model, Prompt } from "../../src/index.ts";
+import { transferMapsPath, writeTransferMaps } from "../../src/training/index.ts";
+import { openGguf } from "../../src/weights/index.ts";
+import { random } from "./tiny-model.ts";
 
 /** One method of one axis. */
 export interface Entry {
@@ -32,6 +35,15 @@ const additive: ReadonlySet<string> = new Set(["bias", "presence", "frequency"])
 export const plainPrompt = "the quick brown fox jumps over the lazy dog the quick brown";
 const setPrompt = (members: readonly string[]) => `the quick brown fox[[${members.join("||")}]] the lazy dog the quick brown`;
 const members = [" jumps over", " sees"];
+
+/** Beside a model's file, in place of what `chainrule distill` would train. */
+export function writeRandomMaps(path: string): void {
+  using file = openGguf(path);
+  const size = file.metadata.requireNumber("llama.embedding_length");
+  const next = random(9);
+  const map = () => Float32Array.from({ length: size * size }, () => (next() - 0.5) / Math.sqrt(size));
+  writeTransferMaps(transferMapsPath(path), file.fingerprint(), size, { layers: [1, 2], matrices: [map(), map()] });
+}
 
 type Values = "example" | "neutral";
 
