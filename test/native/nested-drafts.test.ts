@@ -110,7 +110,7 @@ describe.each([
   });
 
   test("auto drafts with the model's own first blocks where these are worth it, and says so; where they aren't it says why", async () => {
-    const given = { maxTokens: 40, ignoreEndTokens: true, logprobs: 1 };
+    const given = { maxTokens: 60, ignoreEndTokens: true, logprobs: 1, temperature: 1.2, seed: 3 }; // drawn, so that the text does not loop
     const decoding = model[decodingModel];
     const tokens = model.tokenize(prompt);
     const costCurve = async () => ({ singleRowMs: 1, points: [], ratio: (rows: number) => 1 + 0.05 * (rows - 1) });
@@ -123,7 +123,8 @@ describe.each([
     const chosen = (result: typeof plain, what: string) => result.facts.choices.find((choice) => choice.what === what)!.chosen;
     expect(chosen(nested, "draft of the model itself")).toBe("nested, considered");
     expect(chosen(nested, "draft")).toMatch(/^nested,nodes=/);
-    expect(nested.facts.drafts!.accepted).toBeGreaterThan(5);
+    expect(nested.facts.drafts!.accepted).toBeGreaterThan(10);
+    expect(nested.facts.drafts!.expectedGain).toBeGreaterThan(1);
     const hopeless = { ...decoding, costCurve, exits: async () => [{ blocks: 1, agreement: 0.02, price: 0.4 }] };
     const off = await generateText(hopeless, tokens, { ...given, draft: "auto" });
     expect(off.facts.choices).toContainEqual({

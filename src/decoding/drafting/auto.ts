@@ -14,7 +14,7 @@ const widths = [1, 2, 3, 5, 7, 11, 15];
 const maxWidth = widths.at(-1)!;
 /** What a measurement weighs when the next one comes: about the last 32 count. */
 const decay = 31 / 32;
-/** Measurements of nothing accepted that every estimate begins with: drafts must show their worth first. */
+/** Measurements that every estimate begins with: of nothing accepted, so that drafts must show their worth first, unless it was measured before. */
 const doubt = 2;
 /** A draft must promise so much more than a pass alone, since the estimate is one. */
 const margin = 1.05;
@@ -29,8 +29,15 @@ const maxEvidence = 4;
 
 /** Mean number of accepted tokens by width, for drafts of like evidence. */
 class Prospects {
-  readonly #sums = widths.map(() => 0);
+  readonly #sums: number[];
   #count = doubt;
+
+  /** @param agreement  chance of a token to be right where those before it are, as far as it is known */
+  constructor(agreement: number) {
+    const accepted = (width: number) =>
+      Array.from({ length: width }, (_, index) => agreement ** (index + 1)).reduce((sum, one) => sum + one, 0);
+    this.#sums = widths.map((width) => doubt * accepted(width));
+  }
 
   add(accepted: readonly number[]): void {
     this.#count = this.#count * decay + 1;
@@ -57,9 +64,14 @@ interface Candidate {
   readonly prospects: Prospects[];
   /** What a proposed token costs, in passes of one row. */
   readonly price: number;
+  /** @see Prospects */
+  readonly agreement: number;
   isPaying: boolean;
   idleTrials: number;
 }
+
+/** A method that auto considers. */
+type Proposer = Pick<Candidate, "name" | "state"> & Partial<Pick<Candidate, "price" | "agreement">>;
 
 /**
  * Chooses method and width for each pass: the largest (1 + expected accepted tokens) / (T(rows) / T(1)), or no draft where that does
@@ -76,18 +88,13 @@ export class AutoState implements DraftState {
   readonly #notes: readonly ChoiceFact[];
 
   /** @param notes  what was decided before the run, for its facts */
-  constructor(
-    curve: CostCurve,
-    candidates: readonly { readonly name: string; readonly state: DraftState; readonly price?: number }[],
-    notes: readonly ChoiceFact[] = [],
-  ) {
+  constructor(curve: CostCurve, candidates: readonly Proposer[], notes: readonly ChoiceFact[] = []) {
     this.#curve = curve;
     this.#notes = notes;
     this.#candidates = candidates.map((candidate) => ({
-      price: 0,
-      idleTrials: 0,
+      ...{ price: 0, agreement: 0, idleTrials: 0 },
       ...candidate,
-      prospects: Array.from({ length: maxEvidence + 1 }, () => new Prospects()),
+      prospects: Array.from({ length: maxEvidence + 1 }, () => new Prospects(candidate.agreement ?? 0)),
       isPaying: false,
     }));
   }
@@ -130,7 +137,7 @@ export class AutoState implements DraftState {
   fork(): AutoState {
     return new AutoState(
       this.#curve,
-      this.#candidates.map(({ name, state, price }) => ({ name, state: state.fork(), price })),
+      this.#candidates.map(({ name, state, price, agreement }) => ({ name, state: state.fork(), price, agreement })),
       this.#notes,
     );
   }
@@ -182,7 +189,7 @@ export const auto = defineDraft({
       const { rules, costCurve, companion } = context;
       if (costCurve === undefined) throw new OptionError("draft", "auto needs the model's cost curve, and this model has none");
       const curve = await costCurve();
-      const candidates: { name: string; state: DraftState; price?: number }[] = [
+      const candidates: Proposer[] = [
         { name: "ngram", state: new NgramState({ nodes: maxWidth, longest: maxEvidence, shortest: 1 }, prompt) },
         { name: "adaptive", state: new AdaptiveState({ nodes: 7, depth: 3, iterations: 60 }, rules.seed, prompt) },
       ];
@@ -198,10 +205,10 @@ export const auto = defineDraft({
       const notes: ChoiceFact[] = [];
       if (worths[0] !== undefined) {
         const { exit, gain } = worths[0];
-        const { blocks, agreement } = exit;
+        const { blocks, agreement, price } = exit;
         if (gain >= margin) {
           const settings = { depth: chainDepth, width: 1, confidence: 0.4 };
-          candidates.push({ name: "nested", state: await startExitDraft(blocks, settings, prompt, context), price: exit.price });
+          candidates.push({ name: "nested", state: await startExitDraft(blocks, settings, prompt, context), price, agreement });
         }
         const agrees = `left after ${blocks} blocks it says what it says whole of ${(100 * agreement).toFixed(0)} % of a text's tokens`;
         const because = `${agrees}: at best ${gain.toFixed(2)} times as fast as without a draft`;
