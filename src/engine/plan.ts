@@ -43,7 +43,7 @@ const mostRowsPerStream = 63; // beyond it a pass of prompt rows does better alo
  * read, nor do those of higher priority keep one of lower.
  *
  * @param items       what waits
- * @param maxStreams  most streams that one pass may have, a power of two
+ * @param maxStreams  most streams that one pass may have
  * @param step        number of the step
  */
 export function plan(items: readonly QueueItem[], maxStreams: number, step: number): Plan {

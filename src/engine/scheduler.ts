@@ -5,7 +5,7 @@ import { orderOf, type Plan, type PlannedPass, plan, type QueueItem } from "./pl
 import { PrefixCache, rootKeyOf, symbolOf } from "./prefix-cache.ts";
 import type { CheckedRequest } from "./request.ts";
 import { type CellStore, type Now, Streams } from "./streams.ts";
-import { gridRows, headSlice, isPattern, streamStep } from "./structure.ts";
+import { gridRows, headSlice, isPattern, streamStep, widestPass } from "./structure.ts";
 
 /** What the scheduler knows of a sequence. */
 export interface Holder {
@@ -101,7 +101,7 @@ export class Scheduler<W extends Work> {
     this.#options = options;
     this.prefixes = new PrefixCache(options.prefixCells);
     this.streams = new Streams(store, this.prefixes);
-    this.#maxStreams = 2 ** Math.floor(Math.log2(store.shape.streams));
+    this.#maxStreams = widestPass(store.shape.streams);
   }
 
   get #now(): Now {

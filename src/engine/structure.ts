@@ -7,7 +7,7 @@ import type { BackendName } from "../ggml/index.ts";
  */
 export interface Structure {
   readonly backend: BackendName;
-  /** Adjacent streams: 1, 2, 4, 8 … */
+  /** Adjacent streams: 1, 2, 4, 6, 8, 12 … */
   readonly streams: number;
   /** Rows per stream. */
   readonly rows: number;
@@ -45,9 +45,17 @@ export function rowStep(rows: number): number {
   return smallRows.find((step) => step >= rows) ?? Math.ceil(rows / 64) * 64;
 }
 
-/** Streams of a pass, rounded up to a power of two. */
+/** Between the powers of two as well: free streams cost what used ones do, and 16 rows a third more than 12. Three cost nearly what four do. */
+const streamSteps = [1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64];
+
+/** Streams of a pass, rounded up to a step; at most 64. */
 export function streamStep(streams: number): number {
-  return 2 ** Math.ceil(Math.log2(Math.max(streams, 1)));
+  return streamSteps.find((step) => step >= streams)!;
+}
+
+/** Streams of the widest pass over a cache: the largest step that it holds. */
+export function widestPass(available: number): number {
+  return streamSteps.findLast((step) => step <= available)!;
 }
 
 /** Cells a pass looks at, rounded up to 256 · 2^k and at most the stream's capacity. */
