@@ -24,7 +24,8 @@ test.each<[keyof ServeOptions | "threads" | "context" | "cacheBytes" | "prefixCa
   ["unreadMs", { unreadMs: 0 }],
   ["heartbeatMs", { heartbeatMs: 0 }],
   ["apiKeys", { apiKeys: ["good", ""] }],
-  ["apiKeys", { apiKeys: ["two words"] }],
+  ["apiKeys", { apiKeys: ["padded "] }],
+  ["apiKeys", { apiKeys: ["line\nbreak"] }],
   ["threads", { load: { threads: 0 } }],
   ["context", { load: { context: 0 } }],
   ["cacheBytes", { load: { cacheBytes: 0 } }],
@@ -34,5 +35,5 @@ test.each<[keyof ServeOptions | "threads" | "context" | "cacheBytes" | "prefixCa
 });
 
 test("a refused key is not told", async () => {
-  await expect(serve({ model, apiKeys: ["my secret"] })).rejects.toThrow(/^(?!.*secret)/);
+  await expect(serve({ model, apiKeys: ["secret\n"] })).rejects.toThrow(/^(?!.*secret)/);
 });

@@ -23,7 +23,8 @@ export function checkServeOptions(options: ServeOptions): void {
   }
   // the key itself stays out of the message, which may be logged
   for (const key of apiKeys)
-    if (!/^[\x21-\x7e]+$/.test(key)) throw new OptionError("apiKeys", "a key must be of visible ASCII characters, and not empty");
+    if (key !== key.trim() || !/^[\x20-\x7e]+$/.test(key))
+      throw new OptionError("apiKeys", "a key must be of printable ASCII characters, without space at its ends, and not empty");
   const { threads, context, cacheBytes, prefixCacheBytes } = load;
   if (threads !== undefined && threads !== "auto" && !(Number.isInteger(threads) && threads >= 1 && threads <= 512))
     throw new OptionError("threads", `must be an integer in [1, 512] or "auto", got ${threads}`);
