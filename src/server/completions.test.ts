@@ -11,7 +11,7 @@ test("two tokens of one text in legacy top_logprobs: the more probable one stand
   const result = { usage: { promptTokens: 1, completionTokens: 1 }, finishReason: "length" } as WireResult;
   const logprobs = [{ id: 1, text: "�", logprob: -0.5, top }];
   const head = { id: "", created: 0, model: "" };
-  const { choices } = completionAnswer({ prompt: "x", logprobs: 3 }, [""], head, [{ text: "�", logprobs, result }]);
+  const { choices } = completionAnswer({ prompt: "x", logprobs: 3 }, [""], head, [{ text: "�", pieces: ["�"], logprobs, result }]);
   expect(Object.entries(choices[0]!.logprobs!.top_logprobs[0]!)).toEqual([
     ["�", -0.5],
     ["a", -1],

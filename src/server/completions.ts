@@ -39,19 +39,22 @@ interface LegacyLogprobs {
   readonly text_offset: number[];
 }
 
-/** @param first  text of the prompt's first token: nothing precedes it, so it has no log-probability */
-function legacyLogprobs(entries: readonly TokenLogprob[], offset: number, first?: string): LegacyLogprobs {
+/**
+ * @param first   text of the prompt's first token: nothing precedes it, so it has no log-probability
+ * @param pieces  the text that each entry adds; default: its own. A token that is a part of a character adds nothing, or all of it.
+ */
+function legacyLogprobs(entries: readonly TokenLogprob[], offset: number, first?: string, pieces?: readonly string[]): LegacyLogprobs {
   const result: LegacyLogprobs = { tokens: [], token_logprobs: [], top_logprobs: [], text_offset: [] };
   let at = offset;
-  const add = (text: string, logprob: number | null, top: Record<string, number> | null) => {
+  const add = (text: string, logprob: number | null, top: Record<string, number> | null, added = text) => {
     result.tokens.push(text);
     result.token_logprobs.push(logprob);
     result.top_logprobs.push(top);
     result.text_offset.push(at);
-    at += text.length;
+    at += added.length;
   };
   if (first !== undefined) add(first, null, null);
-  for (const { text, logprob, top } of entries) add(text, logprob, byText(top));
+  for (const [index, { text, logprob, top }] of entries.entries()) add(text, logprob, byText(top), pieces?.[index]);
   return result;
 }
 
@@ -79,12 +82,15 @@ export function completionAnswer(request: CompletionRequest, echoed: readonly st
   return {
     ...head,
     object: "text_completion",
-    choices: answers.map(({ text, logprobs, result }, index) => {
+    choices: answers.map(({ text, pieces, logprobs, result }, index) => {
       const prompt = echoed[Math.floor(index / perPrompt)]!;
       return {
         index,
         text: prompt + text,
-        logprobs: request.logprobs == null ? null : joined(promptLogprobs(prompt, result), legacyLogprobs(logprobs, prompt.length)),
+        logprobs:
+          request.logprobs == null
+            ? null
+            : joined(promptLogprobs(prompt, result), legacyLogprobs(logprobs, prompt.length, undefined, pieces)),
         finish_reason: finishReason(result),
       };
     }),

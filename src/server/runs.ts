@@ -1,6 +1,5 @@
 import type { HttpBindings } from "@hono/node-server";
 import type { Context } from "hono";
-import { streamSSE } from "hono/streaming";
 import type { TokenLogprob } from "../decoding/index.ts";
 import type { Ticket } from "./admission.ts";
 import type { EngineClient } from "./engine-client.ts";
@@ -37,6 +36,8 @@ export interface StreamShape {
 /** A choice's answer. */
 export interface Answer {
   readonly text: string;
+  /** The text that became certain with each token; what follows the last one is the rest of `text`. */
+  readonly pieces: readonly string[];
   readonly logprobs: readonly TokenLogprob[];
   readonly result: WireResult;
 }
@@ -67,16 +68,21 @@ export class Runs {
 
   /** Whole answers, by choice. @throws HttpError, TaskError */
   async collect(c: Context<Env>, tasks: readonly GenerateTask[]): Promise<Answer[]> {
-    const texts: string[] = [];
+    const pieces: string[][] = [];
     const logprobs: TokenLogprob[][] = [];
     const answers: Answer[] = [];
     for await (const event of this.#events(c, tasks, timeLimit(c, this.#limits))) {
       if (event.kind === "search") continue; // it is in the result's facts
       const { choice } = event;
-      texts[choice] = (texts[choice] ?? "") + event.text;
+      pieces[choice] ??= [];
       logprobs[choice] ??= [];
-      if (event.kind === "finish") answers[choice] = { text: texts[choice], logprobs: logprobs[choice], result: event.result };
-      else if (event.logprob !== undefined) logprobs[choice].push(event.logprob);
+      const own = pieces[choice];
+      if (event.kind === "finish")
+        answers[choice] = { text: own.join("") + event.text, pieces: own, logprobs: logprobs[choice], result: event.result };
+      else {
+        own.push(event.text);
+        if (event.logprob !== undefined) logprobs[choice].push(event.logprob);
+      }
     }
     return answers;
   }
@@ -86,55 +92,68 @@ export class Runs {
     const limit = timeLimit(c, this.#limits);
     const source = this.#events(c, tasks, limit);
     const first = await source.next(); // what is wrong with the request shows here
-    const record = c.get("record");
-    record.isStreaming = true; // from here on the answer's end is that of the stream
-    c.header("cache-control", "no-store");
-    c.header("x-accel-buffering", "no");
-    return streamSSE(c, async (stream) => {
-      stream.onAbort(() => void source.return(undefined));
-      const send = async (messages: readonly Message[]) => {
-        for (const { event, data } of messages)
-          await stream.writeSSE({
-            ...(event === undefined ? {} : { event }),
-            data: typeof data === "string" ? data : JSON.stringify(data),
-          });
-      };
-      let cut: NodeJS.Timeout | undefined;
-      const onLimit = () => {
-        if (c.req.raw.signal.aborted) return;
-        cut = setTimeout(() => c.env?.outgoing?.destroy(), graceMs); // a reader that doesn't read would hold the answer for ever
-      };
-      limit.signal.addEventListener("abort", onLimit, { once: true });
-      const begun = new Set<number>();
-      const results: WireResult[] = [];
-      try {
-        for (let next = first; next.done !== true; next = await source.next()) {
-          const event = next.value;
-          if (!begun.has(event.choice)) await send(shape.begin(event.choice));
-          begun.add(event.choice);
-          if (event.kind === "token") await send(shape.token(event.choice, event));
-          else if (event.kind === "search") await send(shape.search(event.choice, event));
-          else {
-            results[event.choice] = event.result;
-            await send(shape.finish(event.choice, event));
-          }
-        }
-        await send(shape.end(results));
-      } catch (error) {
-        const known = asHttpError(error);
-        if (!stream.aborted) {
-          record.failed(known);
-          await send([shape.failed(known)]);
-        }
-      } finally {
-        await source.return(undefined);
-        limit.signal.removeEventListener("abort", onLimit);
-        clearTimeout(cut);
-        c.get("ticket").leave();
-        if (stream.aborted || c.req.raw.signal.aborted) record.left();
-        record.end(200);
-      }
+    c.get("record").isStreaming = true; // from here on the answer's end is that of the stream
+    const pieces = this.#pieces(c, source, first, shape, limit);
+    const leave = () => void pieces.return(undefined);
+    c.req.raw.signal.addEventListener("abort", leave, { once: true });
+    const encoder = new TextEncoder();
+    // a piece is made when the one before has been taken: a reader that doesn't read stops its run
+    const body = new ReadableStream<Uint8Array>({
+      async pull(controller) {
+        const next = await pieces.next();
+        if (next.done === true) controller.close();
+        else controller.enqueue(encoder.encode(next.value));
+      },
+      cancel: leave,
     });
+    return c.body(body, 200, { "content-type": "text/event-stream", "cache-control": "no-store", "x-accel-buffering": "no" });
+  }
+
+  /** What a stream sends, event by event of the run. Ends the run where it is left before its end. */
+  async *#pieces(
+    c: Context<Env>,
+    source: AsyncGenerator<WireEvent>,
+    first: IteratorResult<WireEvent>,
+    shape: StreamShape,
+    limit: Limit,
+  ): AsyncGenerator<string, void> {
+    const record = c.get("record");
+    const client = c.req.raw.signal;
+    let cut: NodeJS.Timeout | undefined;
+    const onLimit = () => {
+      if (client.aborted) return;
+      cut = setTimeout(() => c.env?.outgoing?.destroy(), graceMs); // a reader that doesn't read would hold the answer for ever
+    };
+    limit.signal.addEventListener("abort", onLimit, { once: true });
+    const begun = new Set<number>();
+    const results: WireResult[] = [];
+    let isOver = false;
+    try {
+      for (let next = first; next.done !== true; next = await source.next()) {
+        const event = next.value;
+        const head = begun.has(event.choice) ? [] : shape.begin(event.choice);
+        begun.add(event.choice);
+        if (event.kind === "finish") results[event.choice] = event.result;
+        const piece = written([...head, ...messagesOf(shape, event)]);
+        if (piece !== "") yield piece;
+      }
+      yield written(shape.end(results));
+      isOver = true;
+    } catch (error) {
+      const known = asHttpError(error);
+      if (!client.aborted) {
+        record.failed(known);
+        yield written([shape.failed(known)]);
+        isOver = true;
+      }
+    } finally {
+      await source.return(undefined);
+      limit.signal.removeEventListener("abort", onLimit);
+      clearTimeout(cut);
+      c.get("ticket").leave();
+      if (!isOver) record.left();
+      record.end(200);
+    }
   }
 
   /** The events of all tasks as they come, with the choice's number over all of them. */
@@ -158,6 +177,28 @@ export class Runs {
     }
   }
 }
+
+function messagesOf(shape: StreamShape, event: WireEvent): readonly Message[] {
+  switch (event.kind) {
+    case "token":
+      return shape.token(event.choice, event);
+    case "search":
+      return shape.search(event.choice, event);
+    case "finish":
+      return shape.finish(event.choice, event);
+    default:
+      return event satisfies never;
+  }
+}
+
+/** Messages as they stand on the wire; JSON has no line breaks of its own. */
+const written = (messages: readonly Message[]): string =>
+  messages
+    .map(
+      ({ event, data }) =>
+        `${event === undefined ? "" : `event: ${event}\n`}data: ${typeof data === "string" ? data : JSON.stringify(data)}\n\n`,
+    )
+    .join("");
 
 /** A task whose prompts serve its client only: how soon an answer begins must tell nobody what others have sent. */
 function ownedBy<T extends Extract<Task, { kind: "generate" | "embed" }>>(client: string | undefined, task: T): T {

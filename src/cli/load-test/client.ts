@@ -65,8 +65,9 @@ export async function complete(
   if (!response.ok) throw new Error(`${response.status} ${(await response.text()).slice(0, 200)}`);
   let rest = "";
   let isWhole = false;
-  for await (const text of response.body!.pipeThrough(new TextDecoderStream())) {
-    const lines = (rest + text).split("\n");
+  const decoder = new TextDecoder();
+  for await (const bytes of response.body!) {
+    const lines = (rest + decoder.decode(bytes, { stream: true })).split("\n");
     rest = lines.pop()!;
     for (const line of lines) {
       if (line === "data: [DONE]") isWhole = true;
