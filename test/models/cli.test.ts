@@ -1,5 +1,6 @@
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
+import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { temporaryFolder } from "../support/engine.ts";
@@ -157,5 +158,42 @@ test("a web page in place of a model: exit code 2, and the line names the file",
     const { status, stdout, stderr } = run(args);
     expect([status, stdout]).toEqual([2, ""]);
     expect(stderr.replace(/^loading .* …\n/, "")).toMatch(/^error: .*page\.gguf: .*\n$/);
+  }
+});
+
+test("serve prints its URL when it is ready; SIGTERM: the answer under way is finished, nothing new is taken, the exit code is 0", async () => {
+  const key = "a-key-that-no-log-shows";
+  const args = ["serve", "--model", "tiny", "--port", "0", "--threads", "1", "--api-key", key];
+  const child = spawn(process.execPath, [main, ...args], { env: { ...process.env, ...alone() }, stdio: ["ignore", "pipe", "pipe"] });
+  try {
+    let log = "";
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      log += text;
+    });
+    const ended = new Promise((resolve) => child.once("exit", (code, signal) => resolve(code ?? signal)));
+    const { value: url } = (await createInterface({ input: child.stdout })[Symbol.asyncIterator]().next()) as { value: string };
+    expect(url).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/);
+    expect((await fetch(`${url}/ready`)).status).toBe(200);
+    const response = await fetch(`${url}/v1/completions`, {
+      method: "POST",
+      headers: { "content-type": "application/json", authorization: `Bearer ${key}`, "x-request-id": key },
+      body: JSON.stringify({ prompt, max_tokens: 200, temperature: 0, stream: true, chainrule: { ignoreEndTokens: true } }),
+    });
+    const reader = response.body!.getReader();
+    const chunks = [(await reader.read()).value!];
+    child.kill("SIGTERM");
+    for (let next = await reader.read(); !next.done; next = await reader.read()) chunks.push(next.value);
+    const answer = Buffer.concat(chunks).toString();
+    expect(answer.match(/"token":/g)).toHaveLength(200);
+    expect(answer.trimEnd().endsWith("data: [DONE]")).toBe(true);
+    expect(await ended).toBe(0);
+    await expect(fetch(`${url}/health`)).rejects.toThrow();
+    const lines = log.split("\n").filter((line) => line.startsWith("{"));
+    expect(lines.map((line) => JSON.parse(line) as object)).toContainEqual(
+      expect.objectContaining({ id: "[redacted]", path: "/v1/completions", status: 200, completionTokens: 200 }),
+    );
+    expect(log).not.toContain(key);
+  } finally {
+    child.kill("SIGKILL");
   }
 });

@@ -3,7 +3,7 @@ import { pathToFileURL } from "node:url";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { generateText, streamText } from "ai";
 import fc from "fast-check";
-import OpenAI, { APIError } from "openai";
+import OpenAI, { APIError, AuthenticationError } from "openai";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { load, type Model } from "../../src/index.ts";
 import { type RunningServer, serve } from "../../src/server/index.ts";
@@ -127,6 +127,66 @@ describe("the openai client", () => {
     const scored = await model.score(text);
     expect(logprobs!.slice(1)).toEqual([...scored.logprobs].slice(-(tokens!.length - 1)));
   });
+
+  // requests and reading as in lm_eval/models/openai_completions.py, LocalCompletionsAPI: a batch of token lists, one token more than is scored
+  test("log-likelihoods as lm-evaluation-harness asks for them are score() in process, and say what is greedy", async () => {
+    const context = model.tokenize("Question: What is the capital of France?\nAnswer:");
+    const greedy = (await model.generate(context, { maxTokens: 4, temperature: 0 })).tokens;
+    const long = model.tokenize("The river rises in the hills to the north and runs for ninety miles before it meets the sea. ".repeat(4));
+    const pairs = [
+      [context, model.tokenize(" Paris", { bos: false })],
+      [context, model.tokenize(" The city of London, in England", { bos: false })],
+      [context, greedy],
+      [long.slice(0, 70), long.slice(70, 80)],
+    ] as const;
+    const prompts = pairs.map(([before, after]) => [...before, ...after]);
+    const payload = { model: "smollm2", prompt: prompts, temperature: 0, logprobs: 1, seed: 1234, echo: true };
+    for (const [maxTokens, end] of [
+      [1, -1],
+      [0, undefined],
+    ] as const) {
+      const answer = (await (await post("/v1/completions", { ...payload, max_tokens: maxTokens })).json()) as Legacy;
+      for (const { index, logprobs } of answer.choices) {
+        const [before] = pairs[index]!;
+        expect(logprobs.tokens).toHaveLength(prompts[index]!.length + maxTokens);
+        expect([logprobs.token_logprobs[0], logprobs.top_logprobs[0]]).toEqual([null, null]);
+        const own = logprobs.token_logprobs.slice(before.length, end) as number[];
+        const top = logprobs.top_logprobs.slice(before.length, end) as Record<string, number>[];
+        const scored = await model.score(prompts[index] as never);
+        expect(own).toEqual(scored.logprobs.slice(before.length));
+        const isGreedy = own.every((logprob, at) => logprob === Math.max(...Object.values(top[at]!)));
+        expect(isGreedy).toBe(await isMostProbable(prompts[index]!, before.length));
+        if (index === 2) expect(isGreedy).toBe(true);
+        if (index === 1) expect(isGreedy).toBe(false);
+      }
+      expect(answer.choices.map(({ index }) => index)).toEqual([0, 1, 2, 3]);
+    }
+  });
+
+  /** Whether each token from `from` on is the most probable one. */
+  async function isMostProbable(tokens: readonly number[], from: number): Promise<boolean> {
+    using sequence = model.sequence();
+    const { rows } = await sequence.forward({ input: tokens as never, want: { logits: "all", top: 1 } });
+    return tokens.slice(from).every((token, at) => rows[from + at - 1]!.candidates!.ids[0] === token);
+  }
+
+  test("an answer that ends at once has its end token among the log-probabilities, which lm-evaluation-harness cuts off", async () => {
+    const prompt = model.tokenize("The end.");
+    const end = model.tokenizer.endTokens.values().next().value as number;
+    const body = { model: "smollm2", prompt: [prompt], max_tokens: 1, echo: true, logprobs: 1, temperature: 0, logit_bias: { [end]: 100 } };
+    const { choices } = (await (await post("/v1/completions", body)).json()) as Legacy;
+    expect(choices[0]).toMatchObject({ text: "The end.", finish_reason: "stop" });
+    expect(choices[0]!.logprobs.token_logprobs).toHaveLength(prompt.length + 1);
+  });
+
+  interface Legacy {
+    choices: {
+      index: number;
+      text: string;
+      finish_reason: string;
+      logprobs: { tokens: string[]; token_logprobs: (number | null)[]; top_logprobs: (Record<string, number> | null)[] };
+    }[];
+  }
 
   test("completions: several prompts, as text and as tokens, streamed and not", async () => {
     const prompts = ["One, two,", "A, B,"];
@@ -267,7 +327,9 @@ describe("what is wrong is said in OpenAI's form", () => {
     }
     expect((await fetch(`${server.url}/health`)).status).toBe(200);
     expect((await fetch(`${server.url}/ready`)).status).toBe(200);
-    await expect(new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "x", maxRetries: 0 }).models.list()).rejects.toThrow(APIError);
+    await expect(new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "x", maxRetries: 0 }).models.list()).rejects.toThrow(
+      AuthenticationError,
+    );
   });
 
   test("whatever a body holds, the answer is no 5xx but 503, and always has a body", async () => {
@@ -412,6 +474,17 @@ describe("under load", () => {
     for (let next = await reader.read(); !next.done; next = await reader.read()) rest += Buffer.from(next.value).toString();
     expect(rest).toMatch(/event: error\ndata: .*"engine_crashed"/);
     expect(rest).not.toContain("[DONE]");
+    await server.engine.ready();
+    // the official client makes an exception of the event
+    const again = await client.completions.create({ model: "smollm2", ...long, stream: true });
+    const read = async () => {
+      let isKilled = false;
+      for await (const { choices } of again) {
+        if (!isKilled && choices.length > 0) process.kill(server.engine.pid!, "SIGKILL");
+        isKilled = true;
+      }
+    };
+    await expect(read()).rejects.toThrow(APIError);
     await server.engine.ready();
     expect((await fetch(`${server.url}/ready`)).status).toBe(200);
     expect((await client.chat.completions.create(chat)).choices[0]!.message.content).toBe(

@@ -1,11 +1,15 @@
+import { mkdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { generateText, jsonSchema, streamText, tool } from "ai";
-import OpenAI from "openai";
+import { embed, embedMany, generateText, jsonSchema, streamText, tool } from "ai";
+import OpenAI, { BadRequestError, NotFoundError } from "openai";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { writePeft } from "../../src/adapters/index.ts";
 import { load, type Model } from "../../src/index.ts";
 import { type RunningServer, serve } from "../../src/server/index.ts";
+import { openGguf } from "../../src/weights/index.ts";
+import { baseOf, randomAdapter } from "../support/adapters.ts";
 import { temporaryFolder } from "../support/engine.ts";
 import { writeTinyChatModel } from "../support/tiny-chat-model.ts";
 
@@ -21,7 +25,13 @@ let client: OpenAI;
 beforeAll(async () => {
   await writeTinyChatModel(path);
   await writeTinyChatModel(small, { blocks: 1, seed: 2 });
-  const settings = { threads: 1, context: 1024, cacheBytes: 2 ** 26, beside: { small } };
+  using file = openGguf(path);
+  const adapters = { first: `${folder.path}/first`, second: `${folder.path}/second` };
+  for (const [seed, at] of Object.values(adapters).entries()) {
+    mkdirSync(at);
+    writePeft(at, baseOf(file), randomAdapter(path, { form: "lora", rank: 4, targets: ["all"] }, seed + 1));
+  }
+  const settings = { threads: 1, context: 1024, cacheBytes: 2 ** 26, beside: { small }, adapters };
   [server, model] = await Promise.all([serve({ model: path, load: settings, port: 0, execArgv }), load(path, settings)]);
   client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "none", maxRetries: 0 });
 });
@@ -160,6 +170,174 @@ test("the AI SDK calls a tool and reads its answer, whole and streamed", async (
   const inputs = toolCalls.map(({ input }) => input);
   expect((await streamed.toolCalls).map(({ input }) => input)).toEqual(inputs);
   expect(asked).toEqual([...inputs, ...inputs]);
+});
+
+describe("chainrule.adapter", () => {
+  const prompt = "the quick brown fox asks";
+  const greedy = { maxTokens: 12, temperature: 0, ignoreEndTokens: true };
+  const body = (adapter: unknown) => ({
+    ...{ model: model.name, prompt, max_tokens: 12, temperature: 0 },
+    chainrule: { ignoreEndTokens: true, ...(adapter === undefined ? {} : { adapter }) },
+  });
+  const values = [undefined, "first", "second,scale=0.5", ["first", { name: "second", scale: 2 }], { name: "first", scale: 0 }] as const;
+
+  test("every request has its own: many at once, whole and streamed, are each as alone in process", async () => {
+    const expected = [];
+    for (const adapter of values) expected.push(await model.generate(prompt, { ...greedy, ...(adapter === undefined ? {} : { adapter }) }));
+    const texts = expected.map(({ text }) => text);
+    expect(new Set(texts.slice(0, 4)).size).toBe(4); // otherwise a mix would not show
+    expect(texts[4]).toBe(texts[0]);
+    const whole = Promise.all([...values, ...values].map((adapter) => post("/v1/completions", body(adapter))));
+    const streamed = Promise.all(
+      values.map(async (adapter) => {
+        let text = "";
+        for await (const { choices } of await client.completions.create({ ...body(adapter), stream: true })) text += choices[0]?.text ?? "";
+        return text;
+      }),
+    );
+    for (const [index, { status, body: answer }] of (await whole).entries()) {
+      const { tokens, text, facts } = expected[index % values.length]!;
+      expect(status).toBe(200);
+      expect(answer).toMatchObject({ choices: [{ text }], chainrule: { choices: [{ tokens }] } });
+      const told = (answer as unknown as { chainrule: { choices: { facts: object }[] } }).chainrule.choices[0]!.facts;
+      expect((told as typeof facts).adapters).toEqual(facts.adapters);
+    }
+    expect(await streamed).toEqual(texts);
+  });
+
+  test.each([["third"], ["first,scale=x"], [["first", "first"]], [{ name: "first", scale: "1" }], [7], [null], [{}], [[[]]]])(
+    "%j is refused by name",
+    async (adapter) => {
+      const { status, body: answer } = await post("/v1/completions", body(adapter));
+      expect([status, answer.error.param]).toEqual([400, expect.stringContaining("adapter")]);
+    },
+  );
+});
+
+describe("the openai client", () => {
+  const prompt = "the quick brown fox";
+  const completion = () => ({ model: model.name, prompt, max_tokens: 8, temperature: 0, logprobs: 2 });
+
+  test("completions: the pieces of a stream are the whole answer, log-probabilities and usage too", async () => {
+    const whole = await client.completions.create(completion());
+    const expected = await model.generate(prompt, { maxTokens: 8, temperature: 0, logprobs: 2 });
+    const [{ text, finish_reason: reason, logprobs }] = whole.choices as [OpenAI.CompletionChoice];
+    expect([text, reason]).toEqual([expected.text, expected.finishReason === "stop" ? "stop" : "length"]);
+    expect(logprobs!.token_logprobs).toEqual(expected.logprobs!.map((entry) => entry.logprob));
+    const pieces = {
+      text: "",
+      tokens: [] as string[],
+      token_logprobs: [] as number[],
+      top_logprobs: [] as object[],
+      text_offset: [] as number[],
+    };
+    let usage: unknown;
+    for await (const chunk of await client.completions.create({ ...completion(), stream: true, stream_options: { include_usage: true } })) {
+      usage = chunk.usage ?? usage;
+      for (const choice of chunk.choices) {
+        pieces.text += choice.text;
+        for (const name of ["tokens", "token_logprobs", "top_logprobs", "text_offset"] as const)
+          pieces[name].push(...((choice.logprobs?.[name] ?? []) as never[]));
+      }
+    }
+    expect(pieces).toEqual({ text, ...logprobs });
+    expect(usage).toEqual(whole.usage);
+  });
+
+  test("chat: several drawn answers, whole and streamed, with log-probabilities", async () => {
+    const chat = { model: model.name, messages, max_tokens: 10, seed: 3, n: 2, logprobs: true, top_logprobs: 1 };
+    const { choices, usage } = await client.chat.completions.create(chat);
+    const streamed = choices.map(() => ({ content: "", logprobs: [] as object[] }));
+    let told: unknown;
+    for await (const chunk of await client.chat.completions.create({ ...chat, stream: true, stream_options: { include_usage: true } })) {
+      told = chunk.usage ?? told;
+      for (const { index, delta, logprobs } of chunk.choices) {
+        streamed[index]!.content += delta.content ?? "";
+        streamed[index]!.logprobs.push(...(logprobs?.content ?? []));
+      }
+    }
+    expect(streamed).toEqual(choices.map(({ message, logprobs }) => ({ content: message.content, logprobs: logprobs!.content })));
+    expect(told).toEqual(usage);
+    for (const [index, { message }] of choices.entries())
+      expect(message.content).toBe((await model.generate(messages, { maxTokens: 10, temperature: 1, seed: 3 + index })).text);
+  });
+
+  test("embeddings, as numbers and packed; the model, by name", async () => {
+    const { vectors } = await model.embed(["a cat", "a dog"]);
+    for (const format of ["float", "base64", undefined] as const) {
+      const { data } = await client.embeddings.create({
+        ...{ model: model.name, input: ["a cat", "a dog"] },
+        ...(format === undefined ? {} : { encoding_format: format }),
+      });
+      const numbers = (embedding: unknown) =>
+        typeof embedding === "string"
+          ? new Float32Array(Uint8Array.from(Buffer.from(embedding, "base64")).buffer)
+          : Float32Array.from(embedding as number[]);
+      expect(data.map(({ embedding }) => numbers(embedding))).toEqual(vectors);
+    }
+    expect((await client.models.list()).data.map(({ id }) => id)).toEqual([model.name]);
+    expect((await client.models.retrieve(model.name)).id).toBe(model.name);
+  });
+
+  test("a stream that is left ends its work; refusals are the client's own errors", async () => {
+    const stream = await client.completions.create({
+      ...{ model: model.name, prompt, max_tokens: 900, stream: true as const },
+      chainrule: { ignoreEndTokens: true },
+    } as OpenAI.CompletionCreateParamsStreaming);
+    for await (const _ of stream) break;
+    const working = async () => (await server.engine.ping()).running;
+    while ((await working()) > 0) await new Promise((done) => setTimeout(done, 20));
+    await expect(client.completions.create({ ...completion(), temperature: 5 })).rejects.toThrow(BadRequestError);
+    await expect(client.completions.create({ ...completion(), model: "gpt-4" })).rejects.toThrow(NotFoundError);
+    await expect(client.models.retrieve("gpt-4")).rejects.toThrow(NotFoundError);
+  });
+});
+
+describe("the AI SDK", () => {
+  const provider = () => createOpenAICompatible({ name: "chainrule", baseURL: `${server.url}/v1`, includeUsage: true });
+
+  test("completion models, whole and streamed", async () => {
+    const options = {
+      ...{ model: provider().completionModel(model.name), prompt: "How is Paris?", maxOutputTokens: 10, temperature: 0, maxRetries: 0 },
+      providerOptions: { chainrule: { user: "me", logit_bias: { 5: -3 }, chainrule: { draft: "ngram" } } }, // the SDK sends them on as they are
+    };
+    const { text, usage, finishReason } = await generateText(options);
+    // what the SDK makes of a prompt for such models
+    const expected = await model.generate("user:\nHow is Paris?\n\nassistant:\n", {
+      ...{ maxTokens: 10, temperature: 0, bias: { 5: -3 }, stop: ["\nuser:"] },
+    });
+    expect(text).toBe(expected.text);
+    expect(finishReason).toBe(expected.finishReason === "stop" ? "stop" : "length");
+    expect([usage.inputTokens, usage.outputTokens]).toEqual([expected.usage.promptTokens, expected.usage.completionTokens]);
+    const streamed = streamText(options);
+    let pieces = "";
+    for await (const part of streamed.fullStream) {
+      if (part.type === "error") throw part.error;
+      if (part.type === "text-delta") pieces += part.text;
+    }
+    expect(pieces).toBe(text);
+    expect((await streamed.usage).outputTokens).toBe(usage.outputTokens);
+  });
+
+  test("chat models, streamed with usage", async () => {
+    const options = { model: provider()(model.name), prompt: messages[0]!.content, maxOutputTokens: 10, temperature: 0, maxRetries: 0 };
+    const expected = await model.generate(messages, { maxTokens: 10, temperature: 0 });
+    const streamed = streamText(options);
+    let text = "";
+    for await (const piece of streamed.textStream) text += piece;
+    expect(text).toBe(expected.text);
+    expect(await streamed.usage).toMatchObject({ inputTokens: expected.usage.promptTokens, outputTokens: expected.usage.completionTokens });
+  });
+
+  test("embedding models, one text and many", async () => {
+    const { vectors } = await model.embed(["a cat", "a dog"]);
+    const embedder = provider().embeddingModel(model.name);
+    const many = await embedMany({ model: embedder, values: ["a cat", "a dog"], maxRetries: 0 });
+    expect(many.embeddings.map((numbers) => Float32Array.from(numbers))).toEqual(vectors);
+    const one = await embed({ model: embedder, value: "a cat", maxRetries: 0 });
+    expect(Float32Array.from(one.embedding)).toEqual(vectors[0]);
+    expect(one.usage.tokens).toBe(model.tokenize("a cat").length);
+  });
 });
 
 test("methods name the models that the server was started with, and no others", async () => {

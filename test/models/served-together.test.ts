@@ -1,0 +1,77 @@
+import { expect, test } from "vitest";
+import { type GenerateOptions, load, type TokenId } from "../../src/index.ts";
+import { random } from "../support/tiny-model.ts";
+
+const text =
+  "The river rises in the hills to the north and runs for ninety miles before it meets the sea. A clerk opened the letter slowly, read it twice, " +
+  "and put it back where it had been; nobody asked him why. In spring the water is high, and the mills along the bank work by day and by night.";
+
+interface Request {
+  readonly prompt: readonly TokenId[];
+  readonly options: GenerateOptions;
+  /** Tokens that all requests together have when it arrives. */
+  readonly arrivesAt: number;
+  /** Tokens after which its client leaves. */
+  readonly leavesAfter: number | undefined;
+}
+
+test("with the real model: whatever arrives, leaves or goes first beside it, a request's tokens are those of its solo run", async () => {
+  const rounds = process.env.CHAINRULE_SOAK ? 50 : 1;
+  await using model = await load("smollm2", { threads: 1, context: 256, cacheBytes: 18_000_000 });
+  expect(model.memory().streams).toBe(3); // for twelve requests: they must make room for each other
+  const words = model.tokenize(text);
+  const kinds: readonly GenerateOptions[] = [
+    { temperature: 0 },
+    { temperature: 0.9, seed: 5, topP: 0.9 },
+    { temperature: 0, draft: "ngram" },
+    { temperature: 0, search: "beam,width=2" },
+    { temperature: 0, repetitionPenalty: 1.3 },
+  ];
+  for (let round = 0; round < rounds; round += 1) {
+    const next = random(process.env.CHAINRULE_SOAK ? Math.floor(Math.random() * 2 ** 31) : 17);
+    const below = (n: number) => Math.floor(next() * n);
+    const requests = Array.from({ length: 12 }, (_, index): Request => {
+      const from = below(20);
+      const maxTokens = 4 + below(8);
+      return {
+        prompt: words.slice(from, from + 4 + below(90)),
+        // later ones go before those that run, so that these lose their streams
+        options: { ...kinds[index % kinds.length], maxTokens, ignoreEndTokens: true, priority: index < 4 ? -1 : below(3) },
+        arrivesAt: index < 4 ? 0 : below(30),
+        leavesAfter: index % 4 === 3 ? below(maxTokens) : undefined,
+      };
+    });
+    const alone: (readonly number[])[] = [];
+    for (const { prompt, options } of requests) alone.push((await model.generate(prompt, options)).tokens);
+    let produced = 0;
+    let running = 0;
+    let waiting = requests.length;
+    const preempted = model.memory().preemptions;
+    await Promise.all(
+      requests.map(async ({ prompt, options, arrivesAt, leavesAfter }, index) => {
+        while (produced < arrivesAt && running > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+        waiting -= 1;
+        running += 1;
+        const controller = new AbortController();
+        const tokens: number[] = [];
+        try {
+          if (leavesAfter === 0) setTimeout(() => controller.abort(new Error("left")), 5);
+          for await (const event of model.stream(prompt, { ...options, signal: controller.signal })) {
+            if (event.kind !== "token") continue;
+            produced += 1;
+            if (tokens.push(event.fact.id) === leavesAfter) controller.abort(new Error("left"));
+          }
+          expect(tokens, `request ${index}`).toEqual(alone[index]);
+        } catch (error) {
+          if ((error as Error).message !== "left") throw error;
+          expect(tokens, `request ${index}`).toEqual(alone[index]!.slice(0, tokens.length));
+        } finally {
+          running -= 1;
+        }
+      }),
+    );
+    expect(waiting).toBe(0);
+    expect(model.memory().preemptions).toBeGreaterThan(preempted);
+    expect(model.memory()).toMatchObject({ streamsUsed: 0, queued: 0 });
+  }
+});
