@@ -36,8 +36,8 @@ const streams = 16;
 const promptTokens = 64;
 const newTokens = options.quick ? 16 : 64;
 const pairs = options.quick ? 2 : Number(options.pairs);
-/** Inside one process it is timed in every third pair: it says where time goes, the bar is about the server. */
-const insideEvery = options.quick ? 1 : 3;
+/** Inside one process it is timed in every second pair: it says where time goes, the bar is about the server. */
+const insideEvery = options.quick ? 1 : 2;
 const threads = Number(options.threads);
 const context = 1024;
 const say = (line: string) => options.json || process.stdout.write(`${line}\n`);
@@ -186,7 +186,7 @@ async function arrivals() {
   const start = performance.now();
   await readStream(promptsOf(901)[0]!);
   const aloneMs = performance.now() - start;
-  const numPrompts = options.quick ? 4 : 24;
+  const numPrompts = options.quick ? 4 : 20;
   const rounds = options.quick ? 1 : 3;
   // as fast as a server could keep up with that answers one by one: nobody may be left behind for good, and nobody idle
   const requestRate = 1000 / aloneMs;
