@@ -1,7 +1,7 @@
 // What SequenceMatch's backspace is worth: three small models of one shape, data and number of steps, on texts in which each letter must be one of
 // three that the two before it allow. Trained by the likelihood alone, by the likelihood of texts with mistakes taken back, and by SequenceMatch;
 // then they write, and every transition that is not allowed is counted.
-// npm run bench:backspace -- [--steps 800] [--texts 400] [--threads 2] [--seed 1]
+// npm run bench:backspace -- [--steps 700] [--texts 300] [--threads 2] [--seed 1] [--letters 8]
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,15 +11,16 @@ import { trainFile } from "../src/training/index.ts";
 
 const { values: given } = parseArgs({
   options: {
-    steps: { type: "string", default: "800" },
-    texts: { type: "string", default: "400" },
+    steps: { type: "string", default: "700" },
+    texts: { type: "string", default: "300" },
     threads: { type: "string", default: "2" },
     seed: { type: "string", default: "1" },
+    letters: { type: "string", default: "8" },
   },
 });
 const [steps, texts, threads, seed] = [given.steps, given.texts, given.threads, given.seed].map(Number) as [number, number, number, number];
 
-const letters = "abcdefghijkl";
+const letters = "abcdefghijkl".slice(0, Number(given.letters)); // more of them take longer to learn
 const length = 40;
 /** mulberry32 */
 function random(state: number): () => number {
@@ -42,7 +43,7 @@ const isAllowed = (text: readonly string[], at: number) =>
   at < 2 || (text[at] !== "" && allowed.get(text.slice(at - 2, at).join(""))?.includes(text[at]!) === true);
 const next = random(1000 + seed);
 function write(): string {
-  let text = letters[Math.floor(next() * 12)]! + letters[Math.floor(next() * 12)]!;
+  let text = letters[Math.floor(next() * letters.length)]! + letters[Math.floor(next() * letters.length)]!;
   while (text.length < length) text += allowed.get(text.slice(-2))![Math.floor(next() * 3)];
   return text;
 }
