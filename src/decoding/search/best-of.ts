@@ -1,18 +1,22 @@
 import type { TokenId } from "../../token.ts";
 import { choice, integer, number } from "../method.ts";
+import type { ModelSource } from "../model.ts";
 import { StepSampler } from "../sampling/step.ts";
 import { temperatureShape } from "../sampling/temperature.ts";
 import { AgreedText } from "./agreed-text.ts";
+import { beginJudge, checkJudge, type JudgeChoice, judgeChoices, rewardParameters } from "./chosen-judge.ts";
 import { budgetParameters, Effort } from "./effort.ts";
-import { defaultWording, type Judge, type JudgeFunction, type JudgeName, judgeNames, startJudge } from "./judge.ts";
-import { reportJudge } from "./judge-quality.ts";
+import { defaultWording, type Judge } from "./judge.ts";
 import { readPrompt } from "./read-prompt.ts";
-import { defineSearch, questionerOf, type Run, type SearchEvent, type SearchResult } from "./search.ts";
+import { defineSearch, type Run, type SearchEvent, type SearchResult } from "./search.ts";
 import { Walk } from "./walk.ts";
 
 interface Settings {
   readonly n: number;
-  readonly judge: JudgeName | JudgeFunction;
+  readonly judge: JudgeChoice;
+  readonly model: ModelSource | undefined;
+  readonly adapter: string | undefined;
+  readonly beta: number | undefined;
   readonly enough: number;
   readonly first: number;
   readonly prune: number;
@@ -51,12 +55,12 @@ class BestOf {
 
   async *search(): AsyncGenerator<SearchEvent, SearchResult> {
     const run = this.#run;
-    const { judge: named, n, passes, seconds } = this.#settings;
+    const { n, passes, seconds } = this.#settings;
     const sampler = await StepSampler.start(run.rules, run.sequence.vocabSize, run.prompt, run);
     let winner: Candidate | undefined;
+    let judge: Judge | undefined;
     try {
-      const judge = n === 1 ? undefined : await startJudge({ judge: named, ...defaultWording }, questionerOf(run));
-      if (typeof named === "string" && n > 1) await reportJudge(run, named);
+      if (n > 1) judge = await beginJudge(run, { ...this.#settings, ...defaultWording });
       const read = yield* readPrompt(run, sampler);
       if (read === undefined) return { ending: { reason: "deadline" }, text: "" };
       const { maxTokens } = run.stop;
@@ -105,6 +109,7 @@ class BestOf {
         if (candidate !== winner) candidate.walk.sequence[Symbol.dispose]();
       }
       sampler[Symbol.dispose]();
+      judge?.[Symbol.dispose]?.();
     }
   }
 
@@ -231,12 +236,13 @@ export const bestOf = defineSearch({
   source: { title: "Adaptive Inference-Time Compute: LLMs Can Predict if They Can Do Better, Even Mid-Generation", arxiv: "2410.02725" },
   parameters: {
     n: integer({ min: 1, max: 64, default: 4, doc: "answers drawn at most; 1 is the plain answer" }),
-    judge: choice<JudgeName | JudgeFunction>({
-      choices: judgeNames,
+    judge: choice<JudgeChoice>({
+      choices: judgeChoices,
       takesFunction: true,
       default: "restart",
-      doc: "who says how good an answer is: the model asked whether it would do better if it started over, the model given two options, a function",
+      doc: "who says how good an answer is: the model asked whether it would do better if it started over, the model given two options, a reward model, a function",
     }),
+    ...rewardParameters,
     enough: number({
       min: 0,
       max: 1,
@@ -258,5 +264,8 @@ export const bestOf = defineSearch({
   },
   draws: true,
   needs: ["input", "want.logits", "want.top", "want.scores", "fork", "rewind"],
-  create: (settings) => (run) => new BestOf(run, settings).search(),
+  create(settings) {
+    checkJudge("best-of", settings);
+    return (run) => new BestOf(run, settings).search();
+  },
 });

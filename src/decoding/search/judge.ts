@@ -38,6 +38,8 @@ export interface Judge {
    * @param sequence  holds the prompt and the answer, or all of it but its last tokens; is forked, never changed
    */
   judge(sequence: Sequence, answer: Judged): Promise<number | undefined>;
+  /** Gives back what it holds, when the search ends. */
+  [Symbol.dispose]?(): void;
 }
 
 /** A question with two answers, of which one speaks for the text. */

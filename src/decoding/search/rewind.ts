@@ -2,20 +2,24 @@ import type { BranchFact } from "../../engine/index.ts";
 import { NativeError } from "../../errors.ts";
 import type { TokenId } from "../../token.ts";
 import { choice, integer, number, text } from "../method.ts";
+import type { ModelSource } from "../model.ts";
 import type { Candidate } from "../sampling/step.ts";
 import { AgreedText } from "./agreed-text.ts";
 import { type Branch, Branches } from "./branch.ts";
+import { beginJudge, checkJudge, type JudgeChoice, judgeChoices, rewardParameters } from "./chosen-judge.ts";
 import { budgetParameters, Effort } from "./effort.ts";
-import { defaultWording, type Judge, type JudgeFunction, type JudgeName, judgeNames, startJudge } from "./judge.ts";
-import { reportJudge } from "./judge-quality.ts";
+import { defaultWording, type Judge } from "./judge.ts";
 import { readPrompt } from "./read-prompt.ts";
 import { backUp, mostVisited, normalizePriors, type SegmentNode, select, wantsAnother } from "./rewind-tree.ts";
-import { defineSearch, questionerOf, type Run, type SearchEvent, type SearchResult } from "./search.ts";
+import { defineSearch, type Run, type SearchEvent, type SearchResult } from "./search.ts";
 import { Walk } from "./walk.ts";
 
 interface Settings {
   readonly iterations: number;
-  readonly judge: JudgeName | JudgeFunction;
+  readonly judge: JudgeChoice;
+  readonly model: ModelSource | undefined;
+  readonly adapter: string | undefined;
+  readonly beta: number | undefined;
   readonly good: string;
   readonly bad: string;
   readonly children: number;
@@ -78,15 +82,15 @@ class Rewind {
   }
 
   static async *search(run: Run, settings: Settings): AsyncGenerator<SearchEvent, SearchResult> {
-    const { judge: named, good, bad, iterations, passes, seconds } = settings;
+    const { iterations, passes, seconds } = settings;
     const isPlain = iterations === 0 || passes === 0 || seconds === 0;
-    const judge = isPlain ? undefined : await startJudge({ judge: named, good, bad }, questionerOf(run));
-    if (!isPlain && typeof named === "string") await reportJudge(run, named);
     const branches = await Branches.create(run, { count: settings.children, isNormalized: true, hidden: !isPlain });
     let end: Branch | undefined;
     let winner: Branch | undefined; // only what is handed over outlives the run, also one that is aborted
     let walk: Walk | undefined;
+    let judge: Judge | undefined;
     try {
+      if (!isPlain) judge = await beginJudge(run, settings);
       const read = yield* readPrompt(run, branches.sampler, isPlain ? {} : { hidden: "all" });
       if (read === undefined) return { ending: { reason: "deadline" }, text: "" };
       const { maxTokens } = run.stop;
@@ -136,6 +140,7 @@ class Rewind {
       if (drafts !== undefined) run.reportDrafts(drafts, walk?.draftReport()?.choices ?? []);
       walk?.[Symbol.dispose]();
       branches.close(winner);
+      judge?.[Symbol.dispose]?.();
     }
   }
 
@@ -397,12 +402,13 @@ export const rewind = defineSearch({
   source: { title: "RAIN: Your Language Models Can Align Themselves without Finetuning", arxiv: "2309.07124" },
   parameters: {
     iterations: integer({ min: 0, max: 10_000, default: 30, doc: "descents into the tree for each segment; 0 is the plain answer" }),
-    judge: choice<JudgeName | JudgeFunction>({
-      choices: judgeNames,
+    judge: choice<JudgeChoice>({
+      choices: judgeChoices,
       takesFunction: true,
       default: "options",
-      doc: "who says how good an answer under way is: the model given two options, asked whether it would start over, a function",
+      doc: "who says how good an answer under way is: the model given two options, asked whether it would start over, a reward model, a function",
     }),
+    ...rewardParameters,
     good: text({ default: defaultWording.good, doc: "what the first option says an answer is, such as harmless" }),
     bad: text({ default: defaultWording.bad, doc: "what the second one says, such as harmful" }),
     children: integer({ min: 2, max: mostChildren, default: 10, doc: "ways in which each segment is continued at first" }),
@@ -419,5 +425,8 @@ export const rewind = defineSearch({
   },
   draws: true,
   needs: ["input", "want.logits", "want.top", "want.scores", "want.hidden", "fork", "rewind"],
-  create: (settings) => (run) => Rewind.search(run, settings),
+  create(settings) {
+    checkJudge("rewind", settings);
+    return (run) => Rewind.search(run, settings);
+  },
 });
