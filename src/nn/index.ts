@@ -1,3 +1,3 @@
 export { type NormWeights, norm, type Projection, project } from "./layers.ts";
-export { crossEntropy, targetIndices } from "./losses.ts";
+export { crossEntropy, logProbabilities, targetIndices } from "./losses.ts";
 export type { ModuleName, ModuleNames } from "./module-names.ts";

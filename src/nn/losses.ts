@@ -15,14 +15,24 @@ const leastProbability = 2 ** -120;
  * @throws ShapeError
  */
 export function crossEntropy(logits: Tensor, targets: Tensor, weights: Tensor): Tensor {
+  const [count] = targets.shape;
+  const weighted = mul(logProbabilities(logits, targets), reshape(weights, [count!, 1]));
+  return affine(sumLast(reshape(weighted, [1, count!])), -1); // [1, 1]
+}
+
+/**
+ * `log softmax(logits)[targets[i]]` for every target, at least -83 nats: [N, 1].
+ *
+ * @param logits   [R, V] f32
+ * @param targets  [N] i32, places in the flattened logits
+ * @throws ShapeError
+ */
+export function logProbabilities(logits: Tensor, targets: Tensor): Tensor {
   const [rows, vocabSize] = logits.shape;
   if (logits.shape.length !== 2 || rows! * vocabSize! >= 2 ** 31)
-    throw new ShapeError("crossEntropy", { tensor: "the logits", expected: "[R, V], fewer than 2^31 elements", actual: logits.shape });
+    throw new ShapeError("logProbabilities", { tensor: "the logits", expected: "[R, V], fewer than 2^31 elements", actual: logits.shape });
   const probabilities = reshape(softmax(logits), [rows! * vocabSize!, 1]);
-  const chosen = clamp(gather(probabilities, targets), leastProbability, Number.POSITIVE_INFINITY); // [N, 1]
-  const [count] = targets.shape;
-  const weighted = mul(unary("log", chosen), reshape(weights, [count!, 1]));
-  return affine(sumLast(reshape(weighted, [1, count!])), -1); // [1, 1]
+  return unary("log", clamp(gather(probabilities, targets), leastProbability, Number.POSITIVE_INFINITY)); // [N, 1]
 }
 
 /**

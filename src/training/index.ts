@@ -17,7 +17,9 @@ export { AdapterTrainee, type AdapterTraining } from "./adapter-trainee.ts";
 export { withBackspace, writeModelWithBackspace } from "./backspace-vocabulary.ts";
 export type { SampleOptions } from "./continuation.ts";
 export { type Batch, type Documents, Packing, type PackingOptions } from "./data/batches.ts";
-export { type DataFormat, dataFormats, readSamples, type Sample, type Segment } from "./data/samples.ts";
+export { type PairBatch, PairSource } from "./data/pairs.ts";
+export type { Preference } from "./data/preferences.ts";
+export { type DataFormat, dataFormats, type RowKind, readSamples, type Sample, type Segment } from "./data/samples.ts";
 export { type PrepareOptions, TokenFile } from "./data/token-file.ts";
 export { type DistillationBatch, DistillationSource, distillation } from "./distillation.ts";
 export { buildDraftModel, type DraftModelHooks, type DraftModelOptions, smollm2DraftOptions } from "./draft-model.ts";
@@ -36,6 +38,8 @@ export {
 } from "./hidden-transfer.ts";
 export { nextToken, type Objective } from "./objective.ts";
 export { objectiveMethods, parseObjective, type TrainingObjective } from "./objective-methods.ts";
+export { answerLogProbabilities, fillAnswers, type PreferenceOptions, preference } from "./preference.ts";
+export { type AnswerLogProbabilities, referenceLogProbabilities } from "./reference.ts";
 export { lossCurve, trainingReport } from "./report.ts";
 export {
   type ActionBatch,

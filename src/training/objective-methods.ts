@@ -3,7 +3,11 @@ import { OptionError } from "../errors.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
 import { ActionSource } from "./action-batches.ts";
 import { type Documents, Packing, type PackingOptions } from "./data/batches.ts";
+import { PairSource } from "./data/pairs.ts";
+import type { RowKind } from "./data/samples.ts";
 import type { Objective } from "./objective.ts";
+import { preference } from "./preference.ts";
+import type { AnswerLogProbabilities } from "./reference.ts";
 import { sequenceMatch } from "./sequence-match.ts";
 import type { BatchSource } from "./trainer.ts";
 
@@ -11,13 +15,25 @@ import type { BatchSource } from "./trainer.ts";
 export interface TrainingObjective {
   /** Whether the model must have a backspace token; one that has none gets one before the first step. */
   readonly needsBackspace?: true;
+  /** What rows of the data it reads; default texts and conversations. */
+  readonly rows?: RowKind & "pairs";
   /** Why it trains no adapter; absent: it does. */
   readonly refusesAdapter?: string;
   /** What it makes of the documents. Without an objective the next token's cross-entropy is minimized. */
-  start(run: { readonly documents: Documents; readonly packing: PackingOptions; readonly tokenizer: Tokenizer }): {
-    readonly batches: BatchSource;
-    readonly objective?: Objective;
-  };
+  start(run: ObjectiveRun): Started | Promise<Started>;
+}
+
+interface ObjectiveRun {
+  readonly documents: Documents;
+  readonly packing: PackingOptions;
+  readonly tokenizer: Tokenizer;
+  /** What the model that the run begins with gives the answers of pairs. */
+  reference(pairs: PairSource): Promise<AnswerLogProbabilities>;
+}
+
+interface Started {
+  readonly batches: BatchSource;
+  readonly objective?: Objective;
 }
 
 const nextToken = defineMethod("objective", {
@@ -54,8 +70,49 @@ const sequenceMatching = defineMethod("objective", {
   }),
 });
 
+const beta = (value: number) =>
+  number({
+    min: 0,
+    isMinOpen: true,
+    max: 100,
+    default: value,
+    doc: "what a nat of reward counts; the smaller, the further rewards may differ",
+  });
+
+const reward = defineMethod("objective", {
+  name: "reward",
+  summary: "an autoregressive reward model: a preferred answer becomes more probable than the other one; for --guide reward (GenARM)",
+  source: { title: "GenARM: Reward Guided Generation with Autoregressive Reward Model for Test-time Alignment", arxiv: "2410.08193" },
+  parameters: { beta: beta(0.05) },
+  needs: [],
+  create: (values): TrainingObjective => ({
+    rows: "pairs",
+    start: ({ documents, packing }) => ({
+      batches: new PairSource(documents, packing),
+      objective: preference({ beta: values.beta, sequences: packing.sequences }) as Objective,
+    }),
+  }),
+});
+
+const dpo = defineMethod("objective", {
+  name: "dpo",
+  summary: "the model itself comes to prefer the preferred answer, held near to the model that it began as",
+  source: { title: "Direct Preference Optimization: Your Language Model is Secretly a Reward Model", arxiv: "2305.18290" },
+  parameters: { beta: beta(0.1) },
+  needs: [],
+  create: (values): TrainingObjective => ({
+    rows: "pairs",
+    start: async ({ documents, packing, reference }) => {
+      const batches = new PairSource(documents, packing);
+      const { chosen, rejected } = await reference(batches);
+      const referenceMargin = (pair: number) => chosen[pair]! - rejected[pair]!;
+      return { batches, objective: preference({ beta: values.beta, sequences: packing.sequences, referenceMargin }) as Objective };
+    },
+  }),
+});
+
 /** What can be minimized by `trainFile`. One is its definition here. */
-export const objectiveMethods: readonly Method<TrainingObjective>[] = [nextToken, sequenceMatching];
+export const objectiveMethods: readonly Method<TrainingObjective>[] = [nextToken, sequenceMatching, reward, dpo];
 
 /** Reads `"sequence-match,rate=0.1"`, or the same as an object. @throws OptionError, also where an adapter can't be trained by it */
 export function parseObjective(spec: MethodSpec, hasAdapter: boolean): TrainingObjective {

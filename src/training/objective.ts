@@ -12,6 +12,8 @@ export interface Objective<B extends Batch = Batch> {
    * The part that a pass has in the step's mean loss, [1, 1]. Its inputs are named here and filled by {@link fill}.
    */
   loss(pass: Forward, model: Transformer): Tensor;
+  /** The loss together with the share of targets that are right, [1, 1], where the objective has one. Both come from one graph. */
+  measured?(pass: Forward, model: Transformer): { readonly loss: Tensor; readonly accuracy: Tensor };
   /** @param targets  targets of all passes of the step, by which the loss is divided */
   fill(program: Program, batch: B, targets: number, model: Transformer): void;
 }

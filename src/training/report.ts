@@ -37,6 +37,10 @@ export function trainingReport(title: string, metrics: readonly Metrics[], refre
     chart(heading, [{ label, color: "#2563a8", points: pointsOf(metrics, value) }]);
   const charts = [
     lossCurve(metrics),
+    chart("Share of pairs whose preferred answer has the higher reward", [
+      { label: "training", color: "#2563a8", points: pointsOf(metrics, ({ accuracy }) => accuracy) },
+      { label: "held out", color: "#c2410c", points: pointsOf(metrics, ({ validationAccuracy }) => validationAccuracy) },
+    ]),
     single("Learning rate", "learning rate", ({ learningRate }) => learningRate),
     single("Norm of the gradients before clipping", "norm", ({ gradientNorm }) => gradientNorm),
   ];

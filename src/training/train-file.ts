@@ -14,11 +14,13 @@ import { AdapterTrainee } from "./adapter-trainee.ts";
 import { withBackspace, writeModelWithBackspace } from "./backspace-vocabulary.ts";
 import type { SampleOptions } from "./continuation.ts";
 import type { RenderChat } from "./data/conversation.ts";
+import type { PairSource } from "./data/pairs.ts";
 import { type DataFormat, formatOf, readSamples } from "./data/samples.ts";
 import { TokenFile } from "./data/token-file.ts";
 import { exportModel } from "./export.ts";
 import { type ModelShape, vocabularyMetadata, vocabularyOf, writeRandomModel } from "./from-scratch.ts";
 import { parseObjective } from "./objective-methods.ts";
+import { referenceLogProbabilities } from "./reference.ts";
 import { trainingReport } from "./report.ts";
 import { type BatchSource, type RunHooks, type TrainOptions, type TrainProgress, type TrainResult, train } from "./trainer.ts";
 
@@ -43,7 +45,10 @@ export interface TrainFileOptions extends Partial<Omit<TrainOptions, "steps">> {
   readonly start: Start;
   /** Train an adapter over the frozen model, as the file has it, in place of the model's own weights: `"lora,rank=8,targets=q;v"`. */
   readonly adapter?: MethodSpec;
-  /** What is minimized: `"next-token"` (the default), `"sequence-match,rate=0.1"`. */
+  /**
+   * What is minimized: `"next-token"` (the default), `"sequence-match,rate=0.1"`; on pairs of answers `"reward"`, `"dpo,beta=0.1"`. Of pairs,
+   * `sequences` is how many a pass has, and `length` by default what the longest one needs.
+   */
   readonly objective?: MethodSpec;
   /** Folder of the run; must not exist, unless the run is resumed. */
   readonly out: string;
@@ -95,6 +100,8 @@ export async function trainFile(options: TrainFileOptions, hooks: TrainFileHooks
   if (adapterOptions !== undefined && start.kind === "scratch")
     throw new OptionError("adapter", "belongs to a model that is there already, not to one from scratch");
   const minimized = parseObjective(objectiveSpec, spec !== undefined);
+  if (minimized.rows === "pairs" && start.kind === "scratch")
+    throw new OptionError("objective", "pairs of answers are learned by a model that is there already, not by one from scratch");
   mkdirSync(join(out, "data"), { recursive: true });
   for (const name of readdirSync(out)) if (name.endsWith(".partial")) rmSync(join(out, name)); // what a killed run was writing
   const seed = rest.seed ?? 0;
@@ -107,7 +114,6 @@ export async function trainFile(options: TrainFileOptions, hooks: TrainFileHooks
   using base = openGguf(basePath);
   const family = familyOf(base.metadata.requireString("general.architecture"));
   const { contextLength } = family.configure(base.metadata);
-  const length = rest.length ?? Math.min(256, contextLength);
 
   using tokenizer = await LlamaVocabulary.load(base, { contextLength: 4 * 2 ** 20 });
   using renderer = new ChatRenderer();
@@ -115,13 +121,17 @@ export async function trainFile(options: TrainFileOptions, hooks: TrainFileHooks
   const chat = hasTemplate ? renderChat(base, tokenizer, renderer, hooks.signal) : undefined;
   hooks.onStage?.("reading the data");
   using tokens = await TokenFile.prepare(data, join(out, "data"), {
-    ...{ format, tokenizer, chat, vocabulary: base.fingerprint(), contextLength, bad, signal: hooks.signal },
+    ...{ format, tokenizer, chat, vocabulary: base.fingerprint(), bad, signal: hooks.signal },
+    // a pair stands in one sequence, so it must fit; other samples are cut into windows
+    ...(minimized.rows === undefined
+      ? { contextLength }
+      : { rows: minimized.rows, contextLength: Math.min(rest.length ?? contextLength, contextLength) }),
     onBad: ({ line, reason }) => hooks.onNotice?.(`${data}: line ${line} ${reason}; skipped`),
   });
+  const longest = tokens.lengths.reduce((most, count) => Math.max(most, count), 0);
+  const length = rest.length ?? Math.min(minimized.rows === undefined ? 256 : 32 * Math.ceil(longest / 32), contextLength);
   const settings: TrainOptions = { ...defaults[adapterOptions === undefined ? start.kind : "adapter"], ...rest, length, seed };
   const packing = { sequences: settings.sequences, length, seed, validation };
-  const { batches, objective } = minimized.start({ documents: tokens, packing, tokenizer });
-  const sample = sampleOf(batches, tokens, tokenizer, contextLength);
   using device = Device.create("cpu", threads);
   using adapter = adapterOptions && AdapterTrainee.create(device, adapterBase(base, family.modules), adapterOptions, seed);
   using weights = TrainingWeights.open(device, base, { isTrained: (name) => adapter === undefined && name !== "rope_freqs.weight" });
@@ -129,6 +139,13 @@ export async function trainFile(options: TrainFileOptions, hooks: TrainFileHooks
   hooks.onStage?.("reading the weights");
   await weights.load({ signal: hooks.signal });
   const identity = { base: base.fingerprint(), ...(adapter === undefined ? {} : { adapter: adapter.summary }) };
+  const reference = (pairs: PairSource) => {
+    hooks.onStage?.("asking the reference for its log-probabilities");
+    const path = join(out, "data", "reference.safetensors");
+    return referenceLogProbabilities(device, model, pairs, path, { ...packing, identity: identity.base, signal: hooks.signal });
+  };
+  const { batches, objective } = await minimized.start({ documents: tokens, packing, tokenizer, reference });
+  const sample = sampleOf(batches, tokens, tokenizer, contextLength);
   const { parameters } = adapter ?? weights;
   const weightBytes = weights.sizeBytes + (adapter?.parameters.sizeBytes ?? 0);
   const trainee = {

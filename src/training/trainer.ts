@@ -86,14 +86,17 @@ export interface TrainOptions {
 export interface Metrics {
   /** From 1. */
   readonly step: number;
-  /** Mean over the step's targets, in nats. */
+  /** Mean over the step's targets (tokens, or pairs of answers), in nats. */
   readonly loss: number;
-  /** Targets learned so far. */
+  /** Of pairs of answers the share in which the preferred one has the higher reward. */
+  readonly accuracy?: number;
+  /** Tokens learned so far. */
   readonly tokens: number;
   readonly learningRate: number;
   /** Before clipping. */
   readonly gradientNorm: number;
   readonly validationLoss?: number;
+  readonly validationAccuracy?: number;
   /** With a look: what the model makes of the start of a held-out document. */
   readonly sample?: { readonly prompt: string; readonly text: string };
 }
@@ -209,6 +212,7 @@ export async function train<B extends Batch = Batch>(
   const validateEvery = options.validateEvery ?? Math.max(1, Math.floor(steps / 20));
   let rowsDone = 0;
   let loss = Number.NaN;
+  let accuracy: number | undefined;
   let validationLoss: number | undefined;
   const save = () => writeCheckpoint(folder, parameters, state, JSON.stringify(config));
   while (state.step < steps) {
@@ -219,11 +223,14 @@ export async function train<B extends Batch = Batch>(
     const batches = Array.from({ length: accumulate }, (_, i) => packing.training(state.step * accumulate + i));
     const targets = batches.reduce((sum, batch) => sum + batch.targetCount, 0);
     loss = 0;
+    accuracy = undefined;
     let isFirst = true;
     for (const [index, batch] of batches.entries()) {
       if (batch.targetCount === 0) continue;
       learn.dropout?.fill(learn.program, options.seed ?? 0, state.step * accumulate + index);
-      loss += await runPass(learn, trainee, options, batch, targets);
+      const passed = await runPass(learn, trainee, options, batch, targets);
+      loss += passed.loss;
+      if (passed.accuracy !== undefined) accuracy = (accuracy ?? 0) + passed.accuracy;
       for (const [name, sum] of sums) {
         const part = learn.program.peek(learn.outputOf.get(name)!);
         if (isFirst) sum.set(part);
@@ -241,14 +248,17 @@ export async function train<B extends Batch = Batch>(
         [...sums].map(([name, gradient]) => ({ name, values: parameters.values(name), gradient })),
         rate,
       );
-    state.tokens += targets;
+    for (const { targetCount, tokenCount = targetCount } of batches) state.tokens += tokenCount;
     rowsDone += accumulate * options.sequences * options.length;
     for (const [name, mean] of state.average ?? []) updateAverage(mean, parameters.values(name), average!);
     const isLook = validateEvery > 0 && packing.validationDocuments > 0 && (state.step % validateEvery === 0 || state.step === steps);
-    validationLoss = isLook ? await validate(look, trainee, packing, options) : undefined;
+    const looked = isLook ? await validate(look, trainee, packing, options) : undefined;
+    validationLoss = looked?.loss;
     const metrics: Metrics = {
-      ...{ step: state.step, loss, tokens: state.tokens, learningRate: rate, gradientNorm },
-      ...(validationLoss === undefined ? {} : { validationLoss }),
+      ...{ step: state.step, loss, ...(accuracy === undefined ? {} : { accuracy }) },
+      ...{ tokens: state.tokens, learningRate: rate, gradientNorm },
+      ...(looked === undefined ? {} : { validationLoss: looked.loss }),
+      ...(looked?.accuracy === undefined ? {} : { validationAccuracy: looked.accuracy }),
       ...(isLook && writer !== undefined ? { sample: await writer.write() } : {}),
     };
     appendFileSync(metricsPath, `${JSON.stringify(metrics)}\n`);
@@ -261,21 +271,28 @@ export async function train<B extends Batch = Batch>(
   return { isFinished: true, step: state.step, tokens: state.tokens, loss, validationLoss, average: state.average };
 }
 
-/** The mean loss of the held-out windows. */
+interface PassResult {
+  readonly loss: number;
+  readonly accuracy?: number;
+}
+
+/** Means over the held-out windows. */
 async function validate<B extends Batch>(
   look: CompiledPass,
   trainee: Trainee<B>,
   packing: BatchSource<B>,
   options: TrainOptions,
-): Promise<number> {
-  let sum = 0;
-  let count = 0;
+): Promise<PassResult> {
+  let [loss, count] = [0, 0];
+  let right: number | undefined;
   for (const batch of packing.validation(options.validationWindows ?? 64)) {
     if (batch.targetCount === 0) continue;
-    sum += (await runPass(look, trainee, options, batch, batch.targetCount)) * batch.targetCount;
+    const part = await runPass(look, trainee, options, batch, batch.targetCount);
+    loss += part.loss * batch.targetCount;
+    if (part.accuracy !== undefined) right = (right ?? 0) + part.accuracy * batch.targetCount;
     count += batch.targetCount;
   }
-  return sum / Math.max(1, count);
+  return { loss: loss / Math.max(1, count), ...(right === undefined ? {} : { accuracy: right / count }) };
 }
 
 interface CompiledPass extends Disposable {
@@ -292,8 +309,8 @@ function compilePass<B extends Batch>(device: Device, trainee: Trainee<B>, optio
   const dropout = rate > 0 ? new Dropout(rate, sequences * length, model.blocks.length) : undefined;
   const deltas = trainee.deltas?.(dropout?.apply);
   const pass = forward(model, { sequences, length, recompute, ...(deltas === undefined ? {} : { deltas }) });
-  const loss = objective.loss(pass, model);
-  const outputs: Record<string, Tensor> = { loss };
+  const outputs: Record<string, Tensor> = { ...(objective.measured?.(pass, model) ?? { loss: objective.loss(pass, model) }) };
+  const { loss } = outputs as { loss: Tensor };
   const outputOf = new Map<string, string>();
   if (withGradients) {
     // gradients are finished from the model's end to its start; named in that order, what a block needed is free for the next
@@ -319,7 +336,7 @@ async function runPass<B extends Batch>(
   options: TrainOptions,
   batch: B,
   targets: number,
-): Promise<number> {
+): Promise<PassResult> {
   const { ids, documents, positions, deletedAt } = batch;
   setRows(program, model.config, options, {
     ...{ ids, documents },
@@ -328,7 +345,7 @@ async function runPass<B extends Batch>(
   });
   objective.fill(program, batch, targets, model);
   await program.run();
-  return program.peek("loss")[0]!;
+  return { loss: program.peek("loss")[0]!, ...(objective.measured === undefined ? {} : { accuracy: program.peek("accuracy")[0]! }) };
 }
 
 function optimizerOf(

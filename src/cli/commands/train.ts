@@ -22,10 +22,16 @@ interface Flags extends Record<string, unknown> {
 
 export const train = new Command("train")
   .description("trains an adapter or all weights of a model, or a new one from scratch, on a text, JSON lines or Parquet file")
-  .requiredOption("--data <file>", 'text; or rows with "text", "prompt" and "completion", or a conversation')
+  .requiredOption(
+    "--data <file>",
+    'text; or rows with "text", "prompt" and "completion", or a conversation, or a preference: "chosen" and "rejected"',
+  )
   .option("-m, --model <name>", "the model to go on from: a name or path as in generate")
   .option("--adapter <spec>", "an adapter over the frozen model: lora,rank=8,alpha=16,targets=q;v,dropout=0.05, or series, parallel")
-  .option("--objective <spec>", "what is minimized: next-token (default), sequence-match,likelihood=0.9,rate=0.1,gamma=0.99,c=1")
+  .option(
+    "--objective <spec>",
+    "what is minimized: next-token (default), sequence-match,likelihood=0.9,rate=0.1,gamma=0.99,c=1; on pairs of answers reward,beta=0.05 or dpo,beta=0.1",
+  )
   .option("--scratch <shape>", "a new llama-shaped model: hidden=256,blocks=4,heads=8,kv=4,ffn=704,context=256")
   .option("--vocabulary <tokens|model>", "with --scratch: learn a vocabulary of so many tokens, or take a model file's (default: 4096)")
   .requiredOption("--steps <n>", "steps", integer)
@@ -83,13 +89,14 @@ function printJson({ steps: _, tokensPerSecond: __, secondsLeft: ___, ...metrics
 /** A line drawn over and over on a terminal, elsewhere a line every ten seconds. */
 function printer(): (progress: TrainProgress) => void {
   let lastMs = Number.NEGATIVE_INFINITY;
-  return ({ step, steps, loss, validationLoss, tokensPerSecond, secondsLeft }) => {
+  return ({ step, steps, loss, accuracy, validationLoss, validationAccuracy, tokensPerSecond, secondsLeft }) => {
     const { isTTY } = process.stderr;
     const now = performance.now();
     if (step < steps && validationLoss === undefined && now - lastMs < (isTTY ? 100 : 10_000)) return;
     lastMs = now;
-    const held = validationLoss === undefined ? "" : `  held out ${validationLoss.toFixed(4)}`;
-    const text = `step ${step} of ${steps}  loss ${loss.toFixed(4)}${held}  ${Math.round(tokensPerSecond)} tokens/s  ${duration(secondsLeft)} left`;
+    const right = (share: number | undefined) => (share === undefined ? "" : ` (${(100 * share).toFixed(0)} % right)`);
+    const held = validationLoss === undefined ? "" : `  held out ${validationLoss.toFixed(4)}${right(validationAccuracy)}`;
+    const text = `step ${step} of ${steps}  loss ${loss.toFixed(4)}${right(accuracy)}${held}  ${Math.round(tokensPerSecond)} tokens/s  ${duration(secondsLeft)} left`;
     process.stderr.write(isTTY ? `\r\x1b[K${text}${held === "" ? "" : "\n"}` : `${text}\n`);
   };
 }

@@ -23,7 +23,10 @@ export interface Batch {
   readonly targets: Int32Array;
   /** 1 where the next token is learned, 0 at a document's end, in what is read only, and in padding. */
   readonly isTarget: Uint8Array;
+  /** What a step's loss is the mean over: tokens that are learned, or pairs of answers. */
   readonly targetCount: number;
+  /** Tokens that are learned, where the targets are something else. */
+  readonly tokenCount?: number;
   /** Documents that take part, for messages. */
   readonly from: readonly number[];
 }
@@ -41,6 +44,19 @@ export interface PackingOptions {
   readonly validation: number;
 }
 
+/** Which documents are learned and which are held out. @throws OptionError where none is left to learn */
+export function splitDocuments(
+  { lengths }: Documents,
+  { validation, seed }: Pick<PackingOptions, "validation" | "seed">,
+): { readonly training: Uint32Array; readonly validation: Uint32Array } {
+  if (!(validation >= 0 && validation <= 0.5)) throw new OptionError("validation", `must be in [0, 0.5], got ${validation}`);
+  const all = Uint32Array.from(lengths, (_, i) => i);
+  const isHeldOut = (document: number) => uniform(seed, "split", 0, document) < validation;
+  const training = all.filter((document) => !isHeldOut(document));
+  if (training.length === 0) throw new OptionError("validation", `holds out all of ${all.length} documents`);
+  return { training, validation: all.filter(isHeldOut) };
+}
+
 /**
  * Documents laid end to end and cut into windows of `length` tokens, none lost: a window's rows see only their own document. In each epoch the
  * documents and then the windows are shuffled. What a batch holds is a pure function of seed and number, so a run can go on anywhere.
@@ -54,15 +70,9 @@ export class Packing {
 
   /** @throws OptionError where one side of the split has no document */
   constructor(file: Documents, options: PackingOptions) {
-    const { validation, seed } = options;
-    if (!(validation >= 0 && validation <= 0.5)) throw new OptionError("validation", `must be in [0, 0.5], got ${validation}`);
     this.#file = file;
     this.#options = options;
-    const all = Uint32Array.from(file.lengths, (_, i) => i);
-    const isHeldOut = (document: number) => uniform(seed, "split", 0, document) < validation;
-    this.#training = all.filter((document) => !isHeldOut(document));
-    this.#validation = all.filter(isHeldOut);
-    if (this.#training.length === 0) throw new OptionError("validation", `holds out all of ${all.length} documents`);
+    ({ training: this.#training, validation: this.#validation } = splitDocuments(file, options));
   }
 
   /** What the batches depend on, for comparing runs. */

@@ -33,8 +33,8 @@ export function conversationForms(row: Readonly<Record<string, unknown>>): strin
 export function readConversation(row: Readonly<Record<string, unknown>>): Conversation {
   const [form] = conversationForms(row);
   if (form === undefined) return undefined;
-  if (form === "messages") return readTurns(row.messages, form, "role", "content");
-  if (form === "conversations") return readTurns(row.conversations, form, "from", "value");
+  if (form === "messages") return readAnswered(row.messages, form, "role", "content");
+  if (form === "conversations") return readAnswered(row.conversations, form, "from", "value");
   for (const name of ["system", "history", "tools"]) if (isFilled(row[name])) return { reason: `has "${name}": write it as "messages"` };
   const [extra, answer] = form === "instruction and output" ? (["input", "output"] as const) : (["context", "response"] as const);
   const more = row[extra] ?? "";
@@ -52,7 +52,22 @@ export function readConversation(row: Readonly<Record<string, unknown>>): Conver
   };
 }
 
-function readTurns(list: unknown, form: string, roleName: string, textName: string): Conversation {
+function readAnswered(list: unknown, form: string, roleName: string, textName: string): Conversation {
+  const turns = readTurns(list, form, roleName, textName);
+  if ("reason" in turns) return turns;
+  for (const [index, { role }] of turns.messages.entries())
+    if (role === "assistant" && !turns.messages.slice(0, index).some((earlier) => earlier.role === "user"))
+      return { reason: `has an answer in ${form}[${index}] before any question` };
+  return turns.messages.some(({ role }) => role === "assistant") ? turns : { reason: `has "${form}" without an answer` };
+}
+
+/** A list of messages, whoever speaks in it. */
+export function readTurns(
+  list: unknown,
+  form: string,
+  roleName: string,
+  textName: string,
+): { readonly messages: readonly Message[] } | { readonly reason: string } {
   if (!Array.isArray(list)) return { reason: `has "${form}" that is no list` };
   const messages: Message[] = [];
   for (const [index, turn] of list.entries()) {
@@ -66,14 +81,12 @@ function readTurns(list: unknown, form: string, roleName: string, textName: stri
     if (role === undefined) return { reason: `has ${at}.${roleName} that is none of ${Object.keys(rolesOf).join(", ")}` };
     if (typeof content !== "string") return { reason: `has ${at}.${textName} that is no text` };
     if (content === "" && role === "assistant") return { reason: `has an empty answer in ${at}` };
-    if (role === "assistant" && !messages.some((earlier) => earlier.role === "user"))
-      return { reason: `has an answer in ${at} before any question` };
     messages.push({ role, content });
   }
-  return messages.some(({ role }) => role === "assistant") ? { messages } : { reason: `has "${form}" without an answer` };
+  return messages.length > 0 ? { messages } : { reason: `has "${form}" without a message` };
 }
 
-const isFilled = (value: unknown): boolean =>
+export const isFilled = (value: unknown): boolean =>
   value !== undefined && value !== null && value !== "" && !(Array.isArray(value) && value.length === 0);
 
 /**

@@ -6,6 +6,7 @@ import { compressors } from "hyparquet-compressors";
 import type { Message } from "../../chat/index.ts";
 import { FormatError, OptionError } from "../../errors.ts";
 import { conversationForms, readConversation } from "./conversation.ts";
+import { isPreference, type Preference, readPreference } from "./preferences.ts";
 
 /** A stretch of a sample; the model learns to write those that are learned, and reads the others. */
 export interface Segment {
@@ -21,7 +22,11 @@ export type Sample =
       readonly isWhole: boolean;
     }
   | { readonly kind: "chat"; readonly line: number; readonly messages: readonly Message[] }
+  | { readonly kind: "pair"; readonly line: number; readonly preference: Preference }
   | { readonly kind: "bad"; readonly line: number; readonly reason: string };
+
+/** What rows are read as: texts and conversations, or pairs of answers of which one is preferred. */
+export type RowKind = "texts" | "pairs";
 
 export const dataFormats = ["text", "jsonl", "parquet"] as const;
 export type DataFormat = (typeof dataFormats)[number];
@@ -36,12 +41,20 @@ export function formatOf(path: string): DataFormat {
 
 /**
  * The samples of a file of any size, one after the other. JSON lines and Parquet rows have `text`, or `prompt` and `completion`, of which the
- * completion is learned, or a conversation, of which the answers are. A text is divided at line ends into parts of about 8 KiB. What can't be used comes as `bad` with its line and reason.
+ * completion is learned, or a conversation, of which the answers are; or else pairs of answers. A text is divided at line ends into parts of
+ * about 8 KiB. What can't be used comes as `bad` with its line and reason.
+ *
+ * @throws OptionError for pairs in a text
  */
-export function readSamples(path: string, format: DataFormat): AsyncGenerator<Sample> {
-  if (format === "text") return readText(path);
-  return format === "jsonl" ? readJsonLines(path) : readParquet(path);
+export function readSamples(path: string, format: DataFormat, rows: RowKind = "texts"): AsyncGenerator<Sample> {
+  const toSample = rows === "pairs" ? toPair : toText;
+  if (format === "jsonl") return readJsonLines(path, toSample);
+  if (format === "parquet") return readParquet(path, toSample);
+  if (rows === "pairs") throw new OptionError("format", "a text has no pairs of answers: give JSON lines or Parquet");
+  return readText(path);
 }
+
+type ToSample = (row: Readonly<Record<string, unknown>>, line: number) => Sample;
 
 const partBytes = 8192; // of a text: a few contexts, so that parts can be shuffled and some be held out
 const maxLineBytes = 64 << 20;
@@ -69,7 +82,7 @@ async function* readText(path: string): AsyncGenerator<Sample> {
   if (part.some((line) => line !== "")) yield sample();
 }
 
-async function* readJsonLines(path: string): AsyncGenerator<Sample> {
+async function* readJsonLines(path: string, toSample: ToSample): AsyncGenerator<Sample> {
   for await (const { line, bytes } of lines(path)) {
     if (bytes.every((byte) => byte <= 0x20)) continue; // a blank line separates
     const fault = encodingFault(bytes);
@@ -84,11 +97,11 @@ async function* readJsonLines(path: string): AsyncGenerator<Sample> {
       yield { kind: "bad", line, reason: `is not valid JSON (${(error as Error).message})` };
       continue;
     }
-    yield toSample(value, line);
+    yield fromRow(value, line, toSample);
   }
 }
 
-async function* readParquet(path: string): AsyncGenerator<Sample> {
+async function* readParquet(path: string, toSample: ToSample): AsyncGenerator<Sample> {
   const broken = (cause: unknown): never => {
     throw new FormatError(path, `is not a readable Parquet file (${(cause as Error).message})`, { cause });
   };
@@ -98,15 +111,23 @@ async function* readParquet(path: string): AsyncGenerator<Sample> {
   for (const group of metadata.row_groups) {
     const end = start + Number(group.num_rows);
     const rows = await parquetReadObjects({ file, metadata, compressors, rowStart: start, rowEnd: end }).catch(broken);
-    for (const [index, row] of rows.entries()) yield toSample(row, start + index + 1);
+    for (const [index, row] of rows.entries()) yield fromRow(row, start + index + 1, toSample);
     start = end;
   }
 }
 
-function toSample(value: unknown, line: number): Sample {
+function fromRow(value: unknown, line: number, toSample: ToSample): Sample {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return { kind: "bad", line, reason: "is no object" };
+  return toSample(value as Record<string, unknown>, line);
+}
+
+function toPair(row: Readonly<Record<string, unknown>>, line: number): Sample {
+  const preference = readPreference(row);
+  return "reason" in preference ? { kind: "bad", line, reason: preference.reason } : { kind: "pair", line, preference };
+}
+
+function toText(row: Readonly<Record<string, unknown>>, line: number): Sample {
   const bad = (reason: string): Sample => ({ kind: "bad", line, reason });
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return bad("is no object");
-  const row = value as Record<string, unknown>;
   const { text, prompt, completion } = row;
   const isText = typeof text === "string";
   const isPair = typeof prompt === "string" && typeof completion === "string";
@@ -128,6 +149,7 @@ function toSample(value: unknown, line: number): Sample {
     ];
     return { kind: "sample", line, segments, isWhole: true };
   }
+  if (isPreference(row)) return bad("is a pair of answers: objectives that learn from those are reward and dpo");
   return bad('has neither "text", nor "prompt" and "completion", nor a conversation');
 }
 

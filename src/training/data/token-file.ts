@@ -2,23 +2,16 @@ import { closeSync, fstatSync, openSync, readFileSync, readSync, statSync, write
 import { join } from "node:path";
 import { FormatError } from "../../errors.ts";
 import { Owner } from "../../ggml/index.ts";
-import type { Tokenizer } from "../../tokenizer/index.ts";
 import type { Documents } from "./batches.ts";
-import { layOutConversation, type RenderChat } from "./conversation.ts";
-import { type DataFormat, readSamples, type Sample } from "./samples.ts";
+import { type EncodeOptions, encodeSample, notLearned } from "./encode.ts";
+import { type DataFormat, type RowKind, readSamples } from "./samples.ts";
 
-/** Set in a stored token that is read and not learned. */
-const notLearned = 2 ** 31;
-
-export interface PrepareOptions {
+export interface PrepareOptions extends EncodeOptions {
   readonly format: DataFormat;
-  readonly tokenizer: Tokenizer;
-  /** The model's chat template; without it conversations are bad samples. */
-  readonly chat?: RenderChat | undefined;
+  /** Default "texts". */
+  readonly rows?: RowKind;
   /** Tells one vocabulary, and its chat template, from another. */
   readonly vocabulary: string;
-  /** Most tokens of a sample; a text's parts may be longer and are then divided. */
-  readonly contextLength: number;
   /** What happens to a sample that can't be used: end with an error that names it, or go on and report it. */
   readonly bad: "stop" | "skip";
   readonly onBad?: (bad: { readonly line: number; readonly reason: string }) => void;
@@ -31,6 +24,8 @@ interface Description {
   readonly source: { readonly path: string; readonly sizeBytes: number; readonly modifiedMs: number };
   readonly vocabulary: string;
   readonly contextLength: number;
+  /** Absent: texts. */
+  readonly rows?: RowKind;
   readonly tokens: number;
   readonly documents: number;
   readonly bad: number;
@@ -57,8 +52,8 @@ export class TokenFile extends Owner implements Documents {
     const known = readDescription(folder);
     const isSame =
       known !== undefined &&
-      JSON.stringify([known.source, known.vocabulary, known.contextLength]) ===
-        JSON.stringify([source, options.vocabulary, options.contextLength]);
+      JSON.stringify([known.source, known.vocabulary, known.contextLength, known.rows]) ===
+        JSON.stringify([source, options.vocabulary, options.contextLength, options.rows]);
     return new TokenFile(folder, isSame ? known : await write(folder, source, options));
   }
 
@@ -81,8 +76,11 @@ export class TokenFile extends Owner implements Documents {
   }
 
   get identity(): Readonly<Record<string, unknown>> {
-    const { source, vocabulary, contextLength } = this.description;
-    return { sizeBytes: source.sizeBytes, modifiedMs: source.modifiedMs, vocabulary, contextLength };
+    const { source, vocabulary, contextLength, rows } = this.description;
+    return {
+      ...{ sizeBytes: source.sizeBytes, modifiedMs: source.modifiedMs, vocabulary, contextLength },
+      ...(rows === undefined ? {} : { rows }),
+    };
   }
 
   /** Tokens [from, from + ids.length) of a document, and whether each is learned. */
@@ -125,9 +123,9 @@ async function write(folder: string, source: Description["source"], options: Pre
   let tokens = 0;
   let bad = 0;
   try {
-    for await (const sample of readSamples(source.path, options.format)) {
+    for await (const sample of readSamples(source.path, options.format, options.rows)) {
       options.signal?.throwIfAborted();
-      const encoded = sample.kind === "bad" ? sample : sample.kind === "chat" ? await encodeChat(sample, options) : encode(sample, options);
+      const encoded = sample.kind === "bad" ? sample : await encodeSample(sample, options);
       if ("reason" in encoded) {
         if (options.bad === "stop") throw new FormatError(source.path, `line ${sample.line} ${encoded.reason}`);
         bad += 1;
@@ -144,50 +142,13 @@ async function write(folder: string, source: Description["source"], options: Pre
   }
   if (lengths.length === 0) throw new FormatError(source.path, "has no sample that can be used");
   writeFileSync(join(folder, "documents.bin"), Uint32Array.from(lengths));
-  const { vocabulary, contextLength } = options;
-  const description: Description = { version: 1, source, vocabulary, contextLength, tokens, documents: lengths.length, bad };
+  const { vocabulary, contextLength, rows } = options;
+  const description: Description = {
+    ...{ version: 1, source, vocabulary, contextLength, tokens, documents: lengths.length, bad },
+    ...(rows === undefined ? {} : { rows }),
+  };
   writeFileSync(join(folder, "description.json"), `${JSON.stringify(description)}\n`);
   return description;
-}
-
-function encode(
-  sample: Sample & { kind: "sample" },
-  { tokenizer, contextLength }: PrepareOptions,
-): { ids: Uint32Array } | { reason: string } {
-  const ids: number[] = [];
-  for (const [index, { text, isLearned }] of sample.segments.entries()) {
-    const bos = index === 0 && tokenizer.addBos;
-    for (const [i, id] of tokenizer.encode(text, { bos }).entries()) ids.push(isLearned && !(bos && i === 0) ? id : id + notLearned);
-  }
-  if (sample.isWhole && tokenizer.eos !== undefined) ids.push(tokenizer.eos);
-  return checked(ids, sample.isWhole ? contextLength : Number.POSITIVE_INFINITY);
-}
-
-/** Of each answer, all up to the token that ends it is learned; where the template writes none, the end of the text is learned after the last. */
-async function encodeChat(
-  { messages }: Sample & { kind: "chat" },
-  { tokenizer, chat, contextLength }: PrepareOptions,
-): Promise<{ ids: Uint32Array } | { reason: string }> {
-  if (chat === undefined) return { reason: "is a conversation, and the model has no chat template" };
-  const turns = await layOutConversation(messages, chat);
-  if ("reason" in turns) return turns;
-  const ids: number[] = [];
-  let isEnded = false;
-  for (const [index, { text, isAnswer }] of turns.entries()) {
-    const encoded = tokenizer.encode(text, { special: true, bos: false });
-    if (index === 0 && tokenizer.addBos && tokenizer.bos !== undefined && encoded[0] !== tokenizer.bos) encoded.unshift(tokenizer.bos);
-    const end = encoded.findLastIndex((id) => tokenizer.endTokens.has(id));
-    isEnded = isAnswer && end >= 0;
-    for (const [i, id] of encoded.entries()) ids.push(isAnswer && (end < 0 || i <= end) ? id : id + notLearned);
-  }
-  if (!isEnded && tokenizer.eos !== undefined) ids.push(tokenizer.eos);
-  return checked(ids, contextLength);
-}
-
-function checked(ids: readonly number[], contextLength: number): { ids: Uint32Array } | { reason: string } {
-  if (ids.length > contextLength) return { reason: `has ${ids.length} tokens, more than the context of ${contextLength}` };
-  if (ids.length < 2) return { reason: "has fewer than two tokens" };
-  return { ids: Uint32Array.from(ids) };
 }
 
 function writeAll(descriptor: number, tokens: Uint32Array): void {
