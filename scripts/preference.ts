@@ -1,0 +1,178 @@
+// npm run recipe:preference -- [--model tiny] [--adapter lora,rank=8] [--pairs N] [--steps N] [--threads N] [--work FOLDER]
+// Learning from preferences, end to end. A model goes on from openings several times; by rule the continuation with the shortest words is preferred to
+// the one with the longest. Then a reward model is trained, and by DPO the model itself, and what they write after openings that neither has seen is
+// compared with what the model wrote before. docs/preferences.md has the figures. Goes on where an earlier call stopped.
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { type GenerateOptions, load, type Model } from "../src/index.ts";
+import { trainFile } from "../src/training/index.ts";
+
+const { values } = parseArgs({
+  options: {
+    model: { type: "string", default: "tiny" },
+    adapter: { type: "string" },
+    pairs: { type: "string", default: "480" },
+    steps: { type: "string", default: "120" },
+    "learning-rate": { type: "string" },
+    threads: { type: "string", default: "2" },
+    work: { type: "string", default: "node_modules/.preference" },
+  },
+});
+const work = resolve(values.work);
+mkdirSync(work, { recursive: true });
+const threads = Number(values.threads);
+const say = (line: string) => process.stderr.write(`${line}\n`);
+const sampling = { temperature: 1, topP: 0.95, maxTokens: 40 } satisfies GenerateOptions;
+
+const subjects = [
+  ...["the sea", "a garden", "an old bridge", "the moon", "bread", "a lost dog", "a train", "the first snow", "a lighthouse", "music"],
+  ...["bees", "a market", "the mountains", "a river", "a broken clock", "a teacher", "the desert", "horses", "a long journey", "the stars"],
+  ...["a library", "a storm", "a map", "an island", "a village school", "money", "winter", "birds", "the city at night", "apples"],
+];
+const forms = [
+  ...[
+    "Once upon a time there was a child who dreamed of *.",
+    "She looked up and began to speak about *.",
+    "The king wrote a letter about *.",
+  ],
+  ...[
+    "In those days people said of * that",
+    "He told his brother a story about *.",
+    "The old woman remembered *.",
+    "This is what I know about *:",
+  ],
+  ...["Everyone in the house was talking about *.", "My father once spoke to me of *.", "It was the day of *, and"],
+];
+/** Of the subjects the last six are held out. */
+const openings = forms.flatMap((form) => subjects.map((subject) => form.replace("*", subject)));
+const isHeldOut = (opening: string) => subjects.slice(-6).some((subject) => opening.includes(subject));
+const [learned, heldOut] = [openings.filter((one) => !isHeldOut(one)), openings.filter(isHeldOut)];
+
+/** The rule: letters per word, of which fewer are preferred. */
+function wordLength(text: string): number {
+  const words = text.match(/\p{L}+/gu) ?? [];
+  return words.length === 0 ? 0 : words.reduce((sum, word) => sum + word.length, 0) / words.length;
+}
+
+/** Work on many things, 16 at a time. */
+async function each<T, R>(list: readonly T[], use: (one: T, index: number) => Promise<R>): Promise<R[]> {
+  const done: R[] = [];
+  for (let from = 0; from < list.length; from += 16)
+    done.push(...(await Promise.all(list.slice(from, from + 16).map((one, i) => use(one, from + i)))));
+  return done;
+}
+
+const data = join(work, "pairs.jsonl");
+await using base = await load(values.model, { threads, onNotice: say });
+if (!existsSync(data)) {
+  const asked = Array.from({ length: Number(values.pairs) }, (_, i) => learned[(i * 7) % learned.length]!);
+  const rows = await each(asked, async (prompt, index) => {
+    const texts: string[] = [];
+    for (let draw = 0; draw < 4; draw++) texts.push((await base.generate(prompt, { ...sampling, seed: 4 * index + draw })).text);
+    const byLength = texts.filter((text) => wordLength(text) > 0).sort((a, b) => wordLength(a) - wordLength(b));
+    if (index % 64 === 63) say(`${index + 1} pairs of ${values.pairs}`);
+    return { prompt, chosen: byLength[0] ?? "", rejected: byLength.at(-1) ?? "" };
+  });
+  const usable = rows.filter(({ chosen, rejected }) => chosen !== rejected);
+  writeFileSync(data, `${usable.map((row) => JSON.stringify(row)).join("\n")}\n`);
+}
+say(`${readFileSync(data, "utf8").split("\n").length - 1} pairs, ${statSync(data).size} bytes`);
+
+const report: string[] = [
+  "| objective | loss, first step | last | held-out pairs ranked right, first look | last |",
+  "| --- | --- | --- | --- | --- |",
+];
+for (const objective of ["reward", "dpo"]) {
+  const out = join(work, objective);
+  if (!existsSync(join(out, values.adapter === undefined ? "model.gguf" : "adapter"))) {
+    await trainFile(
+      {
+        ...{ data, start: { kind: "model", path: base.path }, objective, out, resume: existsSync(out), validation: 0.1, threads, seed: 1 },
+        ...(values.adapter === undefined
+          ? { sequences: 8, learningRate: Number(values["learning-rate"] ?? 3e-4) }
+          : { adapter: values.adapter, sequences: 2, accumulate: 4, learningRate: Number(values["learning-rate"] ?? 5e-4) }),
+        ...{ steps: Number(values.steps), weightDecay: 0.05 },
+      },
+      {
+        onStage: say,
+        onProgress: ({ step, loss, accuracy, validationAccuracy }) => {
+          if (validationAccuracy !== undefined)
+            say(
+              `${objective} step ${step} loss ${loss.toFixed(4)} right ${accuracy?.toFixed(2)} held out ${validationAccuracy.toFixed(2)}`,
+            );
+        },
+      },
+    );
+  }
+  const metrics = readFileSync(join(out, "metrics.jsonl"), "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+  const looks = metrics.flatMap(({ validationAccuracy }) => (validationAccuracy === undefined ? [] : [validationAccuracy]));
+  const percent = (share: number) => `${(100 * share).toFixed(0)} %`;
+  report.push(
+    `| ${objective} | ${metrics[0].loss.toFixed(3)} | ${metrics.at(-1).loss.toFixed(3)} | ${percent(looks[0])} | ${percent(looks.at(-1))} |`,
+  );
+}
+
+const result = (objective: string) => join(work, objective, values.adapter === undefined ? "model.gguf" : "adapter");
+const isAdapter = values.adapter !== undefined;
+await using guided = await load(values.model, {
+  ...{ threads, onNotice: say },
+  ...(isAdapter ? { adapters: { reward: result("reward"), dpo: result("dpo") } } : { beside: { reward: result("reward") } }),
+});
+await using tuned = isAdapter ? undefined : await load(result("dpo"), { threads, onNotice: say });
+
+const reward = isAdapter ? { adapter: "reward" } : { model: "reward" };
+const guide = (weight: number): GenerateOptions => ({ guide: { name: "reward", ...reward, weight } });
+const variants: readonly { readonly name: string; readonly model: Model; readonly options: GenerateOptions }[] = [
+  ...[0, 0.5, 1, 2].map((weight) => ({ name: `guide reward, weight ${weight}`, model: guided, options: guide(weight) })),
+  {
+    name: "best-of 4, judge reward",
+    model: guided,
+    options: { search: { name: "best-of", n: 4, judge: "reward", ...reward, prune: 0, first: 1 } },
+  },
+  { name: "dpo", model: tuned ?? guided, options: isAdapter ? { adapter: "dpo" } : {} },
+];
+
+/** Nats per token that a model gives a continuation. */
+async function nats(model: Model, prompt: string, text: string, options: { adapter?: string } = {}): Promise<readonly [number, number]> {
+  const before = model.tokenize(prompt, { bos: true });
+  const tokens = model.tokenize(text, { bos: false });
+  if (tokens.length === 0) return [0, 0];
+  const { logprobs } = await model.score([...before, ...tokens], options);
+  return [-logprobs.slice(before.length).reduce((sum: number, one) => sum + one!, 0), tokens.length];
+}
+
+await using judge = isAdapter ? undefined : await load(result("reward"), { threads, onNotice: say });
+const rivals = await each(heldOut, async (prompt, i) => (await base.generate(prompt, { ...sampling, seed: 900_000 + i })).text);
+report.push(
+  "",
+  "| held-out openings | preferred to the model's own | letters per word | nats per token to the model | to the reward model |",
+  "| --- | --- | --- | --- | --- |",
+);
+for (const { name, model, options } of variants) {
+  const texts = await each(
+    heldOut,
+    async (prompt, i) => (await model.generate(prompt, { ...sampling, seed: 500_000 + i, ...options })).text,
+  );
+  const wins = texts.reduce((sum, text, i) => {
+    const [mine, other] = [wordLength(text), wordLength(rivals[i]!)];
+    return sum + (mine < other ? 1 : mine === other ? 0.5 : 0);
+  }, 0);
+  const mean = async (of: Model, how: { adapter?: string } = {}) => {
+    const all = await each(heldOut, (prompt, i) => nats(of, prompt, texts[i]!, how));
+    return (all.reduce((sum, [one]) => sum + one, 0) / all.reduce((sum, [, count]) => sum + count, 0)).toFixed(3);
+  };
+  const letters = texts.reduce((sum, text) => sum + wordLength(text), 0) / texts.length;
+  const figures = [
+    `${((100 * wins) / texts.length).toFixed(0)} % of ${texts.length}`,
+    letters.toFixed(2),
+    await mean(base),
+    await (isAdapter ? mean(guided, { adapter: "reward" }) : mean(judge!)),
+  ];
+  report.push(`| ${name} | ${figures.join(" | ")} |`);
+  say(report.at(-1)!);
+}
+process.stdout.write(`${report.join("\n")}\n`);
