@@ -25,7 +25,13 @@ const say = (line: string) => process.stderr.write(`${line}\n`);
 const user = (content: string) => [{ role: "user" as const, content }];
 
 mkdirSync(work, { recursive: true });
-const pairs = makePairs(join(work, "sources"), readFileSync(new URL("../docs/cli.md", import.meta.url), "utf8"));
+// made once: the documentation may change before a run is gone on with
+const made = join(work, "pairs.json");
+if (!existsSync(made)) {
+  const reference = readFileSync(new URL("../docs/cli.md", import.meta.url), "utf8");
+  writeFileSync(made, JSON.stringify(makePairs(join(work, "sources"), reference)));
+}
+const pairs: Pair[] = JSON.parse(readFileSync(made, "utf8"));
 const [learned, heldOut] = [pairs.filter(({ isHeldOut }) => !isHeldOut), pairs.filter(({ isHeldOut }) => isHeldOut)];
 say(`${pairs.length} pairs, ${heldOut.length} of them held out`);
 const data = join(work, "pairs.jsonl");
