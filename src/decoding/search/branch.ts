@@ -137,10 +137,14 @@ export class Branch {
     return isDone && isReady;
   }
 
-  /** The last row, in full. */
-  #readAgain(): Promise<boolean> {
-    this.sequence.rewind(this.sequence.length - 1);
-    return this.#forward((this.tokens.at(-1)?.id ?? this.#run.prompt.at(-1)!) as TokenId);
+  /**
+   * The last row, in full: from a fork, since whoever had enough with the candidates may fork from the branch meanwhile, and its sequence
+   * must have its last token then.
+   */
+  async #readAgain(): Promise<boolean> {
+    using again = this.sequence.fork();
+    again.rewind(again.length - 1);
+    return await this.#forward((this.tokens.at(-1)?.id ?? this.#run.prompt.at(-1)!) as TokenId, again);
   }
 
   /** What the facts say of the branch, from a token on. */
@@ -148,9 +152,9 @@ export class Branch {
     return { ...parts, tokens: this.tokens.slice(parts.from).map(({ id }) => id) };
   }
 
-  async #forward(token: TokenId): Promise<boolean> {
+  async #forward(token: TokenId, sequence = this.sequence): Promise<boolean> {
     const want = this.sampler.want({ top: this.#run.logprobs ?? 0, isPrompt: false });
-    const result = await this.#run.forward(this.sequence, {
+    const result = await this.#run.forward(sequence, {
       input: [token],
       want: this.#hidden ? { ...want, hidden: "last" } : want,
     });

@@ -151,6 +151,27 @@ test("its segments in a row are the answer, what was tried beside them is rewoun
   }
 });
 
+test("log-probabilities are those of each token after the ones before it, also where some draws of a row need it in full and others don't", async () => {
+  const large = toyTokenizer(Array.from({ length: 150 }, (_, id) => String.fromCharCode(0x4e00 + id)));
+  // a tenth of the probability lies beyond the 63 candidates that come with a row
+  const logits = (tokens: readonly number[]) =>
+    Array.from(
+      { length: large.vocabSize },
+      (_, id) => 4 * Math.exp(-((id * 37 + tokens.reduce((sum, token) => 31 * sum + token, 7)) % 151) / 20),
+    );
+  const start = [1, 2, 3] as never[];
+  for (let seed = 0; seed < 5; seed++) {
+    const search = { name: "rewind", judge: ({ tokens }: Judged) => (tokens.length % 5) / 5, iterations: 6, children: 8 };
+    const given = { maxTokens: 7, seed, ignoreEndTokens: true, logprobs: 1, search };
+    const { tokens, logprobs } = await generateText(toyModel(large, { logits, hidden: hiddenOf(seed) }), start, given);
+    for (const [index, token] of tokens.entries()) {
+      const row = logits([...start, ...tokens.slice(0, index)]);
+      const logSumExp = Math.log(row.reduce((sum, logit) => sum + Math.exp(logit), 0));
+      expect(logprobs![index]!.logprob).toBeCloseTo(row[token]! - logSumExp, 4);
+    }
+  }
+});
+
 test("more iterations, fewer flagged letters than sampling", async () => {
   const isFlagged = (id: number) => tokenizer.decode([id as never]) < "a";
   const share = (tokens: readonly number[]) => tokens.filter(isFlagged).length / tokens.length;
