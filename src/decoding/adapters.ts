@@ -1,5 +1,5 @@
 import { OptionError, UnsupportedError } from "../errors.ts";
-import { defineMethod, type MethodSpec, number, parseMethod } from "./method.ts";
+import { defineMethod, type Method, type MethodSpec, number, parseMethod } from "./method.ts";
 import type { DecodingModel } from "./model.ts";
 
 /** A loaded adapter and how strongly it acts; 0 is the model without it. */
@@ -11,6 +11,17 @@ export interface AdapterScale {
 /** The values of the axis `adapter`: `"name,scale=0.8"`, or several. What there is to name are the adapters that the model has loaded. */
 export type AdapterSpec = MethodSpec | readonly MethodSpec[];
 
+/** The methods of the axis `adapter` of a model that has loaded these. */
+export function adapterMethods(names: readonly string[]): readonly Method<AdapterScale>[] {
+  return names.map((name) =>
+    defineMethod("adapter", {
+      ...{ name, summary: "a loaded adapter", needs: ["adapters"] },
+      parameters: { scale: number({ default: 1, doc: "factor on what it adds; 0 is the model without it" }) },
+      create: ({ scale }): AdapterScale => ({ name, scale }),
+    }),
+  );
+}
+
 /**
  * The adapters of a run.
  * @throws OptionError for one that is not loaded, stands twice, or a scale that is no number; UnsupportedError where a model takes none
@@ -18,13 +29,7 @@ export type AdapterSpec = MethodSpec | readonly MethodSpec[];
 export function parseAdapters(spec: AdapterSpec | undefined, model: Pick<DecodingModel, "adapters">): readonly AdapterScale[] {
   if (spec === undefined) return [];
   if (model.adapters === undefined) throw new UnsupportedError("adapter: this model takes no adapters");
-  const methods = model.adapters().map((name) =>
-    defineMethod("adapter", {
-      ...{ name, summary: "a loaded adapter", needs: ["adapters"] },
-      parameters: { scale: number({ default: 1, doc: "factor on what it adds; 0 is the model without it" }) },
-      create: ({ scale }): AdapterScale => ({ name, scale }),
-    }),
-  );
+  const methods = adapterMethods(model.adapters());
   const specs = Array.isArray(spec) ? (spec as readonly MethodSpec[]) : [spec as MethodSpec];
   const adapters = specs.map((one) => {
     const { method, values } = parseMethod(methods, one, "adapter");

@@ -1,3 +1,4 @@
+import { adapterMethods } from "./adapters.ts";
 import { describeRange, type Method, type Parameter } from "./method.ts";
 import { refusalOf } from "./refusal.ts";
 import { registry } from "./registry.ts";
@@ -19,26 +20,30 @@ export interface DescribedMethod {
   readonly cannotCompose: Readonly<Record<string, string>>;
 }
 
-/** Every method by axis, as plain data. */
-export function describeRegistry(): Readonly<Record<string, readonly DescribedMethod[]>> {
-  return Object.fromEntries(
-    Object.entries(registry).map(([axis, list]) => [
-      axis,
-      list.map(({ name, summary, parameters, source, needs, isNeutral = false, refuses, example }, index) => ({
-        name,
-        summary,
-        parameters: Object.fromEntries(
-          Object.entries(parameters).map(([key, parameter]) => [key, { ...parameter, range: describeRange(parameter) }]),
-        ),
-        ...(source === undefined ? {} : { source }),
-        needs,
-        isNeutral,
-        refuses: { ...refuses },
-        example: { ...example },
-        cannotCompose: cannotCompose(list[index]!),
-      })),
-    ]),
-  );
+/** Every method by axis, as plain data. @param adapters  names of those that the model has loaded: methods of the axis `adapter` */
+export function describeRegistry(adapters: readonly string[] = []): Readonly<Record<string, readonly DescribedMethod[]>> {
+  const axes: Readonly<Record<string, readonly Method<unknown>[]>> = {
+    ...(registry as Readonly<Record<string, readonly Method<unknown>[]>>),
+    ...(adapters.length === 0 ? {} : { adapter: adapterMethods(adapters) }),
+  };
+  return Object.fromEntries(Object.entries(axes).map(([axis, list]) => [axis, list.map(described)]));
+}
+
+function described(method: Method<unknown>): DescribedMethod {
+  const { name, summary, parameters, source, needs, isNeutral = false, refuses, example } = method;
+  return {
+    name,
+    summary,
+    parameters: Object.fromEntries(
+      Object.entries(parameters).map(([key, parameter]) => [key, { ...parameter, range: describeRange(parameter) }]),
+    ),
+    ...(source === undefined ? {} : { source }),
+    needs,
+    isNeutral,
+    refuses: { ...refuses },
+    example: { ...example },
+    cannotCompose: cannotCompose(method),
+  };
 }
 
 /** What a method can't be combined with, of all that one call can name beside it. */

@@ -39,7 +39,7 @@ outbox.push({
     vocabSize: model.config.vocabSize,
     blocks: model.config.blocks.length,
     loadMs: model.loadMs,
-    methods: describeRegistry(),
+    methods: describeRegistry(Object.keys(settings.load.adapters ?? {})),
   },
 });
 

@@ -11,7 +11,7 @@ import { SkipMap } from "./skip-map.tsx";
 /** What a run reports; each part is there when the facts have it. */
 export function Report({ run, hasNumbers = true }: { readonly run: Run; readonly hasNumbers?: boolean }) {
   const facts = factsOf(run);
-  const { drafts, skips, branches, effort, attribution, guides, choices } = facts;
+  const { drafts, skips, branches, effort, attribution, adapters, guides, choices } = facts;
   const growing = isUnderWay(run) ? run.growing : [];
   return (
     <div class="report">
@@ -53,6 +53,18 @@ export function Report({ run, hasNumbers = true }: { readonly run: Run; readonly
       {skips !== undefined && (
         <Section title="Skipped blocks" note={`${(100 * (1 - skips.run / (skips.total || 1))).toFixed(1)} % of half-blocks`}>
           <SkipMap skips={skips} numTokens={facts.tokens.length} numBlocks={model.value?.blocks ?? 0} />
+        </Section>
+      )}
+      {adapters !== undefined && adapters.length > 0 && (
+        <Section title="Adapters">
+          <dl class="choices">
+            {adapters.map(({ name, scale }) => (
+              <div key={name}>
+                <dt>{name}</dt>
+                <dd class="number">scale {scale}</dd>
+              </div>
+            ))}
+          </dl>
         </Section>
       )}
       {guides !== undefined && guides.length > 0 && (

@@ -9,7 +9,7 @@ const request = (settings: Partial<Settings>, prompt: RunRequest["prompt"] = { k
   settings: { ...defaultSettings, ...settings },
   model: "smollm2",
 });
-const methods = describeRegistry() as unknown as Registry;
+const methods = describeRegistry(["poet"]) as unknown as Registry;
 const chat = { kind: "chat", messages: [{ role: "user", content: "Hi" }] } as const;
 
 test.each<[string, RunRequest]>([
@@ -55,6 +55,12 @@ test("what methods refuse is told in the registry's words", () => {
   expect(conflict!.text).toContain("search beam can't be combined with ngram");
   expect(conflict!.text).toContain(methods.search!.find(({ name }) => name === "beam")!.cannotCompose["draft ngram"]);
   expect(conflicts({ ...defaultSettings, axes: { ...axes, draft: [{ name: "off", values: {} }] } }, methods)).toEqual([]);
+});
+
+test("loaded adapters are an axis that takes several", () => {
+  expect(methods.adapter!.map(({ name, parameters }) => [name, Object.keys(parameters)])).toEqual([["poet", ["scale"]]]);
+  const { body } = requestOf(request({ axes: { adapter: [{ name: "poet", values: { scale: 0.5 } }] } }));
+  expect(body.chainrule).toEqual({ adapter: [{ name: "poet", scale: 0.5 }] });
 });
 
 test("temperature and top-p are samplers to what refuses samplers, and temperature 0 is greedy", () => {

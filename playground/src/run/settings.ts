@@ -21,7 +21,7 @@ export interface Settings {
 export const defaultSettings: Settings = { maxTokens: 96, answers: 1, temperature: 0, topP: 1, seed: undefined, stop: [], axes: {} };
 
 /** Axes that take a list; on the others one method is chosen. */
-export const listAxes: ReadonlySet<string> = new Set(["guide", "sample"]);
+export const listAxes: ReadonlySet<string> = new Set(["adapter", "guide", "sample"]);
 
 /** How many alternatives to each token are asked for. */
 export const topCount = 5;

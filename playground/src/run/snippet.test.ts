@@ -59,6 +59,13 @@ test("curl: the shell reads the body as it is", () => {
   expect(curlSnippet(request, "http://127.0.0.1:8080", false)).not.toContain("CHAINRULE_API_KEY");
 });
 
+test("adapters are loaded with the model", () => {
+  const adapted = { ...request, settings: { ...defaultSettings, axes: { adapter: [{ name: "poet", values: { scale: 0.5 } }] } } };
+  const code = typescriptSnippet(adapted);
+  expect(code).toContain('load("smollm2", { adapters: { poet: "path/of/poet" } })');
+  expect(code).toContain('adapter: [{ name: "poet", scale: 0.5 }]');
+});
+
 test("a seed that was drawn is written down, a given one stays", () => {
   const drawn = { choices: [{ what: "seed", chosen: "4711", because: "none was given" }] };
   const open = { ...request, settings: { ...request.settings, seed: undefined } };

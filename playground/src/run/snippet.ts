@@ -28,13 +28,15 @@ export function typescriptSnippet(request: RunRequest): string {
     ...(stop.length === 0 ? {} : { stop }),
     ...axes,
   };
+  const adapters = settings.axes.adapter ?? [];
+  const paths = adapters.map(({ name }) => [name, `path/of/${name}`]); // the server knows where they are, and tells nobody
   const plain = prompt.kind === "text" ? prompt.text : prompt.kind === "tokens" ? prompt.tokens : prompt.messages;
   const given = layout === undefined ? plain : laidOut(layout as { readonly name: string }, plain);
   const type = prompt.kind === "tokens" ? " as TokenId[]" : "";
   return [
     `import { load${type === "" ? "" : ", type TokenId"} } from "chainrule";`,
     "",
-    `await using model = await load(${JSON.stringify(model)});`,
+    `await using model = await load(${JSON.stringify(model)}${adapters.length === 0 ? "" : `, ${literal({ adapters: Object.fromEntries(paths) })}`});`,
     `const prompt = ${literal(given)}${type};`,
     `const { text, facts } = await model.generate(prompt, ${literal(options)});`,
     "console.log(text);",
