@@ -7,6 +7,9 @@
  *   npm run bench:forecast                all of them; channels that are done are kept in CHAINRULE_HOME and not computed again
  *   ... -- --fresh                        forgets what was kept, trained weights excepted
  *   ... -- --only spacetime               rows whose label has this text
+ *   ... -- --only autotimes [--minutes 15] [--pairs 2600] [--blocks 0] [--threads 2]
+ *                                         the forecasters over a language model: minutes of training for each, (window, channel) pairs
+ *                                         scored, blocks that run (0: all); trainings go on where they were broken off
  *
  * CHAINRULE_DATA names the folder with ett/ETTh1.csv and ett/ETTh2.csv.
  */
@@ -17,6 +20,7 @@ import { cpus, homedir } from "node:os";
 import { join } from "node:path";
 import { forecasters } from "../src/forecasting/models/index.ts";
 import type { FittedForecaster, Forecaster, History, ParameterValues, SavedForecaster } from "../src/forecasting/types.ts";
+import { benchLanguageModels, languageModelTasks } from "./forecast-language-models.ts";
 
 const lookback = 336;
 const horizons = [96, 192, 336, 720] as const;
@@ -281,6 +285,25 @@ for (const table of tables) {
   if (start < table.marker.length) throw new Error(`docs/forecast-bench.md has no ${table.marker}`);
   page = `${page.slice(0, start)}\n\n${written(table)}\n\n${page.slice(page.indexOf("<!-- end of table -->", start))}`;
   console.log(`\n${written(table)}`);
+}
+const option = (name: string, otherwise: number) =>
+  process.argv.includes(`--${name}`) ? Number(process.argv[process.argv.indexOf(`--${name}`) + 1]) : otherwise;
+const overModels = isQuick ? [] : languageModelTasks.filter((name) => name.includes(only));
+if (overModels.length > 0) {
+  const settings = {
+    minutes: option("minutes", 15),
+    pairs: option("pairs", 2600),
+    blocks: option("blocks", 0),
+    threads: option("threads", 2),
+  };
+  const text = await benchLanguageModels(overModels, readChannels("ETTh1"), { home, ...settings });
+  console.log(`\n${text}`);
+  const marker = "<!-- table: npm run bench:forecast -- --only autotimes -->";
+  const start = page.indexOf(marker) + marker.length;
+  if (start < marker.length) throw new Error(`docs/forecast-bench.md has no ${marker}`);
+  // a first look with fewer minutes or blocks is printed only
+  if (settings.minutes === 15 && settings.blocks === 0)
+    page = `${page.slice(0, start)}\n\n${text}\n\n${page.slice(page.indexOf("<!-- end of table -->", start))}`;
 }
 writeFileSync("docs/forecast-bench.md", page);
 execFileSync("npx", ["biome", "format", "--write", "docs/forecast-bench.md"], { stdio: "ignore" });

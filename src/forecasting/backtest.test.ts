@@ -5,11 +5,11 @@ import { choose, ensembleMembers, type ModelScore, type ModelScores, scoreTable 
 import { calibrate, halfWidths, nonDecreasing } from "./conformal.ts";
 import { fillMissing } from "./missing.ts";
 import { forecasters } from "./models/index.ts";
-import type { Forecaster } from "./types.ts";
+import type { ForecastingMethod } from "./types.ts";
 
 /** Those that `auto` tries. */
 const automatic = Object.values(forecasters)
-  .filter((forecaster: Forecaster) => forecaster.isOnRequest !== true)
+  .filter((forecaster: ForecastingMethod) => forecaster.isOnRequest !== true)
   .map(({ name }) => name);
 
 const naive = [{ name: "naive", parameters: {} }];
@@ -50,32 +50,32 @@ describe("rolling forecasts", () => {
   const values = Float64Array.from({ length: 60 }, (_, index) => 10 + (index % 4) * 3 + index * 0.1 + Math.sin(index * index));
   const origins = [30, 33, 36, 41];
 
-  test.each(automatic)("%s: values after an origin don't change the forecasts made there", (name) => {
+  test.each(automatic)("%s: values after an origin don't change the forecasts made there", async (name) => {
     const plan = { horizon: 4, origins: [origins], refit: 2, missing: "interpolate" as const };
     const combination = [{ name, parameters: {} }];
-    const [plain] = rollingForecasts(combination, [{ values, seasonalPeriod: 4 }], plan);
-    origins.forEach((origin, window) => {
+    const [plain] = await rollingForecasts(combination, [{ values, seasonalPeriod: 4 }], plan);
+    for (const [window, origin] of origins.entries()) {
       const changed = values.map((value, index) => (index < origin ? value : -1e3 * value));
       changed[origin + 1] = Number.NaN;
-      const [other] = rollingForecasts(combination, [{ values: changed, seasonalPeriod: 4 }], plan);
+      const [other] = await rollingForecasts(combination, [{ values: changed, seasonalPeriod: 4 }], plan);
       expect([...other![window]!.mean]).toEqual([...plain![window]!.mean]);
-    });
+    }
   });
 
-  test("last value and seasonal naive are what the definition says, holes at an origin included", () => {
+  test("last value and seasonal naive are what the definition says, holes at an origin included", async () => {
     const holed = values.slice();
     holed[32] = Number.NaN;
     const plan = { horizon: 2, origins: [[33]], refit: 0, missing: "interpolate" as const };
-    const [last] = rollingForecasts(naive, [{ values: holed, seasonalPeriod: 4 }], plan);
+    const [last] = await rollingForecasts(naive, [{ values: holed, seasonalPeriod: 4 }], plan);
     expect([...last![0]!.mean]).toEqual([values[31], values[31]]);
-    const [season] = rollingForecasts([{ name: "seasonal-naive", parameters: {} }], [{ values, seasonalPeriod: 4 }], plan);
+    const [season] = await rollingForecasts([{ name: "seasonal-naive", parameters: {} }], [{ values, seasonalPeriod: 4 }], plan);
     expect([...season![0]!.mean]).toEqual([values[29], values[30]]);
   });
 
-  test("a series too short for a model is left out, the others keep their place", () => {
+  test("a series too short for a model is left out, the others keep their place", async () => {
     const plan = { horizon: 1, origins: [[3], [], [20]], refit: 0, missing: "previous" as const };
     const series = [values.slice(0, 5), values.slice(0, 2), values].map((one) => ({ values: one, seasonalPeriod: 12 }));
-    const result = rollingForecasts([{ name: "seasonal-naive", parameters: {} }], series, plan);
+    const result = await rollingForecasts([{ name: "seasonal-naive", parameters: {} }], series, plan);
     expect(result.map((windows) => windows?.length)).toEqual([undefined, undefined, 1]);
   });
 
@@ -101,19 +101,19 @@ describe("choice", () => {
   });
   const isAverage = (model: string) => model.includes("+");
 
-  test("what seasonal naive beats is never chosen, nor what can't be fitted to all series", () => {
+  test("what seasonal naive beats is never chosen, nor what can't be fitted to all series", async () => {
     expect(choose([row("seasonal-naive", 1, 0), row("ets", 1.1, -0.1)], isAverage).model).toBe("seasonal-naive");
     expect(choose([row("ar", 0.5, 0.5, 9), row("ets", 0.9, 0.1), row("seasonal-naive", 1, 0)], isAverage).model).toBe("ets");
     expect(choose([row("ar", 0.5, -0.2), row("seasonal-naive", 1, 0)], isAverage).model).toBe("seasonal-naive");
   });
 
-  test("an average wins by 1 % or not at all", () => {
+  test("an average wins by 1 % or not at all", async () => {
     const rest = [row("ets", 0.8, 0.2), row("seasonal-naive", 1, 0)];
     expect(choose([row("ets + ar", 0.795, 0.205), ...rest], isAverage).model).toBe("ets");
     expect(choose([row("ets + ar", 0.79, 0.21), ...rest], isAverage).model).toBe("ets + ar");
   });
 
-  test("skill compares common series only", () => {
+  test("skill compares common series only", async () => {
     const score = (mase: number) => ({ windows: 1, mse: 1, mae: 1, mase, smape: 1, wql: Number.NaN });
     const scores = new Map<string, ModelScores>([
       ["seasonal-naive", [score(1), score(9)]],
@@ -122,7 +122,7 @@ describe("choice", () => {
     expect(scoreTable(scores).find(({ model }) => model === "ets")!.skill).toBe(-1);
   });
 
-  test("an average has two or three members that beat seasonal naive", () => {
+  test("an average has two or three members that beat seasonal naive", async () => {
     const candidates = ["seasonal-naive", "ets", "ar", "theta", "ridge"].map((name) => [{ name, parameters: {} }]);
     const table = [row("ets", 0.5, 0.5), row("ar", 0.6, 0.4), row("theta", 0.7, 0.3), row("ridge", 0.8, 0.2), row("seasonal-naive", 1, 0)];
     expect(ensembleMembers(table, candidates)!.map(({ name }) => name)).toEqual(["ets", "ar", "theta"]);
@@ -131,7 +131,7 @@ describe("choice", () => {
 });
 
 describe("conformal intervals", () => {
-  test("sizes don't decrease: the nearest such sequence in squares, found by trying all block divisions", () => {
+  test("sizes don't decrease: the nearest such sequence in squares, found by trying all block divisions", async () => {
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 0, max: 20 }), { minLength: 1, maxLength: 7 }), (list) => {
         let best = Number.POSITIVE_INFINITY;
@@ -156,7 +156,7 @@ describe("conformal intervals", () => {
     );
   });
 
-  test("with one step the half width is the ⌈(n + 1) level⌉-th smallest absolute error", () => {
+  test("with one step the half width is the ⌈(n + 1) level⌉-th smallest absolute error", async () => {
     const errors = [3, -1, 4, -1.5, 9, -2, 6].map((error) => new Float64Array([error]));
     const calibration = calibrate(errors)!;
     expect(halfWidths(calibration, 80, 1)[0]).toBeCloseTo(9, 12); // ⌈8 · 0.8⌉ = 7th of 7
@@ -164,7 +164,7 @@ describe("conformal intervals", () => {
     expect(halfWidths(calibration, 50, 4)[3]).toBeCloseTo(6, 12); // beyond the calibrated step: √4
   });
 
-  test("fresh errors of the same law are covered as often as the level says, at every step", () => {
+  test("fresh errors of the same law are covered as often as the level says, at every step", async () => {
     const next = random(7);
     const normal = () => Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next());
     const window = () => Float64Array.from({ length: 6 }, (_, step) => normal() * (step + 1));
@@ -181,13 +181,13 @@ describe("conformal intervals", () => {
     }
   });
 
-  test("a step without any error has no interval; constant series have intervals of width 0", () => {
+  test("a step without any error has no interval; constant series have intervals of width 0", async () => {
     expect(calibrate([new Float64Array([1, Number.NaN])])).toBeUndefined();
     expect([...halfWidths(calibrate([new Float64Array(3), new Float64Array(3)])!, 95, 3)]).toEqual([0, 0, 0]);
   });
 });
 
-test("holes are filled by the rule and never from after the end", () => {
+test("holes are filled by the rule and never from after the end", async () => {
   const hole = Number.NaN;
   const values = new Float64Array([hole, 2, hole, hole, 8, hole]);
   expect([...fillMissing(values, "interpolate")]).toEqual([2, 2, 4, 6, 8, 8]);

@@ -1,8 +1,8 @@
-import { type Combination, fitCombination, minimumLength } from "./combination.ts";
+import { type Combination, fitCombination, forecastAll, minimumLength } from "./combination.ts";
 import { boundedDifference, meanAbsoluteError, meanSquaredError, seasonalScale, symmetricMape, weightedQuantileLoss } from "./metrics.ts";
 import { fillMissing, type MissingRule } from "./missing.ts";
 import type { Regressors } from "./regression.ts";
-import type { FittedForecaster, Forecast, History } from "./types.ts";
+import type { FitTask, FittedForecaster, Forecast, History, TimeGrid } from "./types.ts";
 
 /*
  * Rolling-origin evaluation: forecasts from several origins inside a series, each made from the values before its origin and scored on
@@ -15,6 +15,7 @@ export interface BacktestSeries {
   /** [N]; NaN is missing, the last value is not. */
   readonly values: Float64Array;
   readonly seasonalPeriod: number;
+  readonly time?: TimeGrid;
   readonly regressors?: Regressors;
 }
 
@@ -65,19 +66,21 @@ export function planOrigins(
  * The forecasts of one model from every origin of every series; undefined for a series without origins or too short for the model.
  *
  * @param quantiles  asked of models that have them
+ * @param hooks      of the fits
  */
-export function rollingForecasts(
+export async function rollingForecasts(
   combination: Combination,
   series: readonly BacktestSeries[],
   plan: BacktestPlan,
   quantiles?: readonly number[],
-): readonly (readonly Forecast[] | undefined)[] {
+  hooks: Omit<FitTask, "horizon"> = {},
+): Promise<readonly (readonly Forecast[] | undefined)[]> {
   const { horizon, missing } = plan;
-  const task = { horizon };
+  const task = { ...hooks, horizon };
   const options = quantiles === undefined ? {} : { quantiles };
   const historyAt = (index: number, origin: number): History => {
-    const { values, seasonalPeriod } = series[index]!;
-    return { values: fillMissing(values.subarray(0, origin), missing), seasonalPeriod };
+    const { values, seasonalPeriod, time } = series[index]!;
+    return { values: fillMissing(values.subarray(0, origin), missing), seasonalPeriod, ...(time && { time }) };
   };
   const eligible = series.flatMap(({ seasonalPeriod }, index) => {
     const first = plan.origins[index]![0];
@@ -91,21 +94,25 @@ export function rollingForecasts(
     if (active.length === 0) break;
     if (round === 0 || (plan.refit > 0 && round % plan.refit === 0)) {
       const histories = active.map((index) => historyAt(index, plan.origins[index]![round]!));
-      fitCombination(
+      const fits = await fitCombination(
         combination,
         histories,
         task,
         active.map((index) => series[index]!.regressors),
-      ).forEach((fitted, position) => {
-        current.set(active[position]!, fitted);
-      });
+      );
+      for (const [position, fitted] of fits.entries()) current.set(active[position]!, fitted);
     } else {
       for (const index of active) {
         const [from, to] = [plan.origins[index]![round - 1]!, plan.origins[index]![round]!];
         current.set(index, advance(current.get(index)!, series[index]!.values, from, to, missing));
       }
     }
-    for (const index of active) forecasts[index]!.push(current.get(index)!.forecast(horizon, options));
+    const made = forecastAll(
+      active.map((index) => current.get(index)!),
+      horizon,
+      options,
+    );
+    for (const [position, index] of active.entries()) forecasts[index]!.push(made[position]!);
   }
   return forecasts.map((windows) => (windows.length === 0 ? undefined : windows));
 }

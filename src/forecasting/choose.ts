@@ -1,6 +1,7 @@
 import { type BacktestPlan, type BacktestSeries, deciles, rollingForecasts, type SeriesScore, scoreSeries } from "./backtest.ts";
 import { type Combination, combinationName } from "./combination.ts";
 import { finiteMean } from "./metrics.ts";
+import type { FitTask } from "./types.ts";
 
 /** A row of the table by which a model is chosen: means over the series that the model could be fitted to. */
 export interface ModelScore {
@@ -31,8 +32,13 @@ const ensembleGain = 0.01;
 
 export const reference = "seasonal-naive";
 
-export function scoreCombination(combination: Combination, series: readonly BacktestSeries[], plan: BacktestPlan): ModelScores {
-  const forecasts = rollingForecasts(combination, series, plan, deciles);
+export async function scoreCombination(
+  combination: Combination,
+  series: readonly BacktestSeries[],
+  plan: BacktestPlan,
+  hooks: Omit<FitTask, "horizon"> = {},
+): Promise<ModelScores> {
+  const forecasts = await rollingForecasts(combination, series, plan, deciles, hooks);
   return forecasts.map((windows, index) => windows && scoreSeries(series[index]!, plan.origins[index]!, windows, deciles));
 }
 

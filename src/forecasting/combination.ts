@@ -11,6 +11,7 @@ import type {
   JsonObject,
   ParameterValues,
   SavedForecaster,
+  TrainedForecaster,
 } from "./types.ts";
 
 /** A forecaster by name with the parameters that are not left to it. */
@@ -24,9 +25,9 @@ export interface ModelSpec {
 /** One model, or several whose forecasts are averaged with equal weights. */
 export type Combination = readonly ModelSpec[];
 
-const table: Readonly<Record<string, Forecaster>> = forecasters;
+const table: Readonly<Record<string, Forecaster | TrainedForecaster>> = forecasters;
 
-export function forecasterOf(name: string): Forecaster | undefined {
+export function forecasterOf(name: string): Forecaster | TrainedForecaster | undefined {
   return Object.hasOwn(table, name) ? table[name] : undefined;
 }
 
@@ -44,30 +45,58 @@ export function isShared(combination: Combination): boolean {
   return combination.some(({ name }) => forecasterOf(name)!.shared);
 }
 
+/** Whether a model of this name trains for minutes, over files that its parameters name. */
+export function isTrainedModel(name: string): boolean {
+  const forecaster = forecasterOf(name);
+  return forecaster !== undefined && "forecastAll" in forecaster;
+}
+
+/** True where a member trains for minutes. */
+export function isTrained(combination: Combination): boolean {
+  return combination.some(({ name }) => isTrainedModel(name));
+}
+
 /** Fits every member; one fitted object per series, the member itself where there is one. */
-export function fitCombination(
+export async function fitCombination(
   combination: Combination,
   histories: readonly History[],
   task: FitTask,
   regressors: readonly (Regressors | undefined)[],
-): readonly FittedForecaster[] {
-  const fitted = combination.map((spec) => fitOne(spec, histories, task, regressors));
+): Promise<readonly FittedForecaster[]> {
+  const fitted: (readonly FittedForecaster[])[] = [];
+  for (const spec of combination) fitted.push(await fitOne(spec, histories, task, regressors));
   return histories.map((_, index) => average(fitted.map((members) => members[index]!)));
 }
 
-function fitOne(
+async function fitOne(
   { name, parameters, usesCovariates }: ModelSpec,
   histories: readonly History[],
   task: FitTask,
   regressors: readonly (Regressors | undefined)[],
 ) {
   const { fit } = forecasterOf(name)!;
-  if (!usesCovariates) return fit(histories, task, parameters);
+  if (!usesCovariates) return await fit(histories, task, parameters);
   const effects = histories.map((history, index) => estimateEffects(history, regressors[index]!));
   const rest = histories.map((history, index) => withoutEffects(history, regressors[index]!, effects[index]!));
-  return fit(rest, task, parameters).map((fitted, index) =>
+  return (await fit(rest, task, parameters)).map((fitted, index) =>
     withEffects(fitted, regressors[index]!, effects[index]!, histories[index]!.values.length),
   );
+}
+
+/** The forecasts of many, side by side where their model does so. */
+export function forecastAll(
+  fitted: readonly FittedForecaster[],
+  horizon: number,
+  options: { readonly quantiles?: readonly number[] } = {},
+): readonly Forecast[] {
+  const forecasts = new Map<FittedForecaster, Forecast>();
+  for (const name of new Set(fitted.map(({ model }) => model))) {
+    const forecaster = forecasterOf(name);
+    if (forecaster === undefined || !("forecastAll" in forecaster)) continue;
+    const its = fitted.filter(({ model }) => model === name);
+    for (const [index, forecast] of forecaster.forecastAll(its, horizon).entries()) forecasts.set(its[index]!, forecast);
+  }
+  return fitted.map((one) => forecasts.get(one) ?? one.forecast(horizon, options));
 }
 
 /** The mean of several forecasts, as one fitted object. It has no quantiles: those of a mean are not the means of quantiles. */

@@ -1,5 +1,5 @@
 import { FormatError, OptionError, UnsupportedError } from "../errors.ts";
-import { loadFitted } from "./combination.ts";
+import { forecastAll, loadFitted } from "./combination.ts";
 import { type Calibration, halfWidths } from "./conformal.ts";
 import { formatTime, timeAt } from "./data/index.ts";
 import { bounded } from "./metrics.ts";
@@ -46,16 +46,21 @@ export class FittedTable {
   forecast(horizon: number, levels: readonly number[]): readonly SeriesForecast[] {
     checkHorizon(horizon);
     checkLevels(levels);
-    return this.series.map((one) => {
-      const quantiles = levels.flatMap((level) => [0.5 - level / 200, 0.5 + level / 200]);
-      const forecast = one.fitted.forecast(horizon, one.calibration === undefined ? { quantiles } : {});
+    const quantiles = levels.flatMap((level) => [0.5 - level / 200, 0.5 + level / 200]);
+    const forecasts = forecastAll(
+      this.series.map(({ fitted }) => fitted),
+      horizon,
+      { quantiles },
+    );
+    return this.series.map((one, index) => {
+      const forecast = forecasts[index]!;
       if (!forecast.mean.every(Number.isFinite))
         throw new Error(`internal: the model ${one.fitted.description} gave a forecast of ${one.id} that is no number`);
       const intervals: Record<string, [number[], number[]]> = {};
-      levels.forEach((level, index) => {
+      levels.forEach((level, position) => {
         const bounds =
           one.calibration === undefined
-            ? forecast.quantiles?.slice(2 * index, 2 * index + 2)
+            ? forecast.quantiles?.slice(2 * position, 2 * position + 2)
             : around(forecast.mean, halfWidths(one.calibration, level, horizon));
         if (bounds !== undefined) intervals[level] = [[...bounds[0]!], [...bounds[1]!]];
       });

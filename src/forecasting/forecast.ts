@@ -2,18 +2,27 @@ import { availableParallelism } from "node:os";
 import { OptionError } from "../errors.ts";
 import { type BacktestPlan, type BacktestSeries, planOrigins } from "./backtest.ts";
 import { choose, ensembleMembers, type ModelScore, type ModelScores, reference, scoreTable } from "./choose.ts";
-import { type Combination, combinationName, forecasterOf, isShared, loadFitted, type ModelSpec, minimumLength } from "./combination.ts";
+import {
+  type Combination,
+  combinationName,
+  forecasterOf,
+  isShared,
+  isTrained,
+  loadFitted,
+  type ModelSpec,
+  minimumLength,
+} from "./combination.ts";
 import { type Calibration, calibrate } from "./conformal.ts";
 import { type LoadedTable, type LoadOptions, loadTable, type TableSource, type Understood } from "./data/index.ts";
 import { checkHorizon, checkLevels, type FittedSeries, FittedTable, type SeriesForecast } from "./fitted-table.ts";
-import type { Job, SeriesCalibration } from "./jobs.ts";
+import type { Job, JobHooks, SeriesCalibration } from "./jobs.ts";
 import { bounded, seasonalScale } from "./metrics.ts";
 import { fillMissing, type MissingRule } from "./missing.ts";
 import { forecasters } from "./models/index.ts";
 import { checkParameters } from "./parameters.ts";
 import { canStartWorkers, createPool, type Pool } from "./pool.ts";
 import { type Regressors, toRegressors } from "./regression.ts";
-import type { Forecaster, ParameterValues, Series } from "./types.ts";
+import type { ForecastingMethod, ParameterValues, Series } from "./types.ts";
 
 export interface BacktestOptions extends LoadOptions {
   /** Steps ahead, >= 1. */
@@ -28,26 +37,32 @@ export interface BacktestOptions extends LoadOptions {
   readonly windows?: number;
   readonly stride?: number;
   /**
-   * Fit again at every n-th origin, default 5; in between a model is only updated with the values that passed. 1 is what forecasts made
-   * now deserve and costs n fits, 0 never fits again.
+   * Fit again at every n-th origin, default 5 (0 for models that train for minutes); in between a model is only updated with the values that
+   * passed. 1 is what forecasts made now deserve and costs n fits, 0 never fits again.
    */
   readonly refit?: number;
   /** How holes of a history are filled before fitting; default "interpolate". */
   readonly missing?: MissingRule;
   /** Workers; default: the machine's cores where there are 64 series and more, otherwise none. */
   readonly workers?: number;
+  /** Folder of language models by name, and of the heads trained over them. Without it a language model is a path, and its heads are not kept. */
+  readonly home?: string;
   readonly onProgress?: (progress: Progress) => void;
   /** Told what was understood of the table before anything is fitted; what it throws ends the work. */
   readonly onUnderstood?: (understood: Understood) => void;
+  /** Lines a person would want to know: what a training will cost, before it starts. */
+  readonly onNotice?: (notice: string) => void;
 }
 
 export interface Progress {
-  readonly stage: "reading" | "backtest" | "intervals" | "fitting";
+  readonly stage: "reading" | "backtest" | "intervals" | "fitting" | "training";
   /** Model at work, where there is one. */
   readonly model?: string;
   readonly done: number;
   /** Undefined while it isn't known (standard input). */
   readonly total?: number;
+  /** Of a training. */
+  readonly secondsLeft?: number;
 }
 
 /** How often an interval met the value, counted on the later windows of the backtest; parts of 1. */
@@ -137,7 +152,7 @@ function openPool(table: LoadedTable, options: BacktestOptions): Pool {
 }
 
 const automaticModels = Object.values(forecasters)
-  .filter((forecaster: Forecaster) => forecaster.isOnRequest !== true)
+  .filter((forecaster: ForecastingMethod) => forecaster.isOnRequest !== true)
   .map(({ name }) => name);
 
 /** The models to try, by the option; the first is the reference. */
@@ -178,7 +193,7 @@ async function evaluate(table: LoadedTable, options: BacktestOptions, pool: Pool
   const { horizon, levels = defaultLevels } = options;
   const series = table.series.map((one): BacktestSeries => {
     const regressors = regressorsOf(one, horizon);
-    return { values: one.values, seasonalPeriod: one.seasonalPeriod, ...(regressors && { regressors }) };
+    return { values: one.values, seasonalPeriod: one.seasonalPeriod, time: one.time, ...(regressors && { regressors }) };
   });
   const windows = {
     ...(options.windows !== undefined && { windows: options.windows }),
@@ -268,18 +283,30 @@ async function overSeries<K extends "score" | "calibrate">(
   jobOf: (series: readonly BacktestSeries[], plan: BacktestPlan) => Extract<Job, { kind: K }>,
 ) {
   const size = isShared(combination) ? series.length : chunkSize(series.length, pool);
+  const runner = isTrained(combination) ? createPool(0) : pool;
   const starts = Array.from({ length: Math.ceil(series.length / size) }, (_, index) => index * size);
   let done = 0;
   const parts = await Promise.all(
     starts.map(async (start) => {
-      const its = { ...plan, origins: plan.origins.slice(start, start + size) };
-      const part = await pool.run(jobOf(series.slice(start, start + size), its), options.signal);
+      const refit = options.refit ?? (isTrained(combination) ? 0 : plan.refit);
+      const its = { ...plan, refit, origins: plan.origins.slice(start, start + size) };
+      const part = await runner.run(jobOf(series.slice(start, start + size), its), hooksOf(combination, options));
       done += Math.min(size, series.length - start);
       options.onProgress?.({ stage, model: combinationName(combination), done, total: series.length });
       return part;
     }),
   );
   return parts.flat() as unknown as K extends "score" ? ModelScores : readonly SeriesCalibration[];
+}
+
+function hooksOf(combination: Combination, { signal, home, onProgress, onNotice }: BacktestOptions): JobHooks {
+  const model = combinationName(combination);
+  return {
+    ...(signal && { signal }),
+    ...(home !== undefined && { home }),
+    onProgress: (progress) => onProgress?.({ stage: "training", model, ...progress }),
+    ...(onNotice && { onNotice }),
+  };
 }
 
 /** Small enough to balance the workers and to show progress, large enough to pay for the message. */
@@ -355,10 +382,14 @@ async function fitAll(
       ).filter((some) => some.length > 0);
       const saved = await Promise.all(
         batch.map((some) => {
-          const histories = some.map(({ values, seasonalPeriod }) => ({ values: fillMissing(values, missing), seasonalPeriod }));
-          return pool.run(
+          const histories = some.map(({ values, seasonalPeriod, time }) => ({
+            values: fillMissing(values, missing),
+            seasonalPeriod,
+            time,
+          }));
+          return (isTrained(combination) ? createPool(0) : pool).run(
             { kind: "fit", combination, histories, regressors: some.map((one) => regressorsOf(one, horizon)), horizon },
-            options.signal,
+            hooksOf(combination, options),
           );
         }),
       );

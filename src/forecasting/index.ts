@@ -1,4 +1,5 @@
 export type { ModelScore } from "./choose.ts";
+export { isTrainedModel } from "./combination.ts";
 export {
   describeFrequency,
   describeUnderstood,
@@ -23,16 +24,18 @@ export {
   type Progress,
 } from "./forecast.ts";
 export type { MissingRule } from "./missing.ts";
-export { type ForecasterName, forecasters } from "./models/index.ts";
+export { type ForecasterName, forecasters, inContext } from "./models/index.ts";
 export { type FanChart, fanChart } from "./report/fan-chart.ts";
 export { htmlReport } from "./report/html.ts";
 export { describeBacktest, describeForecasts } from "./report/text.ts";
 export type {
   Covariate,
+  FitProgress,
   FitTask,
   FittedForecaster,
   Forecast,
   Forecaster,
+  ForecastingMethod,
   Frequency,
   History,
   ParameterSpec,
@@ -41,4 +44,5 @@ export type {
   SavedForecaster,
   Series,
   TimeGrid,
+  TrainedForecaster,
 } from "./types.ts";

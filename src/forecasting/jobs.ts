@@ -4,7 +4,7 @@ import { type Combination, fitCombination } from "./combination.ts";
 import { type Calibration, calibrate, halfWidths, minimumWindows } from "./conformal.ts";
 import { bounded, seasonalScale } from "./metrics.ts";
 import type { Regressors } from "./regression.ts";
-import type { History, SavedForecaster } from "./types.ts";
+import type { FitTask, History, SavedForecaster } from "./types.ts";
 
 /** Work on some of the series, as plain data, so that a worker can do it. Results are in the order of the series. */
 export type Job =
@@ -41,27 +41,33 @@ export interface SeriesCalibration {
   readonly counts: Float64Array;
 }
 
-export function runJob<K extends Job["kind"]>(job: Extract<Job, { kind: K }>): JobResult[K];
-export function runJob(job: Job): JobResult[Job["kind"]] {
+/** What a job's fits may use of the caller: not for workers, which plain data alone reaches. */
+export type JobHooks = Omit<FitTask, "horizon">;
+
+export async function runJob<K extends Job["kind"]>(job: Extract<Job, { kind: K }>, hooks?: JobHooks): Promise<JobResult[K]>;
+export async function runJob(job: Job, hooks: JobHooks = {}): Promise<JobResult[Job["kind"]]> {
   switch (job.kind) {
     case "score":
-      return scoreCombination(job.combination, job.series, job.plan);
+      return await scoreCombination(job.combination, job.series, job.plan, hooks);
     case "calibrate":
-      return calibrateSeries(job.combination, job.series, job.plan, job.levels);
-    case "fit":
-      return fitCombination(job.combination, job.histories, { horizon: job.horizon }, job.regressors).map((fitted) => fitted.toJSON());
+      return await calibrateSeries(job.combination, job.series, job.plan, job.levels, hooks);
+    case "fit": {
+      const fitted = await fitCombination(job.combination, job.histories, { ...hooks, horizon: job.horizon }, job.regressors);
+      return fitted.map((one) => one.toJSON());
+    }
     default:
       return job satisfies never;
   }
 }
 
-function calibrateSeries(
+async function calibrateSeries(
   combination: Combination,
   series: readonly BacktestSeries[],
   plan: BacktestPlan,
   levels: readonly number[],
-): readonly SeriesCalibration[] {
-  const forecasts = rollingForecasts(combination, series, plan);
+  hooks: JobHooks,
+): Promise<readonly SeriesCalibration[]> {
+  const forecasts = await rollingForecasts(combination, series, plan, undefined, hooks);
   return forecasts.map((windows, index): SeriesCalibration => {
     const origins = plan.origins[index]!;
     const errors = windows === undefined ? [] : forecastErrors(series[index]!, origins, windows);

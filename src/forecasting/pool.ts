@@ -1,11 +1,12 @@
 import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
-import { type Job, type JobResult, runJob } from "./jobs.ts";
+import { type Job, type JobHooks, type JobResult, runJob } from "./jobs.ts";
 
 /** Runs jobs one after another here, or side by side in workers. */
 export interface Pool extends AsyncDisposable {
   readonly size: number;
-  run<K extends Job["kind"]>(job: Extract<Job, { kind: K }>, signal?: AbortSignal): Promise<JobResult[K]>;
+  /** @param hooks  of the fits; a worker only asks the signal, before it begins */
+  run<K extends Job["kind"]>(job: Extract<Job, { kind: K }>, hooks?: JobHooks): Promise<JobResult[K]>;
 }
 
 /** Workers start from compiled code only: Node 20 runs no TypeScript. */
@@ -18,10 +19,10 @@ export function createPool(size: number): Pool {
   if (size === 0) {
     return {
       size: 0,
-      async run(job, signal) {
+      async run(job, hooks = {}) {
         await new Promise((resolve) => setImmediate(resolve));
-        signal?.throwIfAborted();
-        return runJob(job);
+        hooks.signal?.throwIfAborted();
+        return await runJob(job, hooks);
       },
       async [Symbol.asyncDispose]() {},
     };
@@ -36,7 +37,7 @@ export function createPool(size: number): Pool {
   };
   return {
     size,
-    async run(job, signal) {
+    async run(job, { signal } = {}) {
       const worker = idle.pop() ?? (await new Promise<Worker>((resolve) => waiting.push(resolve)));
       try {
         signal?.throwIfAborted();

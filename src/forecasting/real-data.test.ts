@@ -20,7 +20,7 @@ describe.skipIf(folder === undefined)("public data (CHAINRULE_DATA)", () => {
       ["naive", 43.003, 11.608],
       ["seasonal-naive", 13.912, 1.193],
     ] as const) {
-      const forecasts = rollingForecasts([{ name, parameters: {} }], train, plan);
+      const forecasts = await rollingForecasts([{ name, parameters: {} }], train, plan);
       const means = truth.map(({ values }, index) => {
         const { mean } = forecasts[index]![0]!;
         return [symmetricMape(values, mean), meanAbsoluteScaledError(values, mean, seasonalScale(train[index]!.values, 24))] as const;
@@ -69,7 +69,7 @@ describe.skipIf(folder === undefined)("public data (CHAINRULE_DATA)", () => {
     ] as const) {
       let [squared, absolute] = [0, 0];
       for (const one of scaled) {
-        const [windows] = rollingForecasts([{ name, parameters }], [one], {
+        const [windows] = await rollingForecasts([{ name, parameters }], [one], {
           horizon: 96,
           origins: [origins],
           refit: 0,

@@ -49,6 +49,8 @@ export interface History {
   readonly values: Float64Array;
   /** Steps in the season, an integer >= 1; 1 means none. It may be longer than the history. */
   readonly seasonalPeriod: number;
+  /** The grid whose index 0 is the first value, for models that read time stamps. */
+  readonly time?: TimeGrid;
 }
 
 /** What the fitted objects will be used for. */
@@ -56,10 +58,22 @@ export interface FitTask {
   /** Steps that will be asked for, >= 1. A direct model fits this many outputs; all can be asked for more, and roll out. */
   readonly horizon: number;
   readonly signal?: AbortSignal;
+  /** Folder for language models, trained heads and what a broken-off training left; default a temporary one, and only models named by path. */
+  readonly home?: string;
+  /** Of a training: steps, those it has, and how long they will take. */
+  readonly onProgress?: (progress: FitProgress) => void;
+  /** Lines a person would want to know: what a training will cost, before it starts. */
+  readonly onNotice?: (notice: string) => void;
 }
 
-/** A method: pure functions, no state. Listed by name in models/index.ts. */
-export interface Forecaster {
+export interface FitProgress {
+  readonly done: number;
+  readonly total: number;
+  readonly secondsLeft?: number;
+}
+
+/** What every method says of itself. */
+export interface ForecastingMethod {
   /** As on the command line and in tables: "naive", "seasonal-naive", "ets". */
   readonly name: string;
   /** One line for help and reports. */
@@ -70,10 +84,16 @@ export interface Forecaster {
   readonly parameters: Readonly<Record<string, ParameterSpec>>;
   /** True: parameters are fitted on all series together, so a caller must not divide the list. */
   readonly shared: boolean;
-  /** Whether `auto` leaves it out, since a fit takes far longer than those of all others together; default false. */
+  /** Whether `auto` leaves it out, since a fit takes far longer than those of all others together, or since simple models are better; default false. */
   readonly isOnRequest?: boolean;
   /** The shortest history that `fit` takes. Callers ask before; a shorter one is a RangeError. */
   minimumLength(seasonalPeriod: number, horizon: number): number;
+  /** The inverse of `toJSON`; throws FormatError for anything else. */
+  load(saved: SavedForecaster): FittedForecaster;
+}
+
+/** A method: pure functions, no state. Listed by name in models/index.ts. */
+export interface Forecaster extends ForecastingMethod {
   /**
    * Fits every series and returns one fitted object per series, in their order.
    * Any legal history gives finite forecasts: constant, huge (1e308) and tiny ones too.
@@ -82,8 +102,14 @@ export interface Forecaster {
    * @throws RangeError for a history that is empty, not finite or shorter than `minimumLength`
    */
   fit(histories: readonly History[], task: FitTask, parameters?: ParameterValues): readonly FittedForecaster[];
-  /** The inverse of `toJSON`; throws FormatError for anything else. */
-  load(saved: SavedForecaster): FittedForecaster;
+}
+
+/** A method that trains for minutes: the event loop runs on, so that it can be watched and broken off. */
+export interface TrainedForecaster extends ForecastingMethod {
+  /** As `Forecaster.fit`. Broken off by the task's signal it leaves a checkpoint in `home`, from which the same call goes on. */
+  fit(histories: readonly History[], task: FitTask, parameters?: ParameterValues): Promise<readonly FittedForecaster[]>;
+  /** What `forecast` of each gives, computed side by side. */
+  forecastAll(fitted: readonly FittedForecaster[], horizon: number): readonly Forecast[];
 }
 
 export type ParameterValue = number | boolean | string;
@@ -93,6 +119,7 @@ export type ParameterSpec = { readonly summary: string } & (
   | { readonly kind: "integer" | "number"; readonly min?: number; readonly max?: number; readonly default?: number }
   | { readonly kind: "boolean"; readonly default?: boolean }
   | { readonly kind: "choice"; readonly values: readonly string[]; readonly default?: string }
+  | { readonly kind: "text"; readonly default?: string }
 );
 
 /** A model of one series: parameters and the state at the end of its history. Immutable. */

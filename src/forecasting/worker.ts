@@ -2,9 +2,9 @@
 import { parentPort } from "node:worker_threads";
 import { type Job, runJob } from "./jobs.ts";
 
-parentPort?.on("message", (job: Job) => {
+parentPort?.on("message", async (job: Job) => {
   try {
-    parentPort!.postMessage({ result: runJob(job) });
+    parentPort!.postMessage({ result: await runJob(job) });
   } catch (error) {
     parentPort!.postMessage({ error });
   }

@@ -8,6 +8,7 @@ import {
   type BacktestOptions,
   forecast,
   formatTime,
+  isTrainedModel,
   type LoadOptions,
   loadTable,
   type Progress,
@@ -62,6 +63,12 @@ async function take({ kind, body, limits }: ForecastJob): Promise<void> {
 
 async function forecastOf(request: ForecastRequest, limits: ForecastSizes) {
   const { text: _, rows: __, stream, ...options } = request;
+  const trained = [request.model ?? []].flat().find(isTrainedModel);
+  if (trained !== undefined)
+    throw new OptionError(
+      "model",
+      `"${trained}" trains for minutes over a model file: the command line and the library have it, the server does not`,
+    );
   const event = (data: object) => stream === true && send({ kind: "event", json: JSON.stringify(data) });
   let toldAt = 0;
   const {

@@ -1,7 +1,7 @@
 import { availableParallelism } from "node:os";
 import type { Context } from "hono";
 import { streamSSE } from "hono/streaming";
-import { type Forecaster, forecasters } from "../forecasting/index.ts";
+import { type ForecastingMethod, forecasters, isTrainedModel } from "../forecasting/index.ts";
 import { Admission, type AdmissionLimits } from "./admission.ts";
 import { type BodyLimits, readBytes } from "./body.ts";
 import { ForecastPool, type ForecastPoolOptions } from "./forecast-pool.ts";
@@ -138,9 +138,10 @@ export class Forecasts {
   }
 }
 
-/** The models that a request may name, with their parameters. */
+/** The models that a request may name, with their parameters: none that opens files which parameters name, and trains for minutes. */
 export function forecastModels() {
-  return Object.values(forecasters).map((forecaster: Forecaster) => {
+  const served = Object.values(forecasters).filter(({ name }) => !isTrainedModel(name));
+  return served.map((forecaster: ForecastingMethod) => {
     const { name, summary, source, parameters, isOnRequest = false } = forecaster;
     return { name, summary, source, isOnRequest, parameters };
   });

@@ -16,6 +16,13 @@ export interface LlamaVocabularyOptions {
   readonly contextLength: number;
 }
 
+/** The call that reads a vocabulary. */
+interface VocabularyCall {
+  readonly native: Native;
+  readonly path: string;
+  readonly params: Parameters<Native["llama_model_load_from_file"]>[1];
+}
+
 /** A token's bytes; special tokens have a written form that is part of the text only when asked for. */
 interface Piece {
   readonly bytes: Uint8Array;
@@ -48,7 +55,27 @@ export class LlamaVocabulary extends Owner implements Tokenizer {
    *
    * @throws FormatError, UnsupportedError for a vocabulary that libllama must not see; NativeError if it still refuses it
    */
-  static async load(file: GgufFile, { contextLength }: LlamaVocabularyOptions): Promise<LlamaVocabulary> {
+  static async load(file: GgufFile, options: LlamaVocabularyOptions): Promise<LlamaVocabulary> {
+    const steps = LlamaVocabulary.#steps(file, options);
+    const { native, path, params } = steps.next().value as VocabularyCall;
+    return await native.async("llama_model_load_from_file", path, params).then(
+      (model) => steps.next(model).value as LlamaVocabulary,
+      (error) => steps.throw(error).value as never,
+    );
+  }
+
+  /** {@link load} on the calling thread. */
+  static loadSync(file: GgufFile, options: LlamaVocabularyOptions): LlamaVocabulary {
+    const steps = LlamaVocabulary.#steps(file, options);
+    const { native, path, params } = steps.next().value as VocabularyCall;
+    return steps.next(native.llama_model_load_from_file(path, params)).value as LlamaVocabulary;
+  }
+
+  /** What is to be done before and after the one call that takes long. libllama reads a file, so it gets one of its own: the checked metadata and nothing else. */
+  static *#steps(
+    file: GgufFile,
+    { contextLength }: LlamaVocabularyOptions,
+  ): Generator<VocabularyCall, LlamaVocabulary, Pointer<"llama_model"> | null> {
     if (!Number.isSafeInteger(contextLength) || contextLength < 1) {
       throw new OptionError("contextLength", `must be a positive integer, got ${contextLength}`);
     }
@@ -56,7 +83,15 @@ export class LlamaVocabulary extends Owner implements Tokenizer {
     const recurses = recursesOnWords(facts);
     const native = loadNative();
     native.llama_log_set(native.libc("abs"), null); // a native no-op: its log lines are no part of our output
-    const model = await loadVocabularyOnly(native, file);
+    const folder = mkdtempSync(join(tmpdir(), "chainrule-vocabulary-"));
+    let model: Pointer<"llama_model"> | null;
+    try {
+      const path = join(folder, "vocabulary.gguf");
+      headerOnlyCopy(file, path);
+      model = yield { native, path, params: { ...native.llama_model_default_params(), vocab_only: true, n_gpu_layers: 0 } };
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
     if (model === null) throw new NativeError(`${file.path}: libllama refuses the vocabulary`);
     try {
       return new LlamaVocabulary(native, model, facts, recurses, contextLength, backspaceTokenOf(file));
@@ -176,17 +211,4 @@ export const backspaceKey = "tokenizer.chainrule.backspace_token_id";
 function backspaceTokenOf({ metadata }: GgufFile): TokenId | undefined {
   const vocabSize = metadata.requireStrings("tokenizer.ggml.tokens").length;
   return metadata.getInteger(backspaceKey, { min: 0, max: vocabSize - 1 }) as TokenId | undefined;
-}
-
-/** libllama reads a file, so it gets one of its own: the checked metadata and nothing else. */
-async function loadVocabularyOnly(native: Native, file: GgufFile): Promise<Pointer<"llama_model"> | null> {
-  const folder = mkdtempSync(join(tmpdir(), "chainrule-vocabulary-"));
-  try {
-    const path = join(folder, "vocabulary.gguf");
-    headerOnlyCopy(file, path);
-    const params = { ...native.llama_model_default_params(), vocab_only: true, n_gpu_layers: 0 };
-    return await native.async("llama_model_load_from_file", path, params);
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
 }

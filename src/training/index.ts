@@ -16,7 +16,7 @@ export { adapterMethods, parseAdapter } from "./adapter-methods.ts";
 export { AdapterTrainee, type AdapterTraining } from "./adapter-trainee.ts";
 export { withBackspace, writeModelWithBackspace } from "./backspace-vocabulary.ts";
 export type { SampleOptions } from "./continuation.ts";
-export { type Batch, type Documents, Packing, type PackingOptions } from "./data/batches.ts";
+export { type Batch, type Documents, Packing, type PackingOptions, type PassRows } from "./data/batches.ts";
 export { type PairBatch, PairSource } from "./data/pairs.ts";
 export type { Preference } from "./data/preferences.ts";
 export { type DataFormat, dataFormats, type RowKind, readSamples, type Sample, type Segment } from "./data/samples.ts";

@@ -1,11 +1,11 @@
 import type { Transformer } from "../models/index.ts";
 import { crossEntropy, targetIndices } from "../nn/index.ts";
 import { input, type Program, type Tensor } from "../tensor/index.ts";
-import type { Batch } from "./data/batches.ts";
+import type { Batch, PassRows } from "./data/batches.ts";
 import type { Forward } from "./forward.ts";
 
 /** What a run minimizes, as a graph over the states of a pass and as the data that this graph reads. */
-export interface Objective<B extends Batch = Batch> {
+export interface Objective<B extends PassRows = Batch> {
   /** Tells one objective from another when a run is resumed. */
   readonly name: string;
   /**

@@ -19,15 +19,17 @@ import type { Parameters } from "../weights/index.ts";
 import { cutMetrics, newestCheckpoint, type RunState, readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
 import { checkpointClock } from "./checkpoint-clock.ts";
 import { Continuation, type SampleOptions } from "./continuation.ts";
-import type { Batch } from "./data/batches.ts";
+import type { Batch, PassRows } from "./data/batches.ts";
 import { Dropout, type DropoutFunction } from "./dropout.ts";
 import { forward, setRows } from "./forward.ts";
 import { nextToken, type Objective } from "./objective.ts";
 
 /** What is trained, and by what. */
-export interface Trainee<B extends Batch = Batch> {
+export interface Trainee<B extends PassRows = Batch> {
   readonly model: Transformer;
   readonly parameters: Parameters;
+  /** What stands in place of token embeddings, [N, C]; its inputs are the objective's to fill. Default: the batch's token ids. */
+  readonly embeddings?: () => Tensor;
   /** What adapters add to the model; `dropout`, where there is one, takes what goes into an adapter. Default nothing. */
   readonly deltas?: (dropout?: DropoutFunction) => Deltas;
   /** Part of what goes into adapters that a training pass leaves out, in [0, 1); default 0. */
@@ -43,7 +45,7 @@ export interface Trainee<B extends Batch = Batch> {
 }
 
 /** Batches by number: `Packing` is one. What a number gives never changes, so that a run can go on at any step. */
-export interface BatchSource<B extends Batch = Batch> {
+export interface BatchSource<B extends PassRows = Batch> {
   /** What the batches depend on, for comparing runs. */
   readonly identity: unknown;
   readonly validationDocuments: number;
@@ -136,7 +138,7 @@ export interface TrainResult {
 }
 
 /** A run's options as they stand in a checkpoint: all that its numbers depend on. */
-const configOf = <B extends Batch>(
+const configOf = <B extends PassRows>(
   { checkpointEvery: _, ...options }: TrainOptions,
   trainee: Trainee<B>,
   packing: BatchSource<B>,
@@ -154,7 +156,7 @@ const configOf = <B extends Batch>(
  *
  * @throws OptionError where a checkpoint was made with other options; TrainingError when a number is no longer finite
  */
-export async function train<B extends Batch = Batch>(
+export async function train<B extends PassRows = Batch>(
   device: Device,
   trainee: Trainee<B>,
   packing: BatchSource<B>,
@@ -277,7 +279,7 @@ interface PassResult {
 }
 
 /** Means over the held-out windows. */
-async function validate<B extends Batch>(
+async function validate<B extends PassRows>(
   look: CompiledPass,
   trainee: Trainee<B>,
   packing: BatchSource<B>,
@@ -302,13 +304,18 @@ interface CompiledPass extends Disposable {
   readonly outputOf: ReadonlyMap<string, string>;
 }
 
-function compilePass<B extends Batch>(device: Device, trainee: Trainee<B>, options: TrainOptions, withGradients: boolean): CompiledPass {
-  const { model, parameters, objective = nextToken } = trainee;
+function compilePass<B extends PassRows>(device: Device, trainee: Trainee<B>, options: TrainOptions, withGradients: boolean): CompiledPass {
+  const { model, parameters, embeddings } = trainee;
+  const objective = objectiveOf(trainee);
   const { sequences, length, recompute = false } = options;
   const rate = withGradients ? (trainee.dropout ?? 0) : 0;
   const dropout = rate > 0 ? new Dropout(rate, sequences * length, model.blocks.length) : undefined;
   const deltas = trainee.deltas?.(dropout?.apply);
-  const pass = forward(model, { sequences, length, recompute, ...(deltas === undefined ? {} : { deltas }) });
+  const pass = forward(model, {
+    ...{ sequences, length, recompute },
+    ...(deltas === undefined ? {} : { deltas }),
+    ...(embeddings === undefined ? {} : { embeddings: embeddings() }),
+  });
   const outputs: Record<string, Tensor> = { ...(objective.measured?.(pass, model) ?? { loss: objective.loss(pass, model) }) };
   const { loss } = outputs as { loss: Tensor };
   const outputOf = new Map<string, string>();
@@ -330,16 +337,19 @@ function compilePass<B extends Batch>(device: Device, trainee: Trainee<B>, optio
 }
 
 /** Runs a batch; its loss is the sum over its targets divided by `targets`. */
-async function runPass<B extends Batch>(
+async function runPass<B extends PassRows>(
   { program }: CompiledPass,
-  { model, objective = nextToken }: Trainee<B>,
+  trainee: Trainee<B>,
   options: TrainOptions,
   batch: B,
   targets: number,
 ): Promise<PassResult> {
+  const { model } = trainee;
+  const objective = objectiveOf(trainee);
   const { ids, documents, positions, deletedAt } = batch;
   setRows(program, model.config, options, {
-    ...{ ids, documents },
+    ...(ids === undefined ? {} : { ids }),
+    ...(documents === undefined ? {} : { documents }),
     ...(positions === undefined ? {} : { positions }),
     ...(deletedAt === undefined ? {} : { deletedAt }),
   });
@@ -347,6 +357,9 @@ async function runPass<B extends Batch>(
   await program.run();
   return { loss: program.peek("loss")[0]!, ...(objective.measured === undefined ? {} : { accuracy: program.peek("accuracy")[0]! }) };
 }
+
+/** A trainee without an objective has batches of tokens, by its type's default. */
+const objectiveOf = <B extends PassRows>({ objective }: Trainee<B>): Objective<B> => objective ?? (nextToken as unknown as Objective<B>);
 
 function optimizerOf(
   { optimizer = "adamw", beta2 = 0.95, weightDecay = 0.1 }: TrainOptions,
@@ -371,7 +384,13 @@ function addTo(sum: Float32Array, part: Float32Array): void {
 
 const averagesOf = (parameters: Parameters) => new Map(parameters.names.map((name) => [name, parameters.values(name).slice()]));
 
-function notFinite(step: number, batches: readonly Batch[], loss: number, parameters: Parameters, sums: ReadonlyMap<string, Float32Array>) {
+function notFinite(
+  step: number,
+  batches: readonly PassRows[],
+  loss: number,
+  parameters: Parameters,
+  sums: ReadonlyMap<string, Float32Array>,
+) {
   const isBad = (values: Float32Array) => values.some((value) => !Number.isFinite(value));
   const weight = parameters.names.find((name) => isBad(parameters.values(name)));
   const gradient = [...sums].find(([, sum]) => isBad(sum))?.[0];

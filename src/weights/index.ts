@@ -18,5 +18,5 @@ export {
   safetensorsTypes,
   writeSafetensors,
 } from "./safetensors.ts";
-export { TrainingWeights } from "./training-weights.ts";
+export { TrainingWeights, type TrainingWeightsOptions } from "./training-weights.ts";
 export { checkVocabulary, type VocabularyFacts } from "./vocabulary-check.ts";

@@ -123,6 +123,11 @@ test("what is wrong with a request is said by name", async () => {
   expect(await ask({ ...few, horizon: 1.5 })).toEqual([400, "invalid_value", "horizon"]);
   expect(await ask({ ...few, horizon: 3, horizons: 3 })).toEqual([400, "unknown_parameter", "horizons"]);
   expect(await ask({ ...few, horizon: 3, model: "oracle" })).toEqual([400, "invalid_value", "model"]);
+  // no request names a file of the server's, nor starts a training
+  expect(await ask({ ...few, horizon: 3, model: "autotimes", parameters: { languageModel: "/etc/passwd" } })).toEqual([
+    ...[400, "invalid_value", "model"],
+  ]);
+  expect(await ask({ ...few, horizon: 3, model: ["naive", "autotimes"] })).toEqual([400, "invalid_value", "model"]);
   expect(await ask({ ...few, horizon: 3, target: "price" })).toEqual([400, "invalid_value", "target"]);
   expect(await ask({ ...few, horizon: 3, model: "ar", parameters: { order: -1 } })).toEqual([400, "invalid_value", "parameters.order"]);
   expect(await ask({ ...few, horizon: 3, levels: [80, 80] })).toEqual([400, "invalid_value", "levels"]);
@@ -157,6 +162,7 @@ test("keys, metrics and logs are as everywhere", async () => {
   expect(metrics).toContain("chainrule:forecast_seconds_count 1");
   const models = (await (await fetch(`${server.url}/v1/forecasts/models`, { headers })).json()) as { name: string; isOnRequest: boolean }[];
   expect(models.filter(({ isOnRequest }) => !isOnRequest).map(({ name }) => name)).toContain("theta");
+  expect(models.map(({ name }) => name)).not.toContain("autotimes");
 });
 
 describe("a client that leaves", () => {
@@ -231,7 +237,7 @@ test("a forecast beside it neither stops tokens nor the server's own answers", a
 });
 
 test("a forecast has its time; a process that dies fails its request alone", async () => {
-  await using server = await face({ totalMs: 1500 });
+  await using server = await face({ totalMs: 5000 }); // time enough to start a process on a busy machine
   expect(await refusal(await server.post(long))).toEqual([504, "total_timeout", null]);
   await until(() => server.forecasts.processes === 0);
   expect((await server.post({ ...task, text })).status).toBe(200);

@@ -213,7 +213,13 @@ function Problem({ answer, problem: { message, param } }: ProblemProps) {
   );
 }
 
-const stages = { reading: "reading the table", backtest: "trying", intervals: "measuring intervals", fitting: "fitting" } as const;
+const stages = {
+  reading: "reading the table",
+  backtest: "trying",
+  intervals: "measuring intervals",
+  fitting: "fitting",
+  training: "training",
+} as const;
 
 function Working({ work: doing }: { readonly work: Work }) {
   if (doing.kind === "running") {

@@ -14,6 +14,7 @@ import {
   type ParameterValue,
   type Progress,
 } from "../../forecasting/index.ts";
+import { home } from "../home.ts";
 import { interruptible } from "../interrupt.ts";
 import { showWork } from "../work-line.ts";
 
@@ -109,7 +110,12 @@ async function run<T>(flags: ForecastFlags, work: (options: BacktestOptions) => 
         ...same,
         ...given,
         signal,
-        onProgress: ({ stage, model, done, total }: Progress) => line.update([stage, model].filter(Boolean).join(" "), done, total),
+        home: home(),
+        onProgress: ({ stage, model, done, total, secondsLeft }: Progress) => {
+          const left = secondsLeft === undefined ? "" : `, ${Math.ceil(secondsLeft)} s left,`;
+          line.update(`${[stage, model].filter(Boolean).join(" ")}${left}`, done, total);
+        },
+        onNotice: (notice: string) => process.stderr.write(`${notice}\n`),
       } as never),
     );
   } finally {

@@ -34,13 +34,28 @@ export interface Method<P extends Schema, S extends Schema> {
   predict(parameters: Fields<P>, state: Fields<S>, horizon: number): Prediction;
 }
 
+const parts = Symbol("parameters and state");
+
+interface Parts<P extends Schema, S extends Schema> {
+  readonly parameters: Fields<P>;
+  readonly state: Fields<S>;
+}
+
+/** What a fitted object of this method was made of, for methods that compute many side by side. */
+export function partsOf<P extends Schema, S extends Schema>(method: Method<P, S>, fitted: FittedForecaster): Parts<P, S> {
+  const found = (fitted as { readonly [parts]?: Parts<P, S> })[parts];
+  if (fitted.model !== method.name || found === undefined) throw new TypeError(`${method.name}: this was fitted by ${fitted.model}`);
+  return found;
+}
+
 export function fittedModel<P extends Schema, S extends Schema>(
   method: Method<P, S>,
   parameters: Fields<P>,
   state: Fields<S>,
   training?: NonNullable<FittedForecaster["training"]>,
 ): FittedForecaster {
-  const fitted: FittedForecaster = {
+  const fitted: FittedForecaster & { readonly [parts]: Parts<P, S> } = {
+    [parts]: { parameters, state },
     model: method.name,
     description: method.describe(parameters),
     parameters: method.show?.(parameters) ?? shown(parameters),

@@ -1,6 +1,7 @@
-import type { Forecaster } from "../types.ts";
+import type { Forecaster, TrainedForecaster } from "../types.ts";
 import { arNet } from "./ar-net.ts";
 import { autoregression } from "./autoregression.ts";
+import { autotimes, inContext } from "./autotimes.ts";
 import { ets } from "./ets.ts";
 import { drift, naive, seasonalNaive, windowMean } from "./naive.ts";
 import { ridge } from "./ridge.ts";
@@ -19,7 +20,8 @@ export const forecasters = {
   theta,
   ridge,
   spacetime,
-} as const satisfies Readonly<Record<string, Forecaster>>;
+  autotimes,
+} as const satisfies Readonly<Record<string, Forecaster | TrainedForecaster>>;
 
 export type ForecasterName = keyof typeof forecasters;
-export { arNet, autoregression, drift, ets, naive, ridge, seasonalNaive, spacetime, theta, windowMean };
+export { arNet, autoregression, autotimes, drift, ets, inContext, naive, ridge, seasonalNaive, spacetime, theta, windowMean };

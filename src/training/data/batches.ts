@@ -12,23 +12,31 @@ export interface Documents {
 }
 
 /** Rows of one pass: N = sequences · length of each. */
-export interface Batch {
-  readonly ids: Int32Array;
-  readonly documents: Int32Array;
+export interface PassRows {
+  /** Unless the model reads embeddings. */
+  readonly ids?: Int32Array;
+  /** Default: each sequence is one. */
+  readonly documents?: Int32Array;
   /** Default: counted from where a document begins in its sequence. */
   readonly positions?: Int32Array;
   /** The row from which on a row is no longer seen; default: never. */
   readonly deletedAt?: Int32Array;
-  /** The token after each row's; anything where the weight is 0. */
-  readonly targets: Int32Array;
-  /** 1 where the next token is learned, 0 at a document's end, in what is read only, and in padding. */
-  readonly isTarget: Uint8Array;
-  /** What a step's loss is the mean over: tokens that are learned, or pairs of answers. */
+  /** What a step's loss is the mean over: tokens that are learned, values, or pairs of answers. */
   readonly targetCount: number;
   /** Tokens that are learned, where the targets are something else. */
   readonly tokenCount?: number;
   /** Documents that take part, for messages. */
   readonly from: readonly number[];
+}
+
+/** Rows of tokens. */
+export interface Batch extends PassRows {
+  readonly ids: Int32Array;
+  readonly documents: Int32Array;
+  /** The token after each row's; anything where the weight is 0. */
+  readonly targets: Int32Array;
+  /** 1 where the next token is learned, 0 at a document's end, in what is read only, and in padding. */
+  readonly isTarget: Uint8Array;
 }
 
 export interface PackedBatch extends Batch {
