@@ -183,7 +183,8 @@ export class Composition {
 
   #models({ parameters }: Method<unknown>): Record<string, string> {
     const models = Object.keys(parameters).filter((key) => parameters[key]!.type === "model");
-    const names = models.filter((key, index) => index === 0 || parameters[key]!.isOptional !== true);
+    const isJudged = Object.values(parameters).some(({ takesFunction }) => takesFunction === true); // by a function, which needs no model
+    const names = models.filter((key, index) => (index === 0 && !isJudged) || parameters[key]!.isOptional !== true);
     return Object.fromEntries(names.map((key) => [key, this.#other]));
   }
 }
