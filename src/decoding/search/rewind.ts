@@ -42,7 +42,7 @@ const mostChildren = 20;
 /** Most tokens written on, for the judge, to the next mark of punctuation. */
 const mostSimulated = 32;
 const paperIterations = 50;
-/** What an iteration takes, measured by bench:methods; how soon a model writes a mark of punctuation makes it more or less. */
+/** What an iteration is reckoned to take, not measured: how soon a model writes a mark of punctuation makes it more or less. */
 const passesPerIteration = 24;
 
 /** Where in the tree an answer under way stands, with the state after each of its tokens that was read. */
@@ -386,7 +386,7 @@ function planOf(maxTokens: number, iterations: number) {
     ...{ method: "rewind", unit: "iterations", planned: iterations * segments },
     // writing on to a mark of punctuation, judging, children
     ...{ passes: passesPerIteration * iterations * segments, rows: 4 },
-    basis: `${passesPerIteration} passes per iteration, as SmolLM2-135M takes; no segment settled on early`,
+    basis: `reckoned at ${passesPerIteration} passes per iteration; no segment settled on early`,
     paper: { setting: `${paperIterations} iterations per segment`, units: paperIterations * segments },
   };
 }
