@@ -169,7 +169,7 @@ async function overhead(): Promise<{ typescript: number; hop: number }> {
   const natives: [sync: number[], async: number[]] = [[], []];
   const shares: number[] = [];
   try {
-    for (let round = 0; round < 16; round += 1) {
+    for (let round = 0; round < 10; round += 1) {
       isSync = round % 2 === 0;
       let before = 0;
       let start = 0;
@@ -203,7 +203,7 @@ async function separateCurve() {
   const sequences = Array.from({ length: 16 }, () => model.sequence());
   for (const [index, sequence] of sequences.entries()) await sequence.forward({ input: long.slice(0, 40 + index) });
   const times = new Map<number, number[]>(counts.map((count) => [count, []]));
-  for (let round = 0; round < 8; round += 1) {
+  for (let round = 0; round < 6; round += 1) {
     for (const count of counts) {
       const start = performance.now();
       await Promise.all(
@@ -224,7 +224,7 @@ async function cachedCurve() {
     using sequence = model.sequence();
     await sequence.forward({ input: [...long, ...long].slice(0, cached) });
     const times = new Map<number, number[]>(counts.map((count) => [count, []]));
-    for (let round = 0; round < 8; round += 1) {
+    for (let round = 0; round < 6; round += 1) {
       for (const count of counts) {
         const start = performance.now();
         await sequence.forward({ input: long.slice(0, count), want: { logits: "all", top: 1 } });
@@ -260,8 +260,8 @@ async function prices() {
     return performance.now() - start;
   };
   const prompts: number[] = [];
-  const half = long.slice(0, prefillTokens / 2);
-  for (let pair = 0; pair < pairs; pair += 1) prompts.push((await run(strict, half)) / (await run(model, half)));
+  const short = long.slice(0, prefillTokens / 4);
+  for (let pair = 0; pair < pairs; pair += 1) prompts.push((await run(strict, short)) / (await run(model, short)));
   await using crowded = await load(options.model, { threads, context: 1024, prefixCacheBytes: 0 });
   // idle sequences hold their cells; that these were never computed changes nothing for those who don't read them
   const nothing = Object.fromEntries(model.config.blocks.flatMap((_, i) => ["attn", "ffn"].map((half) => [`blocks.${i}.${half}`, false])));
@@ -278,7 +278,7 @@ async function prices() {
 const price = await part("prices", prices);
 if (price !== undefined)
   say(
-    `strict: a prompt of ${prefillTokens / 2} takes ${show(price.strictPrompt)} times as long; fifty idle sequences of 1,000 tokens: ${show(price.fiftyIdle)} times`,
+    `strict: a prompt of ${prefillTokens / 4} takes ${show(price.strictPrompt)} times as long; fifty idle sequences of 1,000 tokens: ${show(price.fiftyIdle)} times`,
   );
 
 // maxRSS also counts what the parent held when it forked; Linux tells the process's own peak elsewhere
