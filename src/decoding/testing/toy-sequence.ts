@@ -31,6 +31,7 @@ export class ToySequence implements Sequence {
   #entries: Entry[] = [];
   /** Where the last request's rows begin; undefined once they were kept, rewound or forked. */
   #lastRequest: number | undefined;
+  #isBusy = false;
   #isDisposed = false;
 
   constructor(toy: ToyDistribution) {
@@ -48,7 +49,7 @@ export class ToySequence implements Sequence {
   }
 
   async forward(request: ForwardRequest): Promise<ForwardResult> {
-    this.#assertUsable();
+    this.#assertUsable("forward");
     request.signal?.throwIfAborted();
     refuseUnsupported(request, this.#toy);
     const input = tokenIds(request.input as readonly number[], this.vocabSize);
@@ -72,6 +73,11 @@ export class ToySequence implements Sequence {
       entries.push({ token, parent, position });
     }
     const rows = this.#results(request.want ?? {}, entries, start);
+    this.#isBusy = true;
+    await new Promise((resolve) => setImmediate(resolve)); // a pass: who forks meanwhile has what was there before
+    this.#isBusy = false;
+    this.#assertUsable("forward");
+    request.signal?.throwIfAborted();
     this.#entries = entries;
     this.#lastRequest = start;
     this.log.push(request);
@@ -86,7 +92,7 @@ export class ToySequence implements Sequence {
   }
 
   rewind(length: number): void {
-    this.#assertUsable();
+    this.#assertUsable("rewind");
     if (!Number.isInteger(length) || length < 0 || length > this.length) {
       throw new RangeError(`rewind: length ${length} is not in [0, ${this.length}]`);
     }
@@ -96,7 +102,7 @@ export class ToySequence implements Sequence {
   }
 
   keep(rows: readonly number[]): void {
-    this.#assertUsable();
+    this.#assertUsable("keep");
     const start = this.#lastRequest;
     if (start === undefined) throw new RangeError("keep: there is no request whose rows could be kept");
     const kept: Entry[] = [];
@@ -113,7 +119,7 @@ export class ToySequence implements Sequence {
   }
 
   async fill(): Promise<void> {
-    this.#assertUsable(); // nothing is ever skipped
+    this.#assertUsable("fill"); // nothing is ever skipped
   }
 
   [Symbol.dispose](): void {
@@ -151,8 +157,10 @@ export class ToySequence implements Sequence {
       });
   }
 
-  #assertUsable(): void {
+  /** @param operation  one that has to wait for an earlier request */
+  #assertUsable(operation?: string): void {
     if (this.#isDisposed) throw new DisposedError("the sequence");
+    if (operation !== undefined && this.#isBusy) throw new OptionError(operation, "the sequence is busy with an earlier request");
   }
 }
 
