@@ -1,5 +1,6 @@
 import { availableParallelism } from "node:os";
 import { OptionError } from "../errors.ts";
+import type { HubAccess } from "../models/index.ts";
 import { type BacktestPlan, type BacktestSeries, planOrigins } from "./backtest.ts";
 import { choose, ensembleMembers, type ModelScore, type ModelScores, reference, scoreTable } from "./choose.ts";
 import {
@@ -47,6 +48,8 @@ export interface BacktestOptions extends LoadOptions {
   readonly workers?: number;
   /** Folder of language models by name, and of the heads trained over them. Without it a language model is a path, and its heads are not kept. */
   readonly home?: string;
+  /** Whom to ask for language models that are not in `home` yet; default the public hub, as nobody in particular. */
+  readonly hub?: HubAccess;
   readonly onProgress?: (progress: Progress) => void;
   /** Told what was understood of the table before anything is fitted; what it throws ends the work. */
   readonly onUnderstood?: (understood: Understood) => void;
@@ -299,11 +302,12 @@ async function overSeries<K extends "score" | "calibrate">(
   return parts.flat() as unknown as K extends "score" ? ModelScores : readonly SeriesCalibration[];
 }
 
-function hooksOf(combination: Combination, { signal, home, onProgress, onNotice }: BacktestOptions): JobHooks {
+function hooksOf(combination: Combination, { signal, home, hub, onProgress, onNotice }: BacktestOptions): JobHooks {
   const model = combinationName(combination);
   return {
     ...(signal && { signal }),
     ...(home !== undefined && { home }),
+    ...(hub && { hub }),
     onProgress: (progress) => onProgress?.({ stage: "training", model, ...progress }),
     ...(onNotice && { onNotice }),
   };

@@ -6,6 +6,8 @@
  * Letters: N length of a history, H horizon.
  */
 
+import type { HubAccess } from "../models/index.ts";
+
 /** A regular step of time. `businessday` is Monday to Friday; `step` is a series without times, numbered 0, 1, 2 … */
 export interface Frequency {
   readonly unit: "step" | "millisecond" | "second" | "minute" | "hour" | "day" | "businessday" | "week" | "month" | "quarter" | "year";
@@ -60,6 +62,8 @@ export interface FitTask {
   readonly signal?: AbortSignal;
   /** Folder for language models, trained heads and what a broken-off training left; default a temporary one, and only models named by path. */
   readonly home?: string;
+  /** Whom to ask for models that have to be pulled; default the public hub, as nobody in particular. */
+  readonly hub?: HubAccess;
   /** Of a training: steps, those it has, and how long they will take. */
   readonly onProgress?: (progress: FitProgress) => void;
   /** Lines a person would want to know: what a training will cost, before it starts. */

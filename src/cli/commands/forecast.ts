@@ -14,6 +14,7 @@ import {
   type ParameterValue,
   type Progress,
 } from "../../forecasting/index.ts";
+import { hubFromEnvironment } from "../../models/index.ts";
 import { home } from "../home.ts";
 import { interruptible } from "../interrupt.ts";
 import { showWork } from "../work-line.ts";
@@ -111,6 +112,7 @@ async function run<T>(flags: ForecastFlags, work: (options: BacktestOptions) => 
         ...given,
         signal,
         home: home(),
+        hub: hubFromEnvironment(process.env),
         onProgress: ({ stage, model, done, total, secondsLeft }: Progress) => {
           const left = secondsLeft === undefined ? "" : `, ${Math.ceil(secondsLeft)} s left,`;
           line.update(`${[stage, model].filter(Boolean).join(" ")}${left}`, done, total);
