@@ -49,6 +49,7 @@ say(
 const signal = new AbortController().signal;
 const { server, target } = await startServer();
 process.on("exit", () => server.kill());
+for (const end of ["SIGINT", "SIGTERM"] as const) process.once(end, () => process.exit(1)); // a killed bench leaves no server behind
 
 interface Batch {
   readonly answers: readonly (readonly number[])[];
