@@ -125,7 +125,6 @@ describe.skipIf(executablePath === undefined)("in Chromium (skipped where there 
       .locator(".token")
       .evaluateAll((list) => list.map((token) => Number((token as HTMLElement).dataset.step)));
     expect(steps).toEqual(tokens.map(({ logprob }) => limits.findIndex((limit) => Math.exp(logprob!) >= limit)));
-    expect(await page.evaluate(() => performance.getEntriesByType("paint").length)).toBeGreaterThan(0);
   });
 
   test("inspect a token with the keyboard, take an alternative, and go on from there", async () => {
@@ -395,7 +394,9 @@ describe.skipIf(executablePath === undefined)("in Chromium (skipped where there 
     const paints: number[] = [];
     for (let time = 0; time < 3; time++) {
       await open();
-      paints.push(await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]!.startTime));
+      // the browser reports a paint after the frame is shown, which may be after the page is ready
+      const paint = await page.waitForFunction(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime);
+      paints.push((await paint.jsonValue())!);
     }
     console.log(`playground: first contentful paint after ${paints.map((ms) => Math.round(ms)).join(", ")} ms`);
     expect(paints.every((ms) => ms > 0)).toBe(true);
