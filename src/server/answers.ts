@@ -65,7 +65,7 @@ export function usageOf(results: readonly WireResult[], prompts: number) {
 
 /** What `chainrule` says of a whole answer: everything that OpenAI's fields have no place for. */
 export function extensionOf(result: WireResult) {
-  const { usage: _, firstPromptText: __, ...rest } = result;
+  const { usage: _, echo: __, ...rest } = result;
   return rest;
 }
 

@@ -40,13 +40,14 @@ interface LegacyLogprobs {
 }
 
 /**
+ * @param pieces  the text that each token adds; default: its own. A token that is a part of a character adds nothing, or all of it.
  * @param first   text of the prompt's first token: nothing precedes it, so it has no log-probability
- * @param pieces  the text that each entry adds; default: its own. A token that is a part of a character adds nothing, or all of it.
  */
-function legacyLogprobs(entries: readonly TokenLogprob[], offset: number, first?: string, pieces?: readonly string[]): LegacyLogprobs {
+function legacyLogprobs(entries: readonly TokenLogprob[], offset: number, pieces?: readonly string[], first?: string): LegacyLogprobs {
   const result: LegacyLogprobs = { tokens: [], token_logprobs: [], top_logprobs: [], text_offset: [] };
   let at = offset;
-  const add = (text: string, logprob: number | null, top: Record<string, number> | null, added = text) => {
+  const add = (text: string, logprob: number | null, top: Record<string, number> | null) => {
+    const added = pieces?.[result.tokens.length] ?? text;
     result.tokens.push(text);
     result.token_logprobs.push(logprob);
     result.top_logprobs.push(top);
@@ -54,7 +55,7 @@ function legacyLogprobs(entries: readonly TokenLogprob[], offset: number, first?
     at += added.length;
   };
   if (first !== undefined) add(first, null, null);
-  for (const [index, { text, logprob, top }] of entries.entries()) add(text, logprob, byText(top), pieces?.[index]);
+  for (const { text, logprob, top } of entries) add(text, logprob, byText(top));
   return result;
 }
 
@@ -77,8 +78,8 @@ function joined(a: LegacyLogprobs, b: LegacyLogprobs): LegacyLogprobs {
 export function completionAnswer(request: CompletionRequest, echoed: readonly string[], head: ChatHead, answers: readonly Answer[]) {
   const perPrompt = request.n ?? 1;
   const results = answers.map(({ result }) => result);
-  const promptLogprobs = (prompt: string, { promptLogprobs: entries, firstPromptText }: WireResult) =>
-    entries === undefined ? legacyLogprobs([], prompt.length) : legacyLogprobs(entries, 0, firstPromptText);
+  const promptLogprobs = (prompt: string, { promptLogprobs: entries, echo }: WireResult) =>
+    entries === undefined ? legacyLogprobs([], prompt.length) : legacyLogprobs(entries, 0, echo?.pieces, echo?.first);
   return {
     ...head,
     object: "text_completion",
@@ -87,10 +88,7 @@ export function completionAnswer(request: CompletionRequest, echoed: readonly st
       return {
         index,
         text: prompt + text,
-        logprobs:
-          request.logprobs == null
-            ? null
-            : joined(promptLogprobs(prompt, result), legacyLogprobs(logprobs, prompt.length, undefined, pieces)),
+        logprobs: request.logprobs == null ? null : joined(promptLogprobs(prompt, result), legacyLogprobs(logprobs, prompt.length, pieces)),
         finish_reason: finishReason(result),
       };
     }),

@@ -5,8 +5,9 @@ import type { TokenFact } from "../engine/index.ts";
 import { ChainruleError, ContextOverflowError, MemoryError, NotFoundError, OptionError, TimeoutError } from "../errors.ts";
 import { load, type Model } from "../load/index.ts";
 import type { TokenId } from "../token.ts";
+import { Detokenizer } from "../tokenizer/index.ts";
 import { Outbox } from "./outbox.ts";
-import type { ChildSettings, Task, ToChild, ToParent, WireError, WireEvent } from "./protocol.ts";
+import type { ChildSettings, Task, ToChild, ToParent, WireError, WireEvent, WireResult } from "./protocol.ts";
 
 /** One task from its start to its last message. */
 interface Running {
@@ -176,11 +177,16 @@ async function answer(
       await send({ kind: "search", choice, step: toPlain(event) as typeof event });
     } else if (event.kind === "finish") {
       const { text: _, logprobs: __, ...result } = event.result;
-      const first =
-        result.promptLogprobs === undefined ? {} : { firstPromptText: of.tokenizer.decode([prompt.tokens[0]!], { special: true }) };
-      await send({ kind: "finish", choice, text: event.text, result: { ...(toPlain(result) as typeof result), ...first } });
+      const echo = result.promptLogprobs === undefined ? {} : { echo: echoOf(of, prompt.tokens) };
+      await send({ kind: "finish", choice, text: event.text, result: { ...(toPlain(result) as typeof result), ...echo } });
     }
   }
+}
+
+function echoOf({ tokenizer }: Model, tokens: readonly TokenId[]): NonNullable<WireResult["echo"]> {
+  const detokenizer = new Detokenizer(tokenizer, { special: true });
+  const pieces = tokens.map((token) => detokenizer.push(token));
+  return { first: tokenizer.decode(tokens.slice(0, 1), { special: true }), pieces };
 }
 
 /** Lists in place of typed arrays, which JSON would write as objects. */

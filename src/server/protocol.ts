@@ -59,8 +59,8 @@ export type SearchStep = Extract<GenerateEvent, { kind: "growth" | "branch" | "e
 
 /** A run's result as it crosses the wire: all of it but what its events have said already. Arrays of numbers are plain lists. */
 export interface WireResult extends Omit<GenerateResult, "text" | "logprobs"> {
-  /** Text of the prompt's first token, which has no log-probability. */
-  readonly firstPromptText?: string;
+  /** With `promptLogprobs`: text of the prompt's first token, which has none, and the text that each of the prompt's tokens adds. */
+  readonly echo?: { readonly first: string; readonly pieces: readonly string[] };
 }
 
 /** What is wrong with a task, as the client is told. */

@@ -244,6 +244,28 @@ describe("the openai client", () => {
     expect(usage).toEqual(whole.usage);
   });
 
+  test("echo: text_offset says where a token's text begins, also where characters span tokens", async () => {
+    const text = "a fox 🦊 and naïve 狐狸 again";
+    const { choices } = await client.completions.create({
+      model: model.name,
+      prompt: text,
+      max_tokens: 2,
+      temperature: 0,
+      echo: true,
+      logprobs: 1,
+    });
+    const { tokens, text_offset: offsets } = choices[0]!.logprobs!;
+    const ids = model.tokenize(text);
+    expect(tokens).toHaveLength(ids.length + 2);
+    expect(tokens!.some((token) => token.includes("\ufffd"))).toBe(true);
+    for (const index of ids.keys()) {
+      // what the tokens before it are without a character that they only begin
+      const before = model.tokenizer.decode(ids.slice(0, index)).replace(/\ufffd+$/, "");
+      expect(offsets![index]).toBe(before.length);
+    }
+    expect(offsets![ids.length]).toBe(text.length);
+  });
+
   test("chat: several drawn answers, whole and streamed, with log-probabilities", async () => {
     const chat = { model: model.name, messages, max_tokens: 10, seed: 3, n: 2, logprobs: true, top_logprobs: 1 };
     const { choices, usage } = await client.chat.completions.create(chat);
