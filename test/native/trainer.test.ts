@@ -1,8 +1,8 @@
 import { spawn } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { TrainingError } from "../../src/errors.ts";
 import { liveOwnerCount } from "../../src/ggml/index.ts";
 import { load } from "../../src/index.ts";
@@ -146,39 +146,79 @@ test("an aborted run stops after its step and goes on to the same losses", async
   expect(readFileSync(join(parts.out, "model.gguf")).equals(readFileSync(join(whole.out, "model.gguf")))).toBe(true);
 });
 
-test("a run that is killed at any moment leaves no broken checkpoint and goes on to the same bytes", async () => {
-  using folder = temporaryFolder();
-  corpus(join(folder.path, "data.jsonl"));
-  const whole = { ...options(folder.path, "whole"), steps: 40, checkpointEvery: { steps: 2 } };
-  await trainFile(whole);
-  const killed = { ...whole, out: join(folder.path, "killed") };
-  const kills = process.env.CHAINRULE_SOAK ? 20 : 3;
-  const next = random(process.env.CHAINRULE_SOAK ? Date.now() : 3);
-  let resume = false;
-  for (let kill = 0; kill < kills; kill += 1) {
-    const child = spawn(process.execPath, ["--import", loader, worker, JSON.stringify({ ...killed, resume })], {
-      stdio: ["ignore", "pipe", "inherit"],
-    });
-    // after some progress lines, and then at a random moment between two of them
-    const stepsSeen = 1 + Math.floor(next() * (kills === 3 ? 8 : 3));
-    let lines = 0;
-    const ended = new Promise((resolve) => child.once("exit", resolve));
-    child.stdout.on("data", (chunk: Buffer) => {
-      lines += chunk.toString().split("\n").length - 1;
-      if (lines >= stepsSeen) setTimeout(() => child.kill("SIGKILL"), next() * 5);
-    });
-    await ended;
-    expect(child.signalCode).toBe("SIGKILL");
-    resume = true;
-    const names = existsSync(killed.out) ? readdirSync(killed.out) : [];
-    for (const name of names.filter((one) => one.endsWith(".safetensors"))) {
-      using file = openSafetensors(join(killed.out, name)); // throws for a file that was cut
-      expect(file.metadata.get("step")).toBe(String(Number(/\d+/.exec(name)![0])));
+/** Pairs of answers, of which the longer words are preferred. */
+function pairs(path: string): void {
+  const next = random(6);
+  const word = (length: number) => Array.from({ length }, () => "abcde"[Math.floor(next() * 5)]).join("");
+  const row = (i: number) => ({ prompt: `say ${i % 7}:`, chosen: ` ${word(6)} ${word(5)}`, rejected: ` ${word(2)} ${word(3)} ${word(2)}` });
+  writeFileSync(path, Array.from({ length: 60 }, (_, i) => JSON.stringify(row(i))).join("\n"));
+}
+
+describe.each([
+  { objective: "next-token", kills: 3 },
+  { objective: "reward", kills: 1 },
+  { objective: "dpo", kills: 2 },
+])("$objective", ({ objective, kills: few }) => {
+  test("a run that is killed at any moment leaves no broken checkpoint and goes on to the same bytes", async () => {
+    using folder = temporaryFolder();
+    (objective === "next-token" ? corpus : pairs)(join(folder.path, "data.jsonl"));
+    const { average, ...common } = options(folder.path, "whole");
+    const whole: TrainFileOptions = {
+      ...{ ...common, objective, steps: 40, checkpointEvery: { steps: 2 } },
+      ...(objective === "next-token" ? { average } : {}),
+    };
+    await trainFile(whole);
+    const killed = { ...whole, out: join(folder.path, "killed") };
+    const kills = process.env.CHAINRULE_SOAK ? 20 : few;
+    const next = random(process.env.CHAINRULE_SOAK ? Date.now() : 3);
+    let resume = false;
+    for (let kill = 0; kill < kills; kill += 1) {
+      const child = spawn(process.execPath, ["--import", loader, worker, JSON.stringify({ ...killed, resume })], {
+        stdio: ["ignore", "pipe", "inherit"],
+      });
+      // after some progress lines, and then at a random moment between two of them
+      const stepsSeen = 1 + Math.floor(next() * (kills <= 3 ? 8 : 3));
+      let lines = 0;
+      const ended = new Promise((resolve) => child.once("exit", resolve));
+      child.stdout.on("data", (chunk: Buffer) => {
+        lines += chunk.toString().split("\n").length - 1;
+        if (lines >= stepsSeen) setTimeout(() => child.kill("SIGKILL"), next() * 5);
+      });
+      await ended;
+      expect(child.signalCode).toBe("SIGKILL");
+      resume = true;
+      const names = existsSync(killed.out) ? readdirSync(killed.out) : [];
+      for (const name of names.filter((one) => one.endsWith(".safetensors"))) {
+        using file = openSafetensors(join(killed.out, name)); // throws for a file that was cut
+        expect(file.metadata.get("step")).toBe(String(Number(/\d+/.exec(name)![0])));
+      }
     }
-  }
-  await trainFile({ ...killed, resume: true });
-  expect(readFileSync(join(killed.out, "metrics.jsonl"), "utf8")).toBe(readFileSync(join(whole.out, "metrics.jsonl"), "utf8"));
-  expect(readFileSync(join(killed.out, "model.gguf")).equals(readFileSync(join(whole.out, "model.gguf")))).toBe(true);
+    await trainFile({ ...killed, resume: true });
+    expect(readFileSync(join(killed.out, "metrics.jsonl"), "utf8")).toBe(readFileSync(join(whole.out, "metrics.jsonl"), "utf8"));
+    expect(readFileSync(join(killed.out, "model.gguf")).equals(readFileSync(join(whole.out, "model.gguf")))).toBe(true);
+  });
+});
+
+test("data may be larger than the memory that reads them", async () => {
+  using folder = temporaryFolder();
+  const path = join(folder.path, "data.jsonl");
+  const sizeBytes = process.env.CHAINRULE_SOAK ? 2 ** 30 : 96 * 2 ** 20;
+  const heapMegabytes = 48;
+  const line = Buffer.from(`${JSON.stringify({ text: "x".repeat(4000) })}\n`); // one token of an own vocabulary for many letters
+  const block = Buffer.concat(new Array(256).fill(line));
+  corpus(path, 2000); // what the vocabulary is learned from stands first
+  appendFileSync(path, "\n");
+  for (let written = 0; written < sizeBytes; written += block.length) appendFileSync(path, block);
+  const shape = { hiddenSize: 32, blocks: 1, heads: 2, contextLength: 8192 };
+  const start = { kind: "scratch" as const, shape, vocabulary: { size: 300 } };
+  const settings = { ...options(folder.path, "run"), start, steps: 2, length: 64 };
+  const child = spawn(process.execPath, [`--max-old-space-size=${heapMegabytes}`, "--import", loader, worker, JSON.stringify(settings)], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const code = await new Promise((resolve) => child.once("exit", resolve));
+  expect(code).toBe(0);
+  expect(statSync(path).size).toBeGreaterThan(heapMegabytes * 2 ** 20);
+  expect(metricsOf(settings.out)).toHaveLength(2);
 });
 
 test("a number that is no longer finite ends the run with the step and the tensor", async () => {
