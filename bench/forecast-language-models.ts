@@ -13,8 +13,8 @@ export interface LanguageModelOptions {
   readonly home: string;
   /** Of training, for each model of SmolLM2's size. */
   readonly minutes: number;
-  /** (window, channel) pairs scored. */
-  readonly pairs: number;
+  /** (window, channel) pairs scored; default what the task says. */
+  readonly pairs?: number;
   readonly threads: number;
   /** How many blocks of the language model run; 0: all. */
   readonly blocks: number;
@@ -25,6 +25,11 @@ interface Task {
   readonly lookback: number;
   readonly horizons: readonly number[];
   readonly parameters: ParameterValues;
+  /** What is left out of the few steps that are timed. */
+  readonly timed: ParameterValues;
+  /** Passes beside the steps. */
+  readonly otherPasses: number;
+  readonly pairs: number;
   /** Ridge at these horizons, from the table of the cheap models. */
   readonly floor: readonly number[];
   readonly published: readonly (string | undefined)[];
@@ -36,8 +41,25 @@ const tasks = {
     lookback: 672,
     horizons: [96, 192, 336, 720],
     parameters: { segment: 96, segments: 7, batch: 32 },
+    timed: { readout: 0, stamps: false },
+    otherPasses: (2 * 2000 + 20 * 256) / 32,
+    pairs: 2600,
     floor: [0.372, 0.4053, 0.4296, 0.4442],
     published: ["0.360", "0.388", "0.401", "0.406"],
+  },
+  "time-llm": {
+    model: forecasters["time-llm"],
+    lookback: 336,
+    horizons: [96],
+    parameters: {
+      ...{ lookback: 336, words: 2000, batch: 8 },
+      description: "Electricity transformer temperature: the hourly oil temperature and loads of a power transformer.",
+    },
+    timed: {},
+    otherPasses: 5 * 8,
+    pairs: 500,
+    floor: [0.3708],
+    published: [undefined],
   },
 } as const satisfies Readonly<Record<string, Task>>;
 
@@ -66,8 +88,8 @@ export async function benchLanguageModels(
   channels: readonly Float64Array[],
   options: LanguageModelOptions,
 ): Promise<string> {
-  const { home, minutes, pairs, threads, blocks } = options;
-  const kept = join(home, "bench", `forecast-language-models-${minutes}-${pairs}-${blocks}.json`);
+  const { home, minutes, threads, blocks } = options;
+  const kept = join(home, "bench", `forecast-language-models-${minutes}-${options.pairs ?? "all"}-${blocks}.json`);
   mkdirSync(join(home, "bench"), { recursive: true });
   const results: Record<string, Result> = existsSync(kept) ? (JSON.parse(readFileSync(kept, "utf8")) as Record<string, Result>) : {};
   const rates: Record<string, { steps: number; stepsPerMinute: number }> = {};
@@ -107,7 +129,7 @@ export async function benchLanguageModels(
         { ...parameters, steps },
       );
       const seconds = (performance.now() - start) / 1000;
-      results[key] = { steps, stepsPerMinute, scores: score(task, fitted, channels, pairs) };
+      results[key] = { steps, stepsPerMinute, scores: score(task, fitted, channels, options.pairs ?? task.pairs) };
       writeFileSync(kept, JSON.stringify(results));
       const shown = task.horizons.map((horizon, i) => `${horizon}: ${cell(results[key]!.scores[i]!)}`).join("  ");
       console.log(`${key}  ${shown}  (${seconds.toFixed(0)} s of training and loading)`);
@@ -132,12 +154,11 @@ async function calibrate(task: Task, channels: readonly Float64Array[], paramete
       horizon: Math.max(...task.horizons),
       onProgress: ({ secondsLeft }) => void (secondsLeft !== undefined && times.push(performance.now())),
     },
-    { ...parameters, steps: 6, readout: 0, stamps: false },
+    { ...parameters, ...task.timed, steps: 6 },
   );
   const between = times.slice(1).map((time, i) => (time - times[i]!) / 1000);
   const seconds = between.sort((a, b) => a - b)[Math.floor(between.length / 2)]!;
-  const readoutSeconds = ((2 * 2000 + 20 * 256) / (task.parameters.batch as number)) * (seconds / 3);
-  const steps = Math.max(10, Math.floor((minutes * 60 - readoutSeconds) / seconds));
+  const steps = Math.max(10, Math.floor((minutes * 60 - task.otherPasses * (seconds / 3)) / seconds));
   return { steps, stepsPerMinute: 60 / seconds };
 }
 
@@ -223,7 +244,7 @@ function table(results: Record<string, Result>, { minutes, blocks }: LanguageMod
         `| --- | --- | ${task.horizons.map(() => "---").join(" | ")} |`,
         ...own,
         row(
-          "the floor: linear with the same tokens, every window",
+          "the floor: linear with the same look-back, every window",
           task.floor.map((value) => value.toFixed(4)),
         ),
         row(

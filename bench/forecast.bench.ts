@@ -8,7 +8,7 @@
  *   ... -- --fresh                        forgets what was kept, trained weights excepted
  *   ... -- --only spacetime               rows whose label has this text
  *   ... -- --only autotimes [--minutes 15] [--pairs 2600] [--blocks 0] [--threads 2]
- *                                         the forecasters over a language model: minutes of training for each, (window, channel) pairs
+ *   ... -- --only time-llm                the forecasters over a language model: minutes of training for each, (window, channel) pairs
  *                                         scored, blocks that run (0: all); trainings go on where they were broken off
  *
  * CHAINRULE_DATA names the folder with ett/ETTh1.csv and ett/ETTh2.csv.
@@ -292,17 +292,17 @@ const overModels = isQuick ? [] : languageModelTasks.filter((name) => name.inclu
 if (overModels.length > 0) {
   const settings = {
     minutes: option("minutes", 15),
-    pairs: option("pairs", 2600),
+    ...(process.argv.includes("--pairs") && { pairs: option("pairs", 0) }),
     blocks: option("blocks", 0),
     threads: option("threads", 2),
   };
   const text = await benchLanguageModels(overModels, readChannels("ETTh1"), { home, ...settings });
   console.log(`\n${text}`);
-  const marker = "<!-- table: npm run bench:forecast -- --only autotimes -->";
+  const marker = "<!-- table: language models -->";
   const start = page.indexOf(marker) + marker.length;
   if (start < marker.length) throw new Error(`docs/forecast-bench.md has no ${marker}`);
   // a first look with fewer minutes or blocks is printed only
-  if (settings.minutes === 15 && settings.blocks === 0)
+  if (settings.minutes === 15 && settings.blocks === 0 && settings.pairs === undefined)
     page = `${page.slice(0, start)}\n\n${text}\n\n${page.slice(page.indexOf("<!-- end of table -->", start))}`;
 }
 writeFileSync("docs/forecast-bench.md", page);

@@ -9,12 +9,13 @@ import {
   tensorShapes,
 } from "../../src/forecasting/models/autotimes/network.ts";
 import { rollOut } from "../../src/forecasting/models/autotimes/roll-out.ts";
-import { normalizedWindow, SegmentWindows } from "../../src/forecasting/models/autotimes/windows.ts";
+import { SegmentWindows } from "../../src/forecasting/models/autotimes/windows.ts";
 import { autotimes, inContext } from "../../src/forecasting/models/index.ts";
 import { FrozenModel, noModel } from "../../src/forecasting/models/language-model/frozen-model.ts";
 import { Readout } from "../../src/forecasting/models/language-model/readout.ts";
 import { stampText, stampVectors } from "../../src/forecasting/models/language-model/stamp-vectors.ts";
 import { normalSampler } from "../../src/forecasting/models/normal-sampler.ts";
+import { normalizedWindow } from "../../src/forecasting/models/window-moments.ts";
 import type { History, TimeGrid } from "../../src/forecasting/types.ts";
 import { liveOwnerCount } from "../../src/ggml/index.ts";
 import { grad, input, Program, type Tensor } from "../../src/tensor/index.ts";

@@ -18,8 +18,10 @@ import { trainAutoTimes } from "./autotimes/train.ts";
 import { SegmentWindows } from "./autotimes/windows.ts";
 import { checkHistory, fittedModel, loadFitted, type Method, partsOf } from "./fitted-model.ts";
 import { findModel } from "./language-model/find-model.ts";
+import { checkCounts, withFitted } from "./language-model/fitted-over.ts";
 import { FrozenModel } from "./language-model/frozen-model.ts";
 import { hashValues, headFolder } from "./language-model/head-store.ts";
+import { inGroups } from "./language-model/in-groups.ts";
 import { type Stamps, type Steps, stampsOf } from "./language-model/stamps.ts";
 import { saturated } from "./magnitude.ts";
 import type { Fields } from "./saved-state.ts";
@@ -77,11 +79,7 @@ const method: Method<typeof parameterSchema, typeof stateSchema> = {
     const { segment, segments, scale } = fitted;
     if (!(segment >= 1 && segments >= 1 && scale > 0 && contextLength >= 0 && contextLength % segment === 0))
       throw new RangeError("segment, segments, scale or contextLength is out of range");
-    const shapes = tensorShapes(shapeOf(fitted));
-    for (const name of tensorNames) {
-      const count = shapes[name].reduce((product, length) => product * length, 1);
-      if (fitted[name].length !== count) throw new RangeError(`${fitted[name].length} values of ${name}, expected ${count}`);
-    }
+    checkCounts(fitted, tensorShapes(shapeOf(fitted)));
     if (recent.length !== contextLength + segment * segments)
       throw new RangeError(`${recent.length} recent values for ${contextLength} of context and a look-back of ${segment * segments}`);
   },
@@ -121,47 +119,23 @@ interface Parts {
 }
 
 /** Forecasts of series that one training fitted run side by side, others one training after the other. */
-function predictAll(parts: readonly Parts[], horizon: number): { mean: Float64Array }[] {
-  const results = new Map<Parts, { mean: Float64Array }>();
-  const groups = new Map<string, Parts[]>();
-  for (const part of parts) {
-    const { languageModel, threads, blocks, segments, embedBias, outBias } = part.parameters;
-    const key = JSON.stringify([languageModel, threads, blocks, segments, part.state.contextLength, hashValues([embedBias, outBias])]);
-    groups.set(key, [...(groups.get(key) ?? []), part]);
-  }
-  for (const group of groups.values()) {
-    const { languageModel, fingerprint, threads, blocks, ...fitted } = group[0]!.parameters;
-    const shape = shapeOf(group[0]!.parameters);
-    using frozen = FrozenModel.openSync(languageModel, { threads, blocks });
-    if (frozen.fingerprint !== fingerprint)
-      throw new OptionError("languageModel", `${languageModel} is not the file that this head was trained over: train it again`);
-    using weights = Parameters.create(
-      frozen.device,
-      tensorNames.map((name) => ({ name, shape: tensorShapes(shape)[name] })),
-    );
-    for (const name of tensorNames) weights.values(name).set(fitted[name]);
-    const stamps = shape.hasStamps
-      ? finish(
-          stampsOf(
-            frozen,
-            group.flatMap((part) => stepsOf(part, horizon)),
-          ),
-        )
-      : undefined;
-    const forecasts = rollOut(
-      frozen,
-      (name) => weights.tensor(name),
-      shape,
-      group.map((part) => startOf(part, stamps)),
-      horizon,
-    );
-    for (const [index, part] of group.entries()) {
-      const { mean, scale } = part.parameters;
-      results.set(part, { mean: forecasts[index]!.map((value) => value * scale + mean) });
-    }
-  }
-  return parts.map((part) => results.get(part)!);
-}
+const predictAll = (parts: readonly Parts[], horizon: number): { mean: Float64Array }[] =>
+  inGroups(
+    parts,
+    ({ parameters: { languageModel, threads, blocks, segments, embedBias, outBias }, state: { contextLength } }) =>
+      JSON.stringify([languageModel, threads, blocks, segments, contextLength, hashValues([embedBias, outBias])]),
+    (group) => {
+      const fitted = group[0]!.parameters;
+      const shape = shapeOf(fitted);
+      return withFitted(fitted, tensorShapes(shape), (frozen, tensor) => {
+        const steps = group.flatMap((part) => stepsOf(part, horizon));
+        const stamps = shape.hasStamps ? finish(stampsOf(frozen, steps)) : undefined;
+        const starts = group.map((part) => startOf(part, stamps));
+        const forecasts = rollOut(frozen, tensor, shape, starts, horizon);
+        return group.map(({ parameters: { mean, scale } }, i) => ({ mean: forecasts[i]!.map((value) => value * scale + mean) }));
+      });
+    },
+  );
 
 function finish<T>(work: Generator<unknown, T>): T {
   for (;;) {
@@ -213,6 +187,13 @@ const parameterSpecs = {
   segments: { kind: "integer", min: 1, max: 64, summary: "tokens of the look-back; default 7, less for short series" },
   stamps: { kind: "boolean", summary: "mix in the model's states for the segments' times; default where the series has times" },
   context: { kind: "integer", min: 0, max: 64, default: 0, summary: "segments before the look-back that forecasts read as an example" },
+  embeddingScale: {
+    kind: "number",
+    min: 0.01,
+    max: 10_000,
+    default: 40,
+    summary: "length of the segments' tokens, in mean lengths of the model's own",
+  },
   steps: { kind: "integer", min: 1, default: 200, summary: "updates of the maps" },
   batch: { kind: "integer", min: 1, max: 512, default: 32, summary: "windows of an update" },
   learningRate: { kind: "number", min: 1e-6, max: 1, default: 1e-3, summary: "largest step of an update" },
@@ -289,7 +270,7 @@ async function fitAll(histories: readonly History[], task: FitTask, options: Par
       `${segments} and ${settings.context} of context are more than the model's context of ${contextLength}`,
     );
   const hasStamps = stampsWanted(histories, settings.stamps, frozen);
-  const shape: AutoTimesShape = { segment, hiddenSize, hasStamps, embeddingLength: frozen.embeddingLength() };
+  const shape: AutoTimesShape = { segment, hiddenSize, hasStamps, embeddingLength: settings.embeddingScale * frozen.embeddingLength() };
   const trainEnds = histories.map(({ values }) => Math.round(values.length * (1 - validation)));
   const standards = histories.map(({ values }, index) => standardOf(values.subarray(0, trainEnds[index])));
   const stamps = hasStamps ? await trainingStamps(frozen, histories, task) : undefined;
@@ -361,7 +342,7 @@ function stampsWanted(histories: readonly History[], asked: boolean | undefined,
 
 function settingsOf(histories: readonly History[], options: ParameterValues) {
   const shortest = Math.min(...histories.map(({ values }) => values.length));
-  const number = (name: "context" | "steps" | "batch" | "learningRate" | "readout" | "validation" | "seed") =>
+  const number = (name: "context" | "steps" | "batch" | "learningRate" | "embeddingScale" | "readout" | "validation" | "seed") =>
     (options[name] as number | undefined) ?? parameterSpecs[name].default;
   const validation = number("validation");
   const usable = Math.round(shortest * (1 - validation));
@@ -383,7 +364,7 @@ function settingsOf(histories: readonly History[], options: ParameterValues) {
     );
   return {
     ...{ segment, segments, validation, context: number("context"), steps: number("steps"), batch: number("batch") },
-    ...{ learningRate: number("learningRate"), readout: number("readout"), seed: number("seed") },
+    ...{ embeddingScale: number("embeddingScale"), learningRate: number("learningRate"), readout: number("readout"), seed: number("seed") },
     languageModel: (options.languageModel as string | undefined) ?? parameterSpecs.languageModel.default,
     blocks: options.blocks as number | undefined,
     stamps: options.stamps as boolean | undefined,

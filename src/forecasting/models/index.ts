@@ -7,6 +7,7 @@ import { drift, naive, seasonalNaive, windowMean } from "./naive.ts";
 import { ridge } from "./ridge.ts";
 import { spacetime } from "./spacetime.ts";
 import { theta } from "./theta.ts";
+import { timeLlm } from "./time-llm.ts";
 
 /** All methods by the name that options, tables and saved files use. */
 export const forecasters = {
@@ -21,7 +22,8 @@ export const forecasters = {
   ridge,
   spacetime,
   autotimes,
+  "time-llm": timeLlm,
 } as const satisfies Readonly<Record<string, Forecaster | TrainedForecaster>>;
 
 export type ForecasterName = keyof typeof forecasters;
-export { arNet, autoregression, autotimes, drift, ets, inContext, naive, ridge, seasonalNaive, spacetime, theta, windowMean };
+export { arNet, autoregression, autotimes, drift, ets, inContext, naive, ridge, seasonalNaive, spacetime, theta, timeLlm, windowMean };

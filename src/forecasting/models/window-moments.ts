@@ -11,6 +11,13 @@ export function windowStatistics(window: Float64Array): { mean: number; scale: n
   return { mean, scale: Math.sqrt(variance / window.length + varianceFloor) };
 }
 
+/** A window reduced by its own mean and scale sqrt(variance + 1e-5). */
+export function normalizedWindow(values: Float64Array, start: number, length: number) {
+  const window = values.subarray(start, start + length);
+  const { mean, scale } = windowStatistics(window);
+  return { mean, scale, inputs: Float32Array.from(window, (value) => (value - mean) / scale) };
+}
+
 /**
  * Adds the normal equations of all windows of one series to those of others. A window's inputs are its L values minus their mean and,
  * last, its scale; its targets are the H values that follow, minus the same mean.

@@ -1,8 +1,8 @@
 import { contiguous, input, narrow, Program, reshape, type Tensor } from "../../../tensor/index.ts";
 import { forward, setRows } from "../../../training/index.ts";
 import type { FrozenModel } from "../language-model/frozen-model.ts";
+import { normalizedWindow } from "../window-moments.ts";
 import { type AutoTimesShape, embedSegments, nextSegments, type TensorName } from "./network.ts";
-import { normalizedWindow } from "./windows.ts";
 
 /** A window to forecast from. */
 export interface Start {

@@ -17,6 +17,8 @@ export interface FrozenModelOptions {
 export const noModel = "none";
 const noModelWidth = 576; // SmolLM2's
 
+const normalToken = 1; // GGUF's token types
+
 /**
  * A language model whose weights stay as they are, to be run over embeddings: frozen matrices in f32, so that training and forecasting
  * compute the same numbers. Of the head nothing is loaded.
@@ -89,15 +91,35 @@ export class FrozenModel extends Owner {
     return this.#vocabulary.encode(text);
   }
 
+  /**
+   * Tokens of text, the most frequent first, as the vocabulary's training found them: it joins the most frequent pairs first. Single characters,
+   * which it begins with in the order of their codes, are left out.
+   */
+  frequentTokens(count: number): Int32Array {
+    if (this.#file === undefined) throw new OptionError("languageModel", `"${noModel}" reads no text`);
+    const { metadata } = this.#file;
+    const types = metadata.getNumbers("tokenizer.ggml.token_type");
+    const isText = (token: string, id: number) => (types === undefined || types[id] === normalToken) && [...token].length > 1;
+    const found: number[] = [];
+    for (const [id, token] of [...metadata.requireStrings("tokenizer.ggml.tokens")].entries())
+      if (found.length < count && isText(token, id)) found.push(id);
+    return Int32Array.from(found);
+  }
+
+  /** Their embeddings: [ids.length, C]. */
+  embeddingsOf(ids: Int32Array): Float32Array {
+    using program = Program.compile(this.device, { rows: this.model.embed(input("ids", "i32", [ids.length])) });
+    program.input<"i32">("ids").set(ids);
+    program.runSync();
+    return program.read("rows");
+  }
+
   /** The mean length of token embeddings, so that other inputs come in the size that the model knows; 1 without a model. */
   embeddingLength(): number {
     if (this.#file === undefined) return 1;
     const { vocabSize, hiddenSize } = this.model.config;
     const count = Math.min(1024, vocabSize);
-    using program = Program.compile(this.device, { rows: this.model.embed(input("ids", "i32", [count])) });
-    program.input<"i32">("ids").set(Int32Array.from({ length: count }, (_, i) => Math.floor((i * vocabSize) / count)));
-    program.runSync();
-    const rows = program.peek("rows");
+    const rows = this.embeddingsOf(Int32Array.from({ length: count }, (_, i) => Math.floor((i * vocabSize) / count)));
     let sum = 0;
     for (let row = 0; row < count; row++) sum += Math.hypot(...rows.subarray(row * hiddenSize, (row + 1) * hiddenSize));
     return sum / count;
