@@ -19,7 +19,14 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus, homedir } from "node:os";
 import { join } from "node:path";
 import { forecasters } from "../src/forecasting/models/index.ts";
-import type { FittedForecaster, Forecaster, History, ParameterValues, SavedForecaster } from "../src/forecasting/types.ts";
+import type {
+  FittedForecaster,
+  Forecaster,
+  History,
+  ParameterValues,
+  SavedForecaster,
+  TrainedForecaster,
+} from "../src/forecasting/types.ts";
 import { benchLanguageModels, languageModelTasks } from "./forecast-language-models.ts";
 
 const lookback = 336;
@@ -33,7 +40,9 @@ type Scores = Record<number, { mse: number; mae: number }>;
 
 interface Row {
   readonly label: string;
-  readonly model: Forecaster;
+  readonly model: Forecaster | TrainedForecaster;
+  /** Fitted step by step: where it doesn't beat ridge, its cell says so. */
+  readonly isLearned?: boolean;
   readonly parameters?: ParameterValues;
   readonly slow?: boolean;
   /** One fit per horizon (direct models), or one for all of them. */
@@ -101,6 +110,7 @@ const arNet: Row = {
   parameters: { order: lookback },
   on: "channel",
   slow: true,
+  isLearned: true,
 };
 const theta: Row = { label: "Theta", model: forecasters.theta, on: "window", slow: true };
 const ets: Row = { label: "ETS", model: forecasters.ets, on: "channel", slow: true };
@@ -110,6 +120,7 @@ const spacetime = {
   parameters: { lookback, steps: 200 }, // one thread: two that share their cores with others wait for each other
   on: "channel, validated",
   slow: true,
+  isLearned: true,
 } as const;
 
 interface Table {
@@ -152,11 +163,16 @@ function deviationOf(values: Float64Array): number {
 const history = (values: Float64Array): History => ({ values, seasonalPeriod: 24 });
 
 /** Fits a row's model to every channel; trained ones are kept. */
-function fitAll({ model, parameters = {}, on }: Row, channels: readonly Float64Array[], horizon: number): readonly FittedForecaster[] {
+async function fitAll(
+  { model, parameters = {}, on }: Row,
+  channels: readonly Float64Array[],
+  horizon: number,
+): Promise<readonly FittedForecaster[]> {
   if (on === "window") return [];
   const past = channels.map((values) => history(values.slice(0, on === "channel, validated" ? testStart : trainEnd)));
-  if (on !== "channel, validated") return model.fit(past, { horizon }, parameters);
-  return past.map((one) => {
+  if (on !== "channel, validated") return await model.fit(past, { horizon }, parameters);
+  const all: FittedForecaster[] = [];
+  for (const one of past) {
     const { threads: _, ...same } = parameters; // what the weights depend on
     const identity = createHash("sha256")
       .update(JSON.stringify([model.name, same, horizon]))
@@ -165,23 +181,24 @@ function fitAll({ model, parameters = {}, on }: Row, channels: readonly Float64A
       .slice(0, 16);
     const path = join(home, "bench", `${model.name}-${identity}.json`);
     const saved = readJson<SavedForecaster>(path);
-    if (saved !== undefined) return model.load(saved);
     const started = performance.now();
-    const fitted = model.fit([one], { horizon }, parameters)[0]!;
+    const fitted = saved === undefined ? (await model.fit([one], { horizon }, parameters))[0]! : model.load(saved);
+    all.push(fitted);
+    if (saved !== undefined) continue;
     writeFileSync(path, JSON.stringify(fitted));
     console.log(`  trained ${model.name} for ${horizon} steps in ${((performance.now() - started) / 1000).toFixed(0)} s: ${path}`);
-    return fitted;
-  });
+  }
+  return all;
 }
 
 /** Scores every test window of a channel at the horizons given, from forecasts of the longest of them. */
-function score(row: Row, values: Float64Array, fitted: FittedForecaster | undefined, targets: readonly number[]): Sums {
+async function score(row: Row, values: Float64Array, fitted: FittedForecaster | undefined, targets: readonly number[]): Promise<Sums> {
   const longest = Math.max(...targets);
   const deviation = deviationOf(values.subarray(0, trainEnd));
   const sums: Sums = Object.fromEntries(targets.map((horizon) => [horizon, { squared: 0, absolute: 0, count: 0 }]));
   for (let origin = testStart; origin + Math.min(...targets) <= end; origin++) {
     const window = history(values.slice(origin - lookback, origin));
-    const { mean } = (fitted?.apply(window) ?? row.model.fit([window], { horizon: longest }, row.parameters)[0]!).forecast(longest);
+    const { mean } = (fitted?.apply(window) ?? (await row.model.fit([window], { horizon: longest }, row.parameters))[0]!).forecast(longest);
     for (const horizon of targets) {
       if (origin + horizon > end) continue;
       const sum = sums[horizon]!;
@@ -222,7 +239,7 @@ function readJson<T>(path: string): T | undefined {
 
 /** The means over a row's channels; undefined where one is missing. */
 function scoresOf(name: string, channels: readonly number[], row: Row): Scores | undefined {
-  const all = channels.map((channel) => kept[`${name} ${row.label} ${channel}`]);
+  const all = channels.map((channel) => kept[keyOf(name, row, channel)]);
   if (all.some((sums) => horizons.some((horizon) => sums?.[horizon] === undefined))) return undefined;
   return Object.fromEntries(
     horizons.map((horizon) => {
@@ -232,22 +249,30 @@ function scoresOf(name: string, channels: readonly number[], row: Row): Scores |
   );
 }
 
+/** Of what is kept: another parameter is another row. */
+const keyOf = (name: string, { label, parameters = {} }: Row, channel: number) =>
+  `${name} ${label} ${JSON.stringify(parameters)} ${channel}`;
+
 const cell = (value: number) => value.toFixed(4);
 
 function written({ data, rows }: Table): string {
   const lines = data.flatMap(({ name, channels }) =>
     rows.map((row) => {
       const scores = scoresOf(name, channels, row);
-      const cells = horizons.map((horizon) =>
-        scores === undefined ? "not run" : `${cell(scores[horizon]!.mse)} / ${cell(scores[horizon]!.mae)}`,
-      );
+      const floor = scoresOf(name, channels, ridge);
+      const cells = horizons.map((horizon) => {
+        if (scores === undefined) return "not run";
+        const isMarked = row.isLearned === true && floor !== undefined && scores[horizon]!.mse >= floor[horizon]!.mse;
+        return `${cell(scores[horizon]!.mse)} / ${cell(scores[horizon]!.mae)}${isMarked ? " †" : ""}`;
+      });
       return `| ${name} | ${row.label} | ${cells.join(" | ")} |`;
     }),
   );
   return [`| data | model | ${horizons.join(" | ")} |`, `| --- | --- | ${horizons.map(() => "---").join(" | ")} |`, ...lines].join("\n");
 }
 
-const [isQuick, isFresh] = ["--quick", "--fresh"].map((flag) => process.argv.includes(flag));
+const isQuick = process.argv.includes("--quick");
+const isFresh = process.argv.includes("--fresh");
 const only = process.argv.includes("--only") ? process.argv[process.argv.indexOf("--only") + 1]!.toLowerCase() : "";
 const home = process.env.CHAINRULE_HOME ?? join(homedir(), ".cache", "chainrule");
 const keptPath = join(home, "bench", "forecast-channels.json");
@@ -260,16 +285,16 @@ for (const { data, rows } of tables)
       const started = performance.now();
       for (const targets of row.direct ? horizons.map((horizon) => [horizon]) : [horizons]) {
         const isDone = (channel: number) =>
-          !(isQuick && !row.slow) && targets.every((horizon) => kept[`${name} ${row.label} ${channel}`]?.[horizon] !== undefined);
+          !(isQuick && !row.slow) && targets.every((horizon) => kept[keyOf(name, row, channel)]?.[horizon] !== undefined);
         const left = channels.filter((channel) => !isDone(channel));
         if (left.length === 0) continue;
         const series = (list: readonly number[]) => list.map((channel) => values[channel]!);
         // a model of all channels is fitted to all; the others one after another, so that each is kept as soon as it is done
-        const shared = row.on === "all channels" ? fitAll(row, series(channels), Math.max(...targets)) : undefined;
+        const shared = row.on === "all channels" ? await fitAll(row, series(channels), Math.max(...targets)) : undefined;
         for (const channel of left) {
-          const fitted = shared?.[channels.indexOf(channel)] ?? fitAll(row, series([channel]), Math.max(...targets))[0];
-          const key = `${name} ${row.label} ${channel}`;
-          kept[key] = { ...kept[key], ...score(row, values[channel]!, fitted, targets) };
+          const fitted = shared?.[channels.indexOf(channel)] ?? (await fitAll(row, series([channel]), Math.max(...targets)))[0];
+          const key = keyOf(name, row, channel);
+          kept[key] = { ...kept[key], ...(await score(row, values[channel]!, fitted, targets)) };
           writeFileSync(keptPath, JSON.stringify(kept));
         }
       }
@@ -295,6 +320,7 @@ if (overModels.length > 0) {
     ...(process.argv.includes("--pairs") && { pairs: option("pairs", 0) }),
     blocks: option("blocks", 0),
     threads: option("threads", 2),
+    isFresh,
   };
   const text = await benchLanguageModels(overModels, readChannels("ETTh1"), { home, ...settings });
   console.log(`\n${text}`);

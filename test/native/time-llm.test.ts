@@ -48,7 +48,7 @@ function randomMaps(frozen: FrozenModel, shapes: Record<string, readonly number[
     frozen.device,
     Object.entries(shapes).map(([name, shape]) => ({ name, shape })),
   );
-  begin(parameters, 3);
+  begin(parameters, 3, normals(64, 1));
   for (const [i, name] of parameters.names.entries())
     if (name.endsWith("Bias") || name === "headWeight") parameters.values(name).set(normals(parameters.values(name).length, 40 + i, 0.2));
   return parameters;
@@ -59,12 +59,11 @@ describe("the prompt", () => {
     const window = [0.5, -1.25, 0.001, 2, -0.004, 0.25];
     expect(statisticsOf(window)).toMatchObject({ min: -1.25, max: 2, change: -0.25 });
     expect(promptOf("Sales of a shop.", 6, 3, statisticsOf(window))).toBe(
-      "Sales of a shop.\nForecast the next 3 values from the last 6, given in units of their own mean and deviation. " +
-        "Lowest -1.25, highest 2.00, median 0.13; the trend is downward; strongest lags 3, 1, 2.\n",
+      "Sales of a shop.\nForecast 3 values from the last 6. " +
+        "Lowest -1.25, highest 2.00, median 0.13; trend downward; strongest lags 3, 1, 2.\n",
     );
     expect(promptOf("", 6, 3, { min: -0.001, max: 0, median: 0.004, change: 1, lags: [1] })).toBe(
-      "Forecast the next 3 values from the last 6, given in units of their own mean and deviation. " +
-        "Lowest 0.00, highest 0.00, median 0.00; the trend is upward; strongest lags 1.\n",
+      "Forecast 3 values from the last 6. " + "Lowest 0.00, highest 0.00, median 0.00; trend upward; strongest lags 1.\n",
     );
   });
 

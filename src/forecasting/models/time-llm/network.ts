@@ -4,6 +4,7 @@ import {
   concat,
   contiguous,
   input,
+  l2Norm,
   linear,
   mul,
   narrow,
@@ -144,22 +145,30 @@ export function withPrompt(patches: Tensor, model: Transformer, sequences: numbe
   return reshape(together, [sequences * (promptLength + count), hiddenSize]);
 }
 
-/** The first F features of the patches' states, flattened and mapped to the horizon: [B·(T + n), C] -> [B, H] normalized. */
+/**
+ * The first F features of the patches' states, flattened and mapped to the horizon: [B·(T + n), C] -> [B, H] normalized. Together they are
+ * brought to length 1: states are of any size, and a step of the head's many weights must not be a leap of its outputs.
+ */
 export function horizonOf(hidden: Tensor, tensor: FittedTensor, sequences: number, shape: TimeLlmShape): Tensor {
   const { promptLength, hiddenSize, features } = shape;
   const count = patchCount(shape);
   const states = narrow(reshape(hidden, [sequences, promptLength + count, hiddenSize]), 1, promptLength, count);
   const kept = reshape(contiguous(narrow(states, 2, 0, features)), [sequences, count * features]);
-  return add(linear(kept, tensor("headWeight")), tensor("headBias"));
+  return add(linear(l2Norm(kept, 1e-12), tensor("headWeight")), tensor("headBias"));
 }
 
-/** Random maps, each of outputs as large as its inputs; the head begins near 0, the window's mean. */
-export function begin(parameters: Parameters, seed: number): void {
+/**
+ * Random maps, each of outputs as large as its inputs, prototypes of features about 1 so that patches tell them apart; the head begins near 0,
+ * the window's mean.
+ */
+export function begin(parameters: Parameters, seed: number, words: Float32Array): void {
+  const wordSize = Math.sqrt(words.reduce((sum, value) => sum + value * value, 0) / words.length);
   const normal = normalSampler(seed);
   for (const name of parameters.names) {
     if (name.endsWith("Bias")) continue;
     const values = parameters.values(name);
-    const scale = name === "headWeight" ? 1e-3 : 1 / Math.sqrt(parameters.tensor(name).shape[1]!);
+    const even = 1 / Math.sqrt(parameters.tensor(name).shape[1]!);
+    const scale = name === "headWeight" ? 1e-3 : name === "mix" ? even / wordSize : even;
     for (let i = 0; i < values.length; i++) values[i] = scale * normal();
   }
 }

@@ -40,14 +40,14 @@ function strongestLags(values: readonly number[]): number[] {
     .map(({ lag }) => lag);
 }
 
-/** What stands before the patches: what the data are, what is to be done, and the window in words. Two decimals, so that prompts are of one length or nearly. */
+/** What stands before the patches: what the data are, what is to be done, and the window in words. Two decimals, so that prompts are short and of one length or nearly. */
 export function promptOf(description: string, lookback: number, horizon: number, statistics: WindowStatistics): string {
   const { min, max, median, change, lags } = statistics;
   const about = description === "" ? "" : `${description}\n`;
   const [low, high, middle] = [min, max, median].map((value) => (Math.abs(value) < 0.005 ? 0 : value).toFixed(2));
   return (
-    `${about}Forecast the next ${horizon} values from the last ${lookback}, given in units of their own mean and deviation. ` +
-    `Lowest ${low}, highest ${high}, median ${middle}; the trend is ${change > 0 ? "upward" : "downward"}; strongest lags ${lags.join(", ")}.\n`
+    `${about}Forecast ${horizon} values from the last ${lookback}. ` +
+    `Lowest ${low}, highest ${high}, median ${middle}; trend ${change > 0 ? "upward" : "downward"}; strongest lags ${lags.join(", ")}.\n`
   );
 }
 

@@ -36,7 +36,7 @@ export async function trainTimeLlm(
     const patches = input("patches", "f32", [sequences * count, 3 * shape.patch]);
     return withPrompt(reprogram(patches, prototypes(table, tensor), tensor, shape), model, sequences, shape);
   };
-  begin(parameters, seed);
+  begin(parameters, seed, words);
   const result = await train(
     device,
     {
