@@ -6,6 +6,8 @@ import { afterAll, describe, expect, test } from "vitest";
 import { TrainingError } from "../../src/errors.ts";
 import { liveOwnerCount } from "../../src/ggml/index.ts";
 import { load } from "../../src/index.ts";
+import { trainBpe } from "../../src/tokenizer/index.ts";
+import { vocabularyMetadata, writeRandomModel } from "../../src/training/from-scratch.ts";
 import { type Metrics, type TrainFileOptions, trainFile } from "../../src/training/index.ts";
 import { openSafetensors } from "../../src/weights/index.ts";
 import { temporaryFolder } from "../support/engine.ts";
@@ -146,6 +148,13 @@ test("an aborted run stops after its step and goes on to the same losses", async
   expect(readFileSync(join(parts.out, "model.gguf")).equals(readFileSync(join(whole.out, "model.gguf")))).toBe(true);
 });
 
+/** A model that is there already, with a vocabulary of its own. */
+async function writeBase(path: string): Promise<void> {
+  const tokenizer = vocabularyMetadata(await trainBpe(["the cat sees the house. the dog hears the river."], { vocabSize: 270 }));
+  const shape = { hiddenSize: 32, blocks: 2, heads: 2, contextLength: 64 };
+  await writeRandomModel(path, { name: "base", shape, tokenizer, seed: 3 });
+}
+
 /** Pairs of answers, of which the longer words are preferred. */
 function pairs(path: string): void {
   const next = random(6);
@@ -163,9 +172,11 @@ describe.each([
     using folder = temporaryFolder();
     (objective === "next-token" ? corpus : pairs)(join(folder.path, "data.jsonl"));
     const { average, ...common } = options(folder.path, "whole");
+    const base = join(folder.path, "base.gguf");
+    await writeBase(base);
     const whole: TrainFileOptions = {
       ...{ ...common, objective, steps: 40, checkpointEvery: { steps: 2 } },
-      ...(objective === "next-token" ? { average } : {}),
+      ...(objective === "next-token" ? { average: average! } : { length: 64, start: { kind: "model", path: base } }), // pairs are a model's that is there
     };
     await trainFile(whole);
     const killed = { ...whole, out: join(folder.path, "killed") };
@@ -202,15 +213,17 @@ describe.each([
 test("data may be larger than the memory that reads them", async () => {
   using folder = temporaryFolder();
   const path = join(folder.path, "data.jsonl");
-  const sizeBytes = process.env.CHAINRULE_SOAK ? 2 ** 30 : 96 * 2 ** 20;
-  const heapMegabytes = 48;
-  const line = Buffer.from(`${JSON.stringify({ text: "x".repeat(4000) })}\n`); // one token of an own vocabulary for many letters
-  const block = Buffer.concat(new Array(256).fill(line));
-  corpus(path, 2000); // what the vocabulary is learned from stands first
-  appendFileSync(path, "\n");
+  const sizeBytes = process.env.CHAINRULE_SOAK ? 2 ** 30 : 64 * 2 ** 20;
+  const heapMegabytes = 40;
+  corpus(path, 2000);
+  // most of a row is a field that nobody asks for, which is parsed and not tokenized
+  const row = { text: "the cat sees the house. ".repeat(10), source: "x".repeat(16_000) };
+  const block = Buffer.from(`\n${JSON.stringify(row)}`.repeat(64));
   for (let written = 0; written < sizeBytes; written += block.length) appendFileSync(path, block);
-  const shape = { hiddenSize: 32, blocks: 1, heads: 2, contextLength: 8192 };
-  const start = { kind: "scratch" as const, shape, vocabulary: { size: 300 } };
+  const base = join(folder.path, "base.gguf");
+  await writeBase(base);
+  const shape = { hiddenSize: 32, blocks: 1, heads: 2, contextLength: 512 };
+  const start = { kind: "scratch" as const, shape, vocabulary: { of: base } };
   const settings = { ...options(folder.path, "run"), start, steps: 2, length: 64 };
   const child = spawn(process.execPath, [`--max-old-space-size=${heapMegabytes}`, "--import", loader, worker, JSON.stringify(settings)], {
     stdio: ["ignore", "pipe", "inherit"],
