@@ -307,7 +307,7 @@ test("held-out values change no training window; targets and weights are in the 
 
 const history = (values: Float64Array): History => ({ values, seasonalPeriod: 12 });
 const quick = {
-  ...{ steps: 6, batch: 2, lookback: 24, words: 60, prototypes: 9, width: 8, heads: 2, headSize: 4, features: 6 },
+  ...{ steps: 6, batch: 2, lookback: 24, words: 60, prototypes: 9, width: 8, heads: 2, headSize: 4, features: 6, readout: 24 },
   threads: 1,
 };
 
@@ -348,7 +348,7 @@ describe("fitted", () => {
     const [fitted] = await timeLlm.fit(
       [history(wave(400))],
       { horizon: 8 },
-      { ...quick, steps: 150, batch: 8, learningRate: 1e-2, languageModel: noModel },
+      { ...quick, steps: 150, batch: 8, learningRate: 1e-2, readout: 0, languageModel: noModel },
     );
     const truth = wave(420);
     const errors = (forecast: ArrayLike<number>, from: number) => {

@@ -138,12 +138,18 @@ const parameterSpecs = {
     kind: "integer",
     min: 1,
     max: 1024,
-    default: 32,
+    default: 16,
     summary: "of each patch's state, the first so many are read for the forecast",
   },
   steps: { kind: "integer", min: 1, default: 200, summary: "updates" },
   batch: { kind: "integer", min: 1, max: 512, default: 8, summary: "windows of an update" },
-  learningRate: { kind: "number", min: 1e-6, max: 1, default: 5e-3, summary: "largest step of an update" },
+  learningRate: { kind: "number", min: 1e-6, max: 1, default: 1e-3, summary: "largest step of an update" },
+  readout: {
+    kind: "integer",
+    min: 0,
+    default: 1000,
+    summary: "windows from which the head is solved for before the updates; 0 leaves it out",
+  },
   validation: { kind: "number", min: 0.05, max: 0.5, default: 0.2, summary: "part of each series that is held out, to report its error" },
   seed: { kind: "integer", min: 0, default: 1, summary: "start of the maps, choice of the windows" },
   threads: { kind: "integer", min: 1, max: 64, summary: "threads; default one per processor" },
@@ -154,7 +160,7 @@ const parameterSpecs = {
  * describes the data, the task and the window stands before them, and the first features of the patches' states are mapped to the whole horizon.
  * Everything but the language model is trained, on all series together. More steps than the fitted horizon are rolled out.
  *
- * Departures from the paper: prototypes are mixed of the most frequent text tokens, not of all; statistics are printed with two decimals;
+ * Departures from the paper: the head is solved for in closed form before the training; prototypes are mixed of the most frequent text tokens, not of all; statistics are printed with two decimals;
  * lag 0 and mirrored lags are left out; no dropout.
  *
  * @see Jin et al. 2024, Time-LLM: Time Series Forecasting by Reprogramming Large Language Models, https://arxiv.org/abs/2310.01728
@@ -183,7 +189,7 @@ async function fitAll(histories: readonly History[], task: FitTask, options: Par
   for (const history of histories) checkHistory("time-llm", history, timeLlm.minimumLength(history.seasonalPeriod, task.horizon));
   if (histories.length === 0) return [];
   const settings = settingsOf(histories, task.horizon, options);
-  const { blocks, threads, validation, seed, batch, steps, description, words: wordCount, learningRate, ...sizes } = settings;
+  const { blocks, threads, validation, seed, batch, steps, description, words: wordCount, learningRate, readout, ...sizes } = settings;
   const languageModel = await findModel(settings.languageModel, task);
   using frozen = await FrozenModel.open(languageModel, { threads, blocks, isTrainedThrough: true }, task.signal);
   const { hiddenSize, contextLength } = frozen.model.config;
@@ -228,7 +234,7 @@ async function fitAll(histories: readonly History[], task: FitTask, options: Par
     words,
     windows,
     folder,
-    { ...{ shape, sequences: batch, steps, seed, validationWindows: 64 }, peakRate: learningRate },
+    { ...{ shape, sequences: batch, steps, seed, readoutWindows: readout, validationWindows: 64 }, peakRate: learningRate },
     task,
   );
   const trained = {
@@ -277,7 +283,7 @@ function settingsOf(histories: readonly History[], horizon: number, options: Par
     ...{ lookback, patch, stride, validation, description: (options.description as string | undefined) ?? "" },
     ...{ words: number("words"), prototypes: number("prototypes"), width: number("width"), heads: number("heads") },
     ...{ headSize: number("headSize"), features: number("features"), steps: number("steps"), batch: number("batch") },
-    ...{ learningRate: number("learningRate"), seed: number("seed") },
+    ...{ learningRate: number("learningRate"), readout: number("readout"), seed: number("seed") },
     languageModel: (options.languageModel as string | undefined) ?? parameterSpecs.languageModel.default,
     blocks: options.blocks as number | undefined,
     threads: (options.threads as number | undefined) ?? Math.min(64, availableParallelism()),

@@ -4,7 +4,7 @@ import type { Parameters } from "../../../weights/index.ts";
 import type { FitTask } from "../../types.ts";
 import type { FrozenModel } from "../language-model/frozen-model.ts";
 import { type HeadFolder, readHead, writeHead } from "../language-model/head-store.ts";
-import { Readout } from "../language-model/readout.ts";
+import { bestReadout, type LinearMap, penaltyCount, Readout } from "../language-model/readout.ts";
 import { type AutoTimesShape, begin, embedSegments, nextSegmentLoss, type SegmentBatch, type TensorName } from "./network.ts";
 import type { SegmentWindows } from "./windows.ts";
 
@@ -19,9 +19,6 @@ export interface AutoTimesTraining {
   readonly readoutWindows: number;
   readonly validationWindows: number;
 }
-
-/** Penalties that the held-out windows choose among. */
-const penalties = [1e-4, 1e-2, 1e-1, 1];
 
 /**
  * Trains the maps around a frozen model, in three parts: the output map is solved for in closed form over the states that random embeddings
@@ -84,14 +81,12 @@ export async function trainAutoTimes(
       await run(batch);
       solver.add(look.peek("hidden"), batch.targets, lastRows(batch.weights, segments));
     }
-    let smallest = { error: Number.POSITIVE_INFINITY, penalty: penalties[0]! };
-    for (const penalty of penalties) {
-      put(parameters, solver.solve(penalty));
-      const error = await validate();
-      if (error < smallest.error) smallest = { error, penalty };
-    }
-    put(parameters, solver.solve(smallest.penalty));
-    consider(smallest.error);
+    const { map, error } = await bestReadout(solver, (one) => {
+      put(parameters, one);
+      return validate();
+    });
+    put(parameters, map);
+    consider(error);
   };
 
   if (!isBegun) await readout();
@@ -136,7 +131,7 @@ async function announce(
   const start = performance.now();
   await run(windows.training(0));
   const passMs = performance.now() - start;
-  const looks = 10 + 2 * (penalties.length + 1);
+  const looks = 10 + 2 * (penaltyCount + 1);
   const passes = 3 * steps + (2 * readoutWindows + looks * Math.min(validationWindows, windows.validationDocuments)) / sequences;
   const { blocks } = frozen.model.config;
   onNotice(
@@ -148,7 +143,7 @@ async function announce(
 const lastRows = (weights: Float32Array, segments: number): Float32Array =>
   weights.map((weight, row) => (row % segments === segments - 1 ? weight : 0));
 
-function put(parameters: Parameters, { weights, bias }: { weights: Float32Array; bias: Float32Array }): void {
+function put(parameters: Parameters, { weights, bias }: LinearMap): void {
   parameters.values("outWeight").set(weights);
   parameters.values("outBias").set(bias);
 }

@@ -1,5 +1,31 @@
 import { solvePositiveDefinite } from "../cholesky.ts";
 
+/** A linear map: [S, C] and [S]. */
+export interface LinearMap {
+  readonly weights: Float32Array;
+  readonly bias: Float32Array;
+}
+
+/** Penalties that held-out windows choose among. */
+const penalties = [1e-4, 1e-2, 1e-1, 1];
+
+/** Of the maps that the penalties give the one with the smallest error on held-out windows. */
+export async function bestReadout(
+  solver: Readout,
+  errorOf: (map: LinearMap) => number | Promise<number>,
+): Promise<{ readonly map: LinearMap; readonly error: number }> {
+  let best: { map: LinearMap; error: number } | undefined;
+  for (const penalty of penalties) {
+    const map = solver.solve(penalty);
+    const error = await errorOf(map);
+    if (best === undefined || error < best.error) best = { map, error };
+  }
+  return best!;
+}
+
+/** How many penalties are tried, for reckoning what a solving costs. */
+export const penaltyCount = penalties.length;
+
 /**
  * The linear map from a frozen model's states to targets that has the smallest squared error, in closed form: what training by small steps
  * would come to, given the states. Letters: C features, S targets.
@@ -51,7 +77,7 @@ export class Readout {
    * @param penalty  on the squared coefficients of features brought to variance 1, per unit of weight; > 0
    * @returns `weights` [S, C] and `bias` [S]
    */
-  solve(penalty: number): { weights: Float32Array; bias: Float32Array } {
+  solve(penalty: number): LinearMap {
     const [features, targets, size] = [this.#features, this.#targets, this.#features + 1];
     const mean = Float64Array.from({ length: size }, (_, i) => this.#gram[features * size + i]! / this.#mass);
     // below a hundred-thousandth of its size a feature's variation is what rounding left

@@ -2,7 +2,7 @@ import { input, Program } from "../../../tensor/index.ts";
 import { forward, setRows } from "../../../training/index.ts";
 import type { FrozenModel } from "../language-model/frozen-model.ts";
 import { normalizedWindow } from "../window-moments.ts";
-import { type FittedTensor, horizonOf, patchCount, reprogram, type TimeLlmShape, withPrompt } from "./network.ts";
+import { type FittedTensor, featuresOf, horizonOf, patchCount, reprogram, type TimeLlmShape, withPrompt } from "./network.ts";
 import { statisticsOf } from "./prompt.ts";
 import { type PromptTokens, patchesOf, setPrompt } from "./windows.ts";
 
@@ -29,7 +29,7 @@ export function forecastWindows(
   const reprogrammed = reprogram(patches, { keys: tensor("keys"), values: tensor("values") }, tensor, shape);
   const length = promptLength + count;
   const { hidden } = forward(model, { sequences, length, embeddings: withPrompt(reprogrammed, model, sequences, shape) });
-  using program = Program.compile(device, { next: horizonOf(hidden, tensor, sequences, shape) });
+  using program = Program.compile(device, { next: horizonOf(featuresOf(hidden, sequences, shape), tensor) });
   const looks = Math.ceil(steps / horizon);
   const results: Float64Array[] = [];
   for (let from = 0; from < windows.length; from += sequences) {

@@ -8,6 +8,7 @@ import {
   linear,
   mul,
   narrow,
+  type Program,
   permute,
   reshape,
   type Shape,
@@ -146,16 +147,19 @@ export function withPrompt(patches: Tensor, model: Transformer, sequences: numbe
 }
 
 /**
- * The first F features of the patches' states, flattened and mapped to the horizon: [B·(T + n), C] -> [B, H] normalized. Together they are
- * brought to length 1: states are of any size, and a step of the head's many weights must not be a leap of its outputs.
+ * What the head reads, the first F features of the patches' states: [B·(T + n), C] -> [B, n·F]. Together they are brought to length 1: states are
+ * of any size, and a step of the head's many weights must not be a leap of its outputs.
  */
-export function horizonOf(hidden: Tensor, tensor: FittedTensor, sequences: number, shape: TimeLlmShape): Tensor {
+export function featuresOf(hidden: Tensor, sequences: number, shape: TimeLlmShape): Tensor {
   const { promptLength, hiddenSize, features } = shape;
   const count = patchCount(shape);
   const states = narrow(reshape(hidden, [sequences, promptLength + count, hiddenSize]), 1, promptLength, count);
-  const kept = reshape(contiguous(narrow(states, 2, 0, features)), [sequences, count * features]);
-  return add(linear(l2Norm(kept, 1e-12), tensor("headWeight")), tensor("headBias"));
+  return l2Norm(reshape(contiguous(narrow(states, 2, 0, features)), [sequences, count * features]), 1e-12);
 }
+
+/** [B, n·F] -> [B, H] normalized. */
+export const horizonOf = (features: Tensor, tensor: FittedTensor): Tensor =>
+  add(linear(features, tensor("headWeight")), tensor("headBias"));
 
 /**
  * Random maps, each of outputs as large as its inputs, prototypes of features about 1 so that patches tell them apart; the head begins near 0,
@@ -185,22 +189,30 @@ export interface HorizonBatch extends PassRows {
   readonly weights: Float32Array;
 }
 
+/** What a graph up to the features reads. @param words  [V·C] */
+export function fillWindows(program: Program, { patches, prompt }: Pick<HorizonBatch, "patches" | "prompt">, words: Float32Array): void {
+  program.input("words").set(words);
+  program.input("patches").set(patches);
+  if (prompt.length > 0) program.input<"i32">("prompt").set(prompt);
+}
+
 /** Mean squared error of the whole horizon, after the normalization is undone. Targets are values. @param words  [V·C] */
 export function horizonLoss(tensor: Named, sequences: number, shape: TimeLlmShape, words: Float32Array): Objective<HorizonBatch> {
   const { horizon } = shape;
   return {
     name: "horizon",
     loss({ hidden }) {
-      const errors = unary("sqr", sub(horizonOf(hidden, tensor, sequences, shape), input("targets", "f32", [sequences, horizon])));
+      const errors = unary(
+        "sqr",
+        sub(horizonOf(featuresOf(hidden, sequences, shape), tensor), input("targets", "f32", [sequences, horizon])),
+      );
       return sumLast(reshape(mul(errors, input("weights", "f32", [sequences, 1])), [1, sequences * horizon]));
     },
-    fill(program, { patches, prompt, targets, weights }, count) {
-      program.input("words").set(words);
-      program.input("patches").set(patches);
-      if (prompt.length > 0) program.input<"i32">("prompt").set(prompt);
-      program.input("targets").set(targets);
+    fill(program, batch, count) {
+      fillWindows(program, batch, words);
+      program.input("targets").set(batch.targets);
       const scaled = program.input("weights");
-      for (let i = 0; i < sequences; i++) scaled[i] = weights[i]! / count;
+      for (let i = 0; i < sequences; i++) scaled[i] = batch.weights[i]! / count;
     },
   };
 }
