@@ -164,7 +164,7 @@ const historyOf = (values: Float64Array, from: number, to: number): History => (
   time: { ...grid, start: grid.start + from * 3_600_000 },
 });
 
-/** How many steps fill the minutes, beside the solving of the output map: from the times of a few of them. */
+/** How many steps fill the minutes, beside the other passes: by the quickest of a few, since some are followed by a look at held-out windows. */
 async function calibrate(task: Task, channels: readonly Float64Array[], parameters: ParameterValues, minutes: number) {
   const times: number[] = [];
   const histories = channels.map((values) => historyOf(values, 0, validationEnd));
@@ -174,10 +174,9 @@ async function calibrate(task: Task, channels: readonly Float64Array[], paramete
       horizon: Math.max(...task.horizons),
       onProgress: ({ secondsLeft }) => void (secondsLeft !== undefined && times.push(performance.now())),
     },
-    { ...parameters, ...task.timed, steps: 6 },
+    { ...parameters, ...task.timed, steps: 12 },
   );
-  const between = times.slice(1).map((time, i) => (time - times[i]!) / 1000);
-  const seconds = between.sort((a, b) => a - b)[Math.floor(between.length / 2)]!;
+  const seconds = Math.min(...times.slice(1).map((time, i) => (time - times[i]!) / 1000));
   const steps = Math.max(10, Math.floor((minutes * 60 - task.otherPasses * (seconds / 3)) / seconds));
   return { steps, stepsPerMinute: 60 / seconds };
 }
