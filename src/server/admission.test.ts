@@ -58,8 +58,28 @@ test("turns go by priority, then by arrival; who leaves or waits too long is out
   expect([admission.running, admission.waiting, admission.size]).toEqual([1, 0, 1]);
 });
 
+test("a request whose parts ask at the same time waits once, and nobody who comes later is before it", async () => {
+  const admission = new Admission({ maxRunning: 1 });
+  const running = admission.enter();
+  await running.start(0, never);
+  const many = admission.enter();
+  const parts = [1, 2, 3].map(() => many.start(0, never));
+  expect(admission.waiting).toBe(1);
+  const later = admission.enter();
+  const laterTurn = later.start(0, never);
+  running.leave();
+  await Promise.all(parts);
+  expect([admission.running, admission.waiting, later.startedAt]).toEqual([1, 1, undefined]);
+  many.leave();
+  await laterTurn;
+  expect([admission.running, admission.waiting]).toEqual([1, 0]);
+});
+
 test("whatever comes and goes: never more than the limit run, nobody waits while there is room, and all counts end at zero", async () => {
-  const step = fc.record({ what: fc.constantFrom("enter", "abort", "leave"), which: fc.nat(), priority: fc.integer({ min: -2, max: 2 }) });
+  const step = fc.record({
+    what: fc.constantFrom("enter", "again", "abort", "leave"), // again: another part of a request asks for its turn
+    ...{ which: fc.nat(), priority: fc.integer({ min: -2, max: 2 }) },
+  });
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 60 }), fc.integer({ min: 1, max: 4 }), async (steps, maxRunning) => {
       const admission = new Admission({ maxRequests: 12, maxRunning, queueMs: 60_000 });
@@ -74,7 +94,8 @@ test("whatever comes and goes: never more than the limit run, nobody waits while
           const ticket = admission.enter();
           const abort = new AbortController();
           all.push({ ticket, abort, done: ticket.start(priority, abort.signal).catch(() => ticket.leave()) });
-        } else if (what === "abort") one?.abort.abort();
+        } else if (what === "again") one?.ticket.start(priority, one.abort.signal).catch(() => undefined);
+        else if (what === "abort") one?.abort.abort();
         else if (one?.ticket.startedAt !== undefined) one.ticket.leave();
         await new Promise((resolve) => setImmediate(resolve));
         expect(admission.running).toBeLessThanOrEqual(maxRunning);

@@ -79,7 +79,7 @@ export class Admission {
   /** @internal resolves when the ticket's turn has come */
   async turn(ticket: Ticket, priority: number, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
-    if (this.#running.size < this.#maxRunning) {
+    if (this.#queue.length === 0 && this.#running.size < this.#maxRunning) {
       this.#running.add(ticket);
       return;
     }
@@ -107,10 +107,11 @@ export class Admission {
     if (!this.#tickets.delete(ticket)) return;
     this.#bytes -= ticket.bytes;
     if (!this.#running.delete(ticket)) return;
-    const next = this.#queue[0];
-    if (next === undefined) return;
-    this.#running.add(next.ticket);
-    next.begin();
+    while (this.#queue.length > 0 && this.#running.size < this.#maxRunning) {
+      const [next] = this.#queue;
+      this.#running.add(next!.ticket);
+      next!.begin(); // and out of the queue
+    }
   }
 
   #refuse(code: string, message: string): HttpError {
@@ -126,6 +127,7 @@ export class Ticket {
   /** When its turn came. */
   startedAt: number | undefined;
   bytes = 0;
+  #turn: Promise<void> | undefined;
 
   /** @internal made by {@link Admission.enter} */
   constructor(admission: Admission) {
@@ -139,13 +141,15 @@ export class Ticket {
   }
 
   /**
-   * Waits for its turn: higher priorities first, then in order of arrival.
+   * Waits for its turn: higher priorities first, then in order of arrival. A request has one turn: however often its parts ask, and also
+   * while it still waits, they get the one that was asked for first.
    * @throws HttpError 503 after `queueMs`; the signal's reason
    */
-  async start(priority: number, signal: AbortSignal): Promise<void> {
-    if (this.startedAt !== undefined) return;
-    await this.#admission.turn(this, priority, signal);
-    this.startedAt = performance.now();
+  start(priority: number, signal: AbortSignal): Promise<void> {
+    this.#turn ??= this.#admission.turn(this, priority, signal).then(() => {
+      this.startedAt = performance.now();
+    });
+    return this.#turn;
   }
 
   /** Idempotent. */

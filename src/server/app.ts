@@ -140,9 +140,10 @@ export function createApp({ engine, admission, forecasts, metrics, isDraining }:
   });
   app.post("/detokenize", admitted, async (c) => {
     const { tokens, special = false } = parseBody(detokenizeRequest, await bodyOf(c));
-    const text = (list: readonly number[]) => runs.call(c, { kind: "detokenize", tokens: list, special });
-    if (tokens.length === 0 || typeof tokens[0] === "number") return c.json({ text: await text(tokens as number[]) });
-    return c.json({ texts: await Promise.all((tokens as number[][]).map(text)) });
+    const isOne = tokens.length === 0 || typeof tokens[0] === "number";
+    const lists = (isOne ? [tokens] : tokens) as number[][];
+    const texts = (await runs.call(c, { kind: "detokenize", lists, special })) as string[];
+    return c.json(isOne ? { text: texts[0] } : { texts });
   });
 
   app.post("/v1/embeddings", admitted, async (c) => {
@@ -184,7 +185,7 @@ export function createApp({ engine, admission, forecasts, metrics, isDraining }:
     const request = parseBody(completionRequest, await bodyOf(c));
     const head = { id: `cmpl-${c.get("id")}`, created: created(), model: modelName(request.model) };
     const tasks = completionTasks(request);
-    const echoed = await Promise.all(tasks.map((task) => (request.echo === true ? promptText(c, task) : "")));
+    const echoed = request.echo === true ? await promptTexts(c, tasks) : tasks.map(() => "");
     if (request.stream === true) return runs.stream(c, tasks, completionStream(request, echoed, head));
     return c.json(completionAnswer(request, echoed, head, await runs.collect(c, tasks)));
   });
@@ -221,9 +222,12 @@ export function createApp({ engine, admission, forecasts, metrics, isDraining }:
     return name;
   }
 
-  async function promptText(c: Context<Env>, { prompt, options: { priority } }: GenerateTask): Promise<string> {
-    if (typeof prompt === "string") return prompt;
-    return (await runs.call(c, { kind: "detokenize", tokens: prompt as readonly number[], special: true }, priority)) as string;
+  /** The prompts of a request as text: all are texts, or all are tokens. */
+  async function promptTexts(c: Context<Env>, tasks: readonly GenerateTask[]): Promise<readonly string[]> {
+    const prompts = tasks.map(({ prompt }) => prompt);
+    if (prompts.every((prompt) => typeof prompt === "string")) return prompts;
+    const lists = prompts as unknown as readonly (readonly number[])[];
+    return (await runs.call(c, { kind: "detokenize", lists, special: true }, tasks[0]!.options.priority)) as string[];
   }
 }
 

@@ -137,10 +137,11 @@ async function run(id: number, task: Task, one: Running): Promise<unknown> {
     case "tokenize":
       return model.tokenize(task.text, { special: task.special, ...(task.bos === undefined ? {} : { bos: task.bos }) });
     case "detokenize":
-      for (const token of task.tokens)
-        if (token >= model.config.vocabSize)
-          throw new OptionError("tokens", `${token} is outside the vocabulary of ${model.config.vocabSize}`);
-      return model.tokenizer.decode(task.tokens as readonly TokenId[], { special: task.special });
+      return task.lists.map((tokens) => {
+        const outside = tokens.find((token) => token >= model.config.vocabSize);
+        if (outside !== undefined) throw new OptionError("tokens", `${outside} is outside the vocabulary of ${model.config.vocabSize}`);
+        return model.tokenizer.decode(tokens as readonly TokenId[], { special: task.special });
+      });
     case "costCurve": {
       const { singleRowMs, points } = await model.costCurve({ signal });
       return { singleRowMs, points };

@@ -32,7 +32,7 @@ export type Task =
     }
   | { readonly kind: "embed"; readonly texts: readonly string[]; readonly options: Omit<EmbedOptions, "signal"> }
   | { readonly kind: "tokenize"; readonly text: string; readonly special: boolean; readonly bos?: boolean }
-  | { readonly kind: "detokenize"; readonly tokens: readonly number[]; readonly special: boolean }
+  | { readonly kind: "detokenize"; readonly lists: readonly (readonly number[])[]; readonly special: boolean }
   | { readonly kind: "costCurve" };
 
 export type ToChild =

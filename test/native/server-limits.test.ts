@@ -245,6 +245,28 @@ test("turns go by chainrule.priority", async () => {
   expect(order).toEqual([7, 0, -3]);
 });
 
+test("a request of many parts has one turn, and the queue sees it once", async () => {
+  await using server = await face({ maxRunning: 1 });
+  const controller = new AbortController();
+  const running = server.post(endless, { signal: controller.signal }).catch(() => undefined);
+  await until(() => server.admission.running === 1);
+  const lists = Array.from({ length: 40 }, (_, index) => [index, index + 1]);
+  const parts = [
+    server.post({ prompt: lists.slice(0, 3), max_tokens: 0, echo: true, logprobs: 1 }),
+    fetch(`${server.url}/detokenize`, { method: "POST", body: JSON.stringify({ tokens: lists, special: true }) }),
+  ];
+  await until(() => server.admission.waiting === 2);
+  controller.abort();
+  const [echoed, texts] = await Promise.all(parts);
+  expect([echoed!.status, texts!.status]).toEqual([200, 200]);
+  const answer = (await echoed!.json()) as { choices: { text: string }[] };
+  const { texts: all } = (await texts!.json()) as { texts: string[] };
+  expect(all).toHaveLength(40);
+  expect(answer.choices.map(({ text }) => text)).toEqual(all.slice(0, 3));
+  await running;
+  expect([server.admission.running, server.admission.waiting, server.admission.size]).toEqual([0, 0, 0]);
+});
+
 test("bodies are bounded together, prompt tokens in the engine", async () => {
   await using server = await face({ maxBytes: 2000, maxRunning: 1 });
   const controller = new AbortController();
