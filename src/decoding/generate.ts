@@ -245,6 +245,7 @@ function startRun(
         );
       }),
     consult: (target, request) => limit.within(() => record.forward(target, { ...request, ...abort })),
+    within: (work) => limit.within(() => work(limit.signal)),
     spent: () => record.spent(),
     ...(model.costCurve === undefined ? {} : { costCurve: () => model.costCurve!(abort) }),
     ...(model.transferMaps === undefined ? {} : { transferMaps: () => model.transferMaps!(abort) }),

@@ -6,8 +6,9 @@ import type { TokenId } from "../../token.ts";
 import { generateText } from "../generate.ts";
 import { type MethodSpec, parseMethod } from "../method.ts";
 import { registry } from "../registry.ts";
-import { noCompanion, toyModel } from "../testing/toy-model.ts";
+import { outsideRun, toyModel } from "../testing/toy-model.ts";
 import { toyTokenizer } from "../testing/toy-tokenizer.ts";
+import { grammarsOf } from "./grammar/index.ts";
 import type { Guide } from "./guide.ts";
 
 const bytes = Array.from({ length: 256 }, (_, byte) => Uint8Array.of(byte));
@@ -34,7 +35,7 @@ const guide = (spec: MethodSpec): Guide => {
 const run = (maxTokens: number) => ({
   tokenizer,
   stop: { endTokens: tokenizer.endTokens, stopTokens: new Set<TokenId>(), stopTexts: [], maxTokens },
-  companion: noCompanion,
+  ...outsideRun,
   guides: [],
 });
 /** Which tokens the state leaves. */
@@ -46,6 +47,40 @@ function allowed(state: Awaited<ReturnType<Guide["start"]>>): number[] {
 }
 
 describe("an answer under the grammar guide", () => {
+  test("fifty runs at once with one schema compile it in one thread", async () => {
+    let threads = 0;
+    const count = () => {
+      threads += 1;
+    };
+    process.on("worker", count);
+    try {
+      const own = toyTokenizer([...bytes, "true", "12"]);
+      const model = toyModel(own, { logits: (tokens) => noise(4)(tokens).subarray(0, own.vocabSize) });
+      const options = {
+        maxTokens: 30,
+        guide: { name: "grammar", schema: JSON.stringify({ type: "array", items: { type: "boolean" }, maxItems: 2 }) },
+      };
+      const answers = await Promise.all(Array.from({ length: 50 }, () => generateText(model, [1] as TokenId[], options)));
+      for (const { text } of answers) expect(JSON.parse(text)).toBeInstanceOf(Array);
+      expect(threads).toBe(1);
+    } finally {
+      process.off("worker", count);
+    }
+  });
+
+  test("that takes long to compile ends at the run's deadline, or when the run is left", async () => {
+    const own = toyTokenizer(bytes);
+    const model = toyModel(own, { logits: (tokens) => noise(5)(tokens).subarray(0, own.vocabSize) });
+    const options = { guide: { name: "grammar", regex: "(?:a|b)*a(?:a|b){14}c" }, maxTokens: 5 };
+    const late = await generateText(model, [1] as TokenId[], { ...options, deadlineMs: 20 });
+    expect([late.finishReason, late.text]).toEqual(["deadline", ""]);
+    const controller = new AbortController();
+    const left = generateText(model, [1] as TokenId[], { ...options, signal: controller.signal });
+    setImmediate(() => controller.abort(new Error("left")));
+    await expect(left).rejects.toThrow("left");
+    expect(grammarsOf(own).size).toBe(0);
+  });
+
   test("parses, validates and ends with stop, greedy and sampled", async () => {
     for (const [seed, options] of [
       [1, {}],

@@ -1,7 +1,7 @@
 import { OptionError } from "../../errors.ts";
 import type { TokenId } from "../../token.ts";
 import { boolean, text } from "../method.ts";
-import { compileGrammar, type GrammarSource, type GrammarState, type JsonValue, tokenTrie } from "./grammar/index.ts";
+import { type GrammarSource, type GrammarState, grammarsOf, type JsonValue } from "./grammar/index.ts";
 import { defineGuide, type GuideState } from "./guide.ts";
 
 /** Allows only tokens with which the answer can still become a text of a grammar; every other one gets -Infinity. */
@@ -19,17 +19,16 @@ export const grammar = defineGuide({
   needs: ["want.top", "want.fullLogits"],
   create({ finish, ...sources }) {
     const source = oneSource(sources);
-    let compiling: ReturnType<typeof compileGrammar> | undefined;
     return {
       name: "grammar",
       weight: 1,
-      async start(_prompt, { tokenizer, stop }) {
+      async start(_prompt, { tokenizer, stop, within }) {
         if (stop.endTokens.size === 0) {
           throw new OptionError("ignoreEndTokens", "contradicts the grammar guide: an answer that is complete could not end");
         }
-        compiling ??= compileGrammar(source);
-        const { start } = (await compiling).bind(tokenTrie(tokenizer));
-        return new Guided([start], finish ? stop.maxTokens : Number.POSITIVE_INFINITY);
+        const compiled = await within((signal) => grammarsOf(tokenizer).get(source, signal));
+        if (compiled === undefined) return nothingDecided;
+        return new Guided([compiled.start], finish ? stop.maxTokens : Number.POSITIVE_INFINITY);
       },
     };
   },
@@ -49,6 +48,15 @@ function oneSource({ schema, regex, gbnf }: { readonly schema: string; readonly 
     throw new OptionError("guide", `grammar: schema is no JSON: ${(error as SyntaxError).message}`);
   }
 }
+
+/** For a run whose deadline has passed before the grammar was there: it decides on no row. */
+const nothingDecided: GuideState = {
+  touches: () => [],
+  apply: () => undefined,
+  advance: () => undefined,
+  rewind: () => undefined,
+  fork: () => nothingDecided,
+};
 
 /** The states after 0, 1, 2 … tokens of the answer: values, so rewinding and forking is keeping. */
 class Guided implements GuideState {

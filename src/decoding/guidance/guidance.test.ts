@@ -8,7 +8,7 @@ import { randomDraw } from "../sampling/random-draw.ts";
 import type { ChoiceRule } from "../sampling/sampler.ts";
 import { StepSampler } from "../sampling/step.ts";
 import { chiSquare, softmax } from "../testing/reference.ts";
-import { noCompanion } from "../testing/toy-model.ts";
+import { outsideRun } from "../testing/toy-model.ts";
 import { topCandidates } from "../testing/toy-sequence.ts";
 import { toyTokenizer } from "../testing/toy-tokenizer.ts";
 import type { Guide, GuideState } from "./guide.ts";
@@ -23,7 +23,7 @@ const vocabSize = 12;
 const run = {
   tokenizer: toyTokenizer([]),
   stop: { endTokens: new Set<TokenId>(), stopTokens: new Set<TokenId>(), stopTexts: [], maxTokens: 100 },
-  companion: noCompanion,
+  ...outsideRun,
   guides: [],
 };
 

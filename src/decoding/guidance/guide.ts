@@ -26,6 +26,11 @@ export interface GuideRun {
   readonly guides: readonly Guide[];
   /** Another model that one of its parameters names; undefined: the model that writes, beside itself. */
   companion(source: ModelSource | undefined): Companion;
+  /**
+   * For work that is no pass of a model: what it gives, or undefined once the deadline has passed. Its signal ends it early.
+   * @throws what it throws; the signal's reason when the run was aborted
+   */
+  within<T>(work: (signal: AbortSignal | undefined) => Promise<T>): Promise<T | undefined>;
 }
 
 /** A guide within one run. Its state moves with the sequence: it advances, rewinds and forks. */

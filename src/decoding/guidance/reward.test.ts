@@ -8,7 +8,7 @@ import { registry } from "../registry.ts";
 import { randomDraw } from "../sampling/random-draw.ts";
 import { StepSampler } from "../sampling/step.ts";
 import { chiSquare, softmax } from "../testing/reference.ts";
-import { toyModel } from "../testing/toy-model.ts";
+import { outsideRun, toyModel } from "../testing/toy-model.ts";
 import { toyTokenizer } from "../testing/toy-tokenizer.ts";
 import type { GuideRun } from "./guide.ts";
 
@@ -52,7 +52,7 @@ async function guidedLaw(guide: readonly MethodSpec[], tokens: readonly TokenId[
     rules,
     vocabSize,
     tokens,
-    { tokenizer, stop, companion },
+    { ...outsideRun, tokenizer, stop, companion },
     { count: vocabSize, isNormalized: true },
   );
   using sequence = await toy(base).sequence({ maxLength: 64 });

@@ -5,7 +5,7 @@ import type { TokenId } from "../../token.ts";
 import { parseMethod } from "../method.ts";
 import { registry } from "../registry.ts";
 import { chiSquare, type Law, referenceShapes, softmax } from "../testing/reference.ts";
-import { noCompanion } from "../testing/toy-model.ts";
+import { outsideRun } from "../testing/toy-model.ts";
 import { topCandidates } from "../testing/toy-sequence.ts";
 import { toyTokenizer } from "../testing/toy-tokenizer.ts";
 import { Distribution } from "./distribution.ts";
@@ -16,7 +16,7 @@ import { StepSampler } from "./step.ts";
 const run = {
   tokenizer: toyTokenizer([]),
   stop: { endTokens: new Set<TokenId>(), stopTokens: new Set<TokenId>(), stopTexts: [], maxTokens: 100 },
-  companion: noCompanion,
+  ...outsideRun,
 };
 const shape = (spec: string) => {
   const { method, values } = parseMethod(registry.sample, spec, "sample");

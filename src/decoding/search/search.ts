@@ -74,6 +74,8 @@ export interface Run {
   spent(): { readonly passes: number; readonly ms: number };
   /** Another model that one of the run's methods names by a parameter; undefined: the model that writes, beside itself. */
   companion(source: ModelSource | undefined): Companion;
+  /** @see GuideRun */
+  within<T>(work: (signal: AbortSignal | undefined) => Promise<T>): Promise<T | undefined>;
   /** T(n)/T(1) of the model; absent where it has none. */
   costCurve?(): Promise<CostCurve>;
   /** Of the model; absent where it can't have any. @see DraftContext */

@@ -39,6 +39,9 @@ export function toyModel(
 }
 
 /** For guides that are started outside a run. */
-export function noCompanion(): never {
-  throw new Error("this test has no other model");
-}
+export const outsideRun = {
+  companion(): never {
+    throw new Error("this test has no other model");
+  },
+  within: <T>(work: (signal: undefined) => Promise<T>) => work(undefined),
+};

@@ -1,5 +1,6 @@
 export type { GrammarSource } from "./compile.ts";
 export { compileGrammar, Grammar } from "./grammar.ts";
+export { Grammars, grammarsOf } from "./grammars.ts";
 export { defaultLimits, type GrammarLimits } from "./limits.ts";
 export type { CompiledGrammar } from "./network.ts";
 export { defaultJsonOptions, type JsonOptions } from "./schema.ts";

@@ -358,10 +358,15 @@ export class Pushdown {
   }
 
   #make(states: readonly number[], stacks: readonly Stack[], isComplete: boolean): Configuration {
-    if (this.#configurations.size + this.#singles.size >= maxRemembered) this.#forget();
+    if (this.numRemembered >= maxRemembered) this.#forget();
     const distances = states.map((state, i) => this.#distance[state]! + stacks[i]!.distance);
     const distance = isComplete ? 0 : distances.reduce((least, value) => Math.min(least, value), Number.POSITIVE_INFINITY);
     return { states, stacks, isComplete, distance, signature: undefined, successors: [], epoch: this.epoch, neededTokens: undefined };
+  }
+
+  /** Configurations that are remembered now, some KiB each. */
+  get numRemembered(): number {
+    return this.#configurations.size + this.#singles.size;
   }
 
   /** Starts afresh, so that a long run holds no more than a bounded number; what is still in use stays valid. */

@@ -45,6 +45,14 @@ export class TokenGrammar {
     this.start = new GrammarState(this, this.#pushdown.start, false);
   }
 
+  /** What it holds by now: tables, masks and what else it remembers. */
+  get bytes(): number {
+    const { next, edgeCall, edgeTarget, edgeOffset } = this.#pushdown.grammar;
+    const tables = [next, edgeCall, edgeTarget, edgeOffset, this.#subtrees].reduce((sum, { byteLength }) => sum + byteLength, 0);
+    const { size } = this.trie;
+    return tables + this.#masks.size * Math.ceil(size / 8) + this.#groups.size * size * 4 + this.#pushdown.numRemembered * 1024;
+  }
+
   /** @internal */
   advance(from: Configuration, bytes: Uint8Array): Configuration | undefined {
     const { classOf } = this.#pushdown.grammar;
@@ -269,6 +277,10 @@ class Recent<T> {
 
   constructor(capacity: number) {
     this.#capacity = capacity;
+  }
+
+  get size(): number {
+    return this.#values.size;
   }
 
   get(key: number, make: () => T): T {
