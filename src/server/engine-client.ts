@@ -40,6 +40,12 @@ const crashed: WireError = {
   message: "the engine ended while it worked on this request; try again",
   param: null,
 };
+const shutDown: WireError = {
+  status: 503,
+  code: "shutting_down",
+  message: "the server is shutting down, and this request was not finished in time",
+  param: null,
+};
 const notReady: WireError = { status: 503, code: "engine_not_ready", message: "the engine is not ready", param: null };
 
 interface Pending {
@@ -99,18 +105,24 @@ export class EngineClient extends EventEmitter<{ ready: []; down: [reason: strin
     return this.#tasks.size;
   }
 
-  /** Resolves when the child is ready. @throws EngineLoadError or Error with what the first child said if it can't load the model */
-  async ready(): Promise<void> {
+  /**
+   * Resolves when the child is ready.
+   * @throws EngineLoadError or Error with what the first child said if it can't load the model; the signal's reason
+   */
+  async ready(signal?: AbortSignal): Promise<void> {
     while (!this.#isReady) {
+      signal?.throwIfAborted();
       if (this.#refusal !== undefined) throw this.#refusal;
       await new Promise<void>((resolve) => {
         const settle = () => {
           this.off("ready", settle);
           this.off("down", settle);
+          signal?.removeEventListener("abort", settle);
           resolve();
         };
         this.on("ready", settle);
         this.on("down", settle);
+        signal?.addEventListener("abort", settle);
       });
     }
   }
@@ -121,7 +133,7 @@ export class EngineClient extends EventEmitter<{ ready: []; down: [reason: strin
    */
   async *stream(task: Task, signal?: AbortSignal): AsyncGenerator<WireEvent, unknown> {
     signal?.throwIfAborted();
-    if (!this.#isReady) throw new TaskError(notReady);
+    if (!this.#isReady) throw new TaskError(this.#isClosed ? shutDown : notReady);
     const id = this.#nextId++;
     const pending: Pending = { events: [], wake: undefined, end: undefined };
     this.#tasks.set(id, pending);
@@ -265,7 +277,7 @@ export class EngineClient extends EventEmitter<{ ready: []; down: [reason: strin
     this.#isReady = false;
     this.status = undefined;
     for (const pending of this.#tasks.values()) {
-      pending.end ??= { error: crashed };
+      pending.end ??= { error: this.#isClosed ? shutDown : crashed };
       pending.wake?.();
     }
     const last = this.#errors

@@ -23,13 +23,16 @@ export interface ServeOptions extends AppOptions, AdmissionLimits, ForecastLimit
   readonly headerMs?: number;
   /** Milliseconds that a run may wait for a reader that doesn't read before it makes room for others. Default 30,000. */
   readonly unreadMs?: number;
+  /** Gives up while the model loads; a server that runs is ended with `stop`. */
+  readonly signal?: AbortSignal;
 }
 
 export interface RunningServer extends AsyncDisposable {
   readonly url: string;
   readonly engine: EngineClient;
   /**
-   * Refuses new requests, lets those under way finish, cuts them at the deadline.
+   * Says that it is not ready and refuses new requests by 503, lets those under way finish, cuts them at the deadline, also by 503; then
+   * nobody listens any more.
    * @param deadlineMs  default 30,000
    */
   stop(deadlineMs?: number): Promise<void>;
@@ -37,10 +40,12 @@ export interface RunningServer extends AsyncDisposable {
 
 /**
  * Starts a server on a model; resolves when it takes requests.
- * @throws OptionError before anything starts; EngineLoadError, with the code of what is wrong with the model; Error where the port is taken
+ * @throws OptionError before anything starts; EngineLoadError, with the code of what is wrong with the model; Error where the port is
+ *         taken; the signal's reason
  */
 export async function serve(options: ServeOptions = {}): Promise<RunningServer> {
   checkServeOptions(options);
+  options.signal?.throwIfAborted();
   const settings: ChildSettings = {
     model: options.model ?? "smollm2",
     load: options.load ?? {},
@@ -51,7 +56,7 @@ export async function serve(options: ServeOptions = {}): Promise<RunningServer> 
   let face: Face | undefined;
   try {
     face = await listenOn(engine, options);
-    await engine.ready();
+    await engine.ready(options.signal);
   } catch (error) {
     await engine.close();
     await face?.stop(0);
@@ -109,10 +114,10 @@ export async function listenOn(engine: EngineClient, options: Omit<ServeOptions,
   const stop = async (deadlineMs: number) => {
     if (isDraining) return;
     isDraining = true;
-    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
     // what is under way has failed by then, or fails now: its clients have a moment to read that
     const cuts = [setTimeout(() => forecasts.close(), deadlineMs), setTimeout(() => server.closeAllConnections(), deadlineMs + cutMs)];
-    while (admission.size > 0) await new Promise((resolve) => setTimeout(resolve, 20));
+    while (admission.size > 0) await new Promise((resolve) => setTimeout(resolve, 20)); // who comes meanwhile is told
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
     server.closeIdleConnections();
     await closed;
     for (const cut of cuts) clearTimeout(cut);

@@ -161,6 +161,23 @@ test("a web page in place of a model: exit code 2, and the line names the file",
   }
 });
 
+test.each(["SIGTERM", "SIGINT"] as const)("serve that gets %s while the model loads ends with exit code 0", async (signal) => {
+  const args = ["serve", "--model", "tiny", "--port", "0", "--threads", "1"];
+  const child = spawn(process.execPath, [main, ...args], { env: { ...process.env, ...alone() }, stdio: ["ignore", "ignore", "pipe"] });
+  try {
+    const ended = new Promise((resolve) => child.once("exit", (code, by) => resolve(code ?? by)));
+    await new Promise<void>((resolve) => {
+      child.stderr.setEncoding("utf8").on("data", (text: string) => {
+        if (text.includes("loading")) resolve();
+      });
+    });
+    child.kill(signal);
+    expect(await ended).toBe(0);
+  } finally {
+    child.kill("SIGKILL");
+  }
+});
+
 test("serve prints its URL when it is ready; SIGTERM: the answer under way is finished, nothing new is taken, the exit code is 0", async () => {
   const key = "a-key-that-no-log-shows";
   const args = ["serve", "--model", "tiny", "--port", "0", "--threads", "1", "--api-key", key];

@@ -3,6 +3,7 @@ import { OptionError } from "../../errors.ts";
 import { checkServeOptions, type ServeOptions, serve as startServer } from "../../server/index.ts";
 import { nameAdapters } from "../adapter-options.ts";
 import { home } from "../home.ts";
+import { interruptible } from "../interrupt.ts";
 import { addModelOptions, bytes, integer, type ModelOptions } from "../load-model.ts";
 
 interface Options extends ModelOptions {
@@ -112,15 +113,18 @@ export const serve = addModelOptions(new Command("serve").description("an OpenAI
         : { onRequest: (request) => log.info(request, `${request.method} ${request.path} ${request.status}`) }),
     };
     checkServeOptions(settings);
-    process.stderr.write(`loading ${options.model} …\n`);
-    const server = await startServer(settings);
-    process.stdout.write(`${server.url}\n`);
-    await new Promise<void>((resolve) => {
-      for (const signal of ["SIGTERM", "SIGINT"] as const)
-        process.once(signal, () => {
-          process.stderr.write(`${signal}: finishing what is under way\n`);
-          void server.stop().then(resolve);
-        });
+    await interruptible(async (signal) => {
+      process.stderr.write(`loading ${options.model} …\n`);
+      const interrupted = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+      const server = await startServer({ ...settings, signal }).catch((error: unknown) => {
+        if (error !== signal.reason) throw error;
+        return undefined; // told to end while the model was loading: nothing is under way
+      });
+      if (server === undefined) return;
+      process.stdout.write(`${server.url}\n`);
+      await interrupted;
+      process.stderr.write("finishing what is under way\n");
+      await server.stop();
     });
   });
 
