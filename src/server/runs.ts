@@ -94,15 +94,23 @@ export class Runs {
     const first = await source.next(); // what is wrong with the request shows here
     c.get("record").isStreaming = true; // from here on the answer's end is that of the stream
     const pieces = this.#pieces(c, source, first, shape, limit);
-    const leave = () => void pieces.return(undefined);
-    c.req.raw.signal.addEventListener("abort", leave, { once: true });
+    const client = c.req.raw.signal;
+    const leave = () => {
+      end();
+      void pieces.return(undefined);
+    };
+    // a listener that stayed would hold the request, and through the platform's finalizers the request itself: no answer would ever be freed
+    const end = () => client.removeEventListener("abort", leave);
+    client.addEventListener("abort", leave);
     const encoder = new TextEncoder();
     // a piece is made when the one before has been taken: a reader that doesn't read stops its run
     const body = new ReadableStream<Uint8Array>({
       async pull(controller) {
         const next = await pieces.next();
-        if (next.done === true) controller.close();
-        else controller.enqueue(encoder.encode(next.value));
+        if (next.done === true) {
+          end();
+          controller.close();
+        } else controller.enqueue(encoder.encode(next.value));
       },
       cancel: leave,
     });
