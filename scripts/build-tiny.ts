@@ -12,8 +12,8 @@ import { bibleChapters, declarationArticles, partsOf, shakespeareScenes } from "
 
 const { values } = parseArgs({
   options: {
-    steps: { type: "string", default: "3200" },
-    texts: { type: "string", default: "480" },
+    steps: { type: "string", default: "1600" },
+    texts: { type: "string", default: "96" },
     threads: { type: "string", default: "2" },
     work: { type: "string", default: "node_modules/.tiny" },
     out: { type: "string", default: "assets/tiny.gguf" },
