@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { parquetWriteFile } from "hyparquet-writer";
 import { afterAll, describe, expect, test } from "vitest";
 import { TrainingError } from "../../src/errors.ts";
 import { liveOwnerCount } from "../../src/ggml/index.ts";
@@ -210,21 +211,30 @@ describe.each([
   });
 });
 
-test("data may be larger than the memory that reads them", async () => {
+test.each(["jsonl", "parquet"])("data may be larger than the memory that reads them: %s", async (format) => {
   using folder = temporaryFolder();
-  const path = join(folder.path, "data.jsonl");
+  const path = join(folder.path, `data.${format}`);
   const sizeBytes = process.env.CHAINRULE_SOAK ? 2 ** 30 : 64 * 2 ** 20;
   const heapMegabytes = 40;
-  corpus(path, 2000);
   // most of a row is a field that nobody asks for, which is parsed and not tokenized
   const row = { text: "the cat sees the house. ".repeat(10), source: "x".repeat(16_000) };
-  const block = Buffer.from(`\n${JSON.stringify(row)}`.repeat(64));
-  for (let written = 0; written < sizeBytes; written += block.length) appendFileSync(path, block);
+  const rowCount = Math.ceil(sizeBytes / 16_000);
+  if (format === "parquet") {
+    const sources = Array.from({ length: rowCount }, (_, i) => `${i}${row.source}`); // one group of rows, in which none is like another
+    const columnData = [
+      { name: "text", data: sources.map(() => row.text), type: "STRING" as const },
+      { name: "source", data: sources, type: "STRING" as const },
+    ];
+    parquetWriteFile({ filename: path, columnData, codec: "UNCOMPRESSED", rowGroupSize: rowCount });
+  } else {
+    const block = Buffer.from(`${JSON.stringify(row)}\n`.repeat(64));
+    for (let written = 0; written < sizeBytes; written += block.length) appendFileSync(path, block);
+  }
   const base = join(folder.path, "base.gguf");
   await writeBase(base);
   const shape = { hiddenSize: 32, blocks: 1, heads: 2, contextLength: 512 };
   const start = { kind: "scratch" as const, shape, vocabulary: { of: base } };
-  const settings = { ...options(folder.path, "run"), start, steps: 2, length: 64 };
+  const settings = { ...options(folder.path, "run"), data: path, start, steps: 2, length: 64 };
   const child = spawn(process.execPath, [`--max-old-space-size=${heapMegabytes}`, "--import", loader, worker, JSON.stringify(settings)], {
     stdio: ["ignore", "pipe", "inherit"],
   });

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -117,6 +117,55 @@ test("Parquet rows are read group by group", async () => {
     "three",
   ]);
   expect(samples.map(({ line }) => line)).toEqual([1, 2, 3]);
+});
+
+test("a Parquet row whose text is not UTF-8 is named", async () => {
+  const path = join(folder(), "data.parquet");
+  const broken = Buffer.from("caf\u00e9", "latin1");
+  const columnData = [{ name: "text", data: [Buffer.from("caf\u00e9"), broken, Buffer.from("\ufffd")], type: "BYTE_ARRAY" as const }];
+  parquetWriteFile({ filename: path, columnData });
+  const seen = (await all(readSamples(path, "parquet"))).map((sample) =>
+    sample.kind === "sample" ? sample.segments[0]!.text : [sample.line, sample.kind === "bad" && sample.reason],
+  );
+  expect(seen).toEqual(["caf\u00e9", [2, "is not UTF-8"], "\ufffd"]); // a replacement character that the file has is a character
+});
+
+test("of what a cut left, the description is made again and other files are named", async () => {
+  const path = join(folder(), "data.jsonl");
+  writeFileSync(path, '{"text":"ab"}\n{"text":"cde"}\n');
+  const place = folder();
+  const prepare = async () => {
+    using file = await TokenFile.prepare(path, place, base);
+    return [...file.lengths];
+  };
+  expect(await prepare()).toEqual([3, 4]);
+  const whole = readFileSync(join(place, "description.json"));
+  for (const size of [0, 1, whole.length >> 1]) {
+    truncateSync(join(place, "description.json"), size);
+    expect(await prepare()).toEqual([3, 4]);
+    expect(readFileSync(join(place, "description.json")).equals(whole)).toBe(true);
+  }
+  for (const name of ["documents.bin", "tokens.bin"]) {
+    truncateSync(join(place, name), 3);
+    await expect(prepare()).rejects.toThrow(new RegExp(`${name}: has another size than its description says`));
+    rmSync(join(place, "description.json"));
+    expect(await prepare()).toEqual([3, 4]);
+  }
+});
+
+test("while tokens are written there is no description, nor are leavings of it in the way", async () => {
+  const path = join(folder(), "data.jsonl");
+  writeFileSync(path, '{"text":"ab"}\n{"text":"cde"}\n');
+  const place = folder();
+  for (const vocabulary of ["one", "another"]) {
+    const seen: string[][] = [];
+    using file = await TokenFile.prepare(path, place, { ...base, vocabulary, onTokens: () => seen.push(readdirSync(place)) });
+    expect(seen.flat()).not.toContain("description.json"); // killed here, a run makes the tokens again
+    expect(seen[0]!.filter((name) => name.endsWith(".partial"))).toHaveLength(1);
+    expect(readdirSync(place).sort()).toEqual(["description.json", "documents.bin", "tokens.bin"]);
+    expect(file.lengths).toHaveLength(2);
+    writeFileSync(join(place, "tokens.bin.0123.partial"), "of a killed run");
+  }
 });
 
 test("a bad sample stops with its line, or is skipped and reported", async () => {

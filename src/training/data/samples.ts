@@ -101,6 +101,12 @@ async function* readJsonLines(path: string, toSample: ToSample): AsyncGenerator<
   }
 }
 
+/** Rows of a group are read in parts of about this many bytes: a group may be larger than memory. */
+const parquetPartBytes = 8 << 20;
+/** Stands where a Parquet file has text that is none, which a decoder would change unnoticed. */
+const notUtf8 = Symbol("not UTF-8");
+const parsers = { stringFromBytes: (bytes?: Uint8Array) => bytes && (isUtf8(bytes) ? Buffer.from(bytes).toString() : notUtf8) };
+
 async function* readParquet(path: string, toSample: ToSample): AsyncGenerator<Sample> {
   const broken = (cause: unknown): never => {
     throw new FormatError(path, `is not a readable Parquet file (${(cause as Error).message})`, { cause });
@@ -109,11 +115,24 @@ async function* readParquet(path: string, toSample: ToSample): AsyncGenerator<Sa
   const metadata = await parquetMetadataAsync(file).catch(broken);
   let start = 0;
   for (const group of metadata.row_groups) {
-    const end = start + Number(group.num_rows);
-    const rows = await parquetReadObjects({ file, metadata, compressors, rowStart: start, rowEnd: end }).catch(broken);
-    for (const [index, row] of rows.entries()) yield fromRow(row, start + index + 1, toSample);
-    start = end;
+    const [rowCount, sizeBytes] = [Number(group.num_rows), Number(group.total_byte_size)];
+    const partRows = Math.max(1, Math.floor(rowCount / Math.ceil(Math.max(1, sizeBytes) / parquetPartBytes)));
+    const end = start + rowCount;
+    while (start < end) {
+      const part = { rowStart: start, rowEnd: Math.min(start + partRows, end) };
+      const rows = await parquetReadObjects({ file, metadata, compressors, parsers, useOffsetIndex: true, ...part }).catch(broken);
+      for (const [index, row] of rows.entries()) {
+        const line = start + index + 1;
+        yield hasNotUtf8(row) ? { kind: "bad", line, reason: "is not UTF-8" } : fromRow(row, line, toSample);
+      }
+      start = part.rowEnd;
+    }
   }
+}
+
+function hasNotUtf8(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return value === notUtf8;
+  return !ArrayBuffer.isView(value) && Object.values(value).some(hasNotUtf8);
 }
 
 function fromRow(value: unknown, line: number, toSample: ToSample): Sample {

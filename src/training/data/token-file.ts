@@ -1,7 +1,8 @@
-import { closeSync, fstatSync, openSync, readFileSync, readSync, statSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readFileSync, readSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { FormatError } from "../../errors.ts";
 import { Owner } from "../../ggml/index.ts";
+import { AtomicFile } from "../../weights/index.ts";
 import type { Documents } from "./batches.ts";
 import { type EncodeOptions, encodeSample, notLearned } from "./encode.ts";
 import { type DataFormat, type RowKind, readSamples } from "./samples.ts";
@@ -54,24 +55,30 @@ export class TokenFile extends Owner implements Documents {
       known !== undefined &&
       JSON.stringify([known.source, known.vocabulary, known.contextLength, known.rows]) ===
         JSON.stringify([source, options.vocabulary, options.contextLength, options.rows]);
-    return new TokenFile(folder, isSame ? known : await write(folder, source, options));
+    return TokenFile.#open(folder, isSame ? known : await write(folder, source, options));
   }
 
-  private constructor(folder: string, description: Description) {
+  static #open(folder: string, description: Description): TokenFile {
+    const wrong = (name: string) =>
+      new FormatError(join(folder, name), "has another size than its description says; remove the folder to make it again");
+    const bytes = readFileSync(join(folder, "documents.bin"));
+    if (bytes.length !== description.documents * 4) throw wrong("documents.bin");
+    const lengths = new Uint32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
+    if (lengths.reduce((sum, length) => sum + length, 0) !== description.tokens) throw wrong("documents.bin");
+    if (statSync(join(folder, "tokens.bin")).size !== description.tokens * 4) throw wrong("tokens.bin");
+    return new TokenFile(description, lengths, openSync(join(folder, "tokens.bin"), "r"));
+  }
+
+  private constructor(description: Description, lengths: Uint32Array, descriptor: number) {
     super(`the tokens of ${description.source.path}`);
     this.description = description;
-    const lengths = readFileSync(join(folder, "documents.bin"));
-    this.lengths = new Uint32Array(lengths.buffer.slice(lengths.byteOffset, lengths.byteOffset + lengths.length));
-    this.#starts = new Float64Array(this.lengths.length);
+    this.lengths = lengths;
+    this.#descriptor = descriptor;
+    this.#starts = new Float64Array(lengths.length);
     let start = 0;
-    for (const [index, length] of this.lengths.entries()) {
+    for (const [index, length] of lengths.entries()) {
       this.#starts[index] = start;
       start += length;
-    }
-    this.#descriptor = openSync(join(folder, "tokens.bin"), "r");
-    if (fstatSync(this.#descriptor).size !== start * 4 || start !== description.tokens) {
-      closeSync(this.#descriptor);
-      throw new FormatError(join(folder, "tokens.bin"), "has another size than its description says; remove the folder to make it again");
     }
   }
 
@@ -105,53 +112,54 @@ export class TokenFile extends Owner implements Documents {
   }
 }
 
+/** Undefined also for a description that is cut: all of the folder can be made again. */
 function readDescription(folder: string): Description | undefined {
-  let text: string;
   try {
-    text = readFileSync(join(folder, "description.json"), "utf8");
+    return JSON.parse(readFileSync(join(folder, "description.json"), "utf8")) as Description;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw error;
   }
-  return JSON.parse(text) as Description;
 }
 
-/** The description is written last: where it stands, the other files are complete. */
+/** The description is taken away first and written last: where it stands, the other files are complete, on the disk too. */
 async function write(folder: string, source: Description["source"], options: PrepareOptions): Promise<Description> {
-  const descriptor = openSync(join(folder, "tokens.bin"), "w");
+  rmSync(join(folder, "description.json"), { force: true });
+  for (const name of readdirSync(folder)) if (name.endsWith(".partial")) rmSync(join(folder, name)); // what a killed run was writing
+  using file = new AtomicFile(join(folder, "tokens.bin"));
   const lengths: number[] = [];
   let tokens = 0;
   let bad = 0;
-  try {
-    for await (const sample of readSamples(source.path, options.format, options.rows)) {
-      options.signal?.throwIfAborted();
-      const encoded = sample.kind === "bad" ? sample : await encodeSample(sample, options);
-      if ("reason" in encoded) {
-        if (options.bad === "stop") throw new FormatError(source.path, `line ${sample.line} ${encoded.reason}`);
-        bad += 1;
-        options.onBad?.({ line: sample.line, reason: encoded.reason });
-        continue;
-      }
-      writeAll(descriptor, encoded.ids);
-      lengths.push(encoded.ids.length);
-      tokens += encoded.ids.length;
-      options.onTokens?.(tokens);
+  for await (const sample of readSamples(source.path, options.format, options.rows)) {
+    options.signal?.throwIfAborted();
+    const encoded = sample.kind === "bad" ? sample : await encodeSample(sample, options);
+    if ("reason" in encoded) {
+      if (options.bad === "stop") throw new FormatError(source.path, `line ${sample.line} ${encoded.reason}`);
+      bad += 1;
+      options.onBad?.({ line: sample.line, reason: encoded.reason });
+      continue;
     }
-  } finally {
-    closeSync(descriptor);
+    file.write(bytesOf(encoded.ids));
+    lengths.push(encoded.ids.length);
+    tokens += encoded.ids.length;
+    options.onTokens?.(tokens);
   }
   if (lengths.length === 0) throw new FormatError(source.path, "has no sample that can be used");
-  writeFileSync(join(folder, "documents.bin"), Uint32Array.from(lengths));
+  file.commit();
+  writeAtomically(join(folder, "documents.bin"), bytesOf(Uint32Array.from(lengths)));
   const { vocabulary, contextLength, rows } = options;
   const description: Description = {
     ...{ version: 1, source, vocabulary, contextLength, tokens, documents: lengths.length, bad },
     ...(rows === undefined ? {} : { rows }),
   };
-  writeFileSync(join(folder, "description.json"), `${JSON.stringify(description)}\n`);
+  writeAtomically(join(folder, "description.json"), Buffer.from(`${JSON.stringify(description)}\n`));
   return description;
 }
 
-function writeAll(descriptor: number, tokens: Uint32Array): void {
-  const bytes = new Uint8Array(tokens.buffer, tokens.byteOffset, tokens.byteLength);
-  for (let done = 0; done < bytes.length; ) done += writeSync(descriptor, bytes, done);
+function writeAtomically(path: string, bytes: Uint8Array): void {
+  using file = new AtomicFile(path);
+  file.write(bytes);
+  file.commit();
 }
+
+const bytesOf = (words: Uint32Array) => new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
