@@ -1,8 +1,8 @@
-import { readdirSync, readFileSync, rmSync } from "node:fs";
+import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { FormatError } from "../errors.ts";
 import type { OptimizerState } from "../optimizers/index.ts";
-import { AtomicFile, openSafetensors, type Parameters, writeSafetensors } from "../weights/index.ts";
+import { openSafetensors, type Parameters, writeSafetensors } from "../weights/index.ts";
 
 /** All that a run needs to go on, beside its parameters. Where the data stand and what is drawn at random follow from the step and the seed. */
 export interface RunState {
@@ -86,25 +86,4 @@ function checkpoints(folder: string): { path: string; step: number }[] {
       return match === null ? [] : [{ path: join(folder, name), step: Number(match[1]) }];
     })
     .sort((a, b) => a.step - b.step);
-}
-
-/** Leaves of a file of JSON lines those of the first `steps` steps: what a run wrote after its last checkpoint is done again. */
-export function cutMetrics(path: string, steps: number): void {
-  let text = "";
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-  }
-  const lines = text.split("\n").slice(0, -1); // a last line without its end was cut
-  using file = new AtomicFile(path);
-  file.write(
-    Buffer.from(
-      lines
-        .slice(0, steps)
-        .map((line) => `${line}\n`)
-        .join(""),
-    ),
-  );
-  file.commit();
 }

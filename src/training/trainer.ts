@@ -1,4 +1,3 @@
-import { appendFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Deltas } from "../adapters/index.ts";
 import { OptionError, TrainingError } from "../errors.ts";
@@ -16,12 +15,13 @@ import {
 } from "../optimizers/index.ts";
 import { grad, Program, type Tensor, topologicalOrder } from "../tensor/index.ts";
 import type { Parameters } from "../weights/index.ts";
-import { cutMetrics, newestCheckpoint, type RunState, readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
+import { newestCheckpoint, type RunState, readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
 import { checkpointClock } from "./checkpoint-clock.ts";
 import { Continuation, type SampleOptions } from "./continuation.ts";
 import type { Batch, PassRows } from "./data/batches.ts";
 import { Dropout, type DropoutFunction } from "./dropout.ts";
 import { forward, setRows } from "./forward.ts";
+import { MetricsFile } from "./metrics-file.ts";
 import { nextToken, type Objective } from "./objective.ts";
 
 /** What is trained, and by what. */
@@ -206,8 +206,7 @@ export async function train<B extends PassRows = Batch>(
     fromStep: state.step,
   });
 
-  const metricsPath = join(folder, "metrics.jsonl");
-  cutMetrics(metricsPath, state.step);
+  using metricsFile = new MetricsFile(join(folder, "metrics.jsonl"), state.step);
   const sums = new Map(parameters.names.map((name) => [name, new Float32Array(parameters.values(name).length)]));
   const startMs = performance.now();
   const checkpoints = checkpointClock(options.checkpointEvery ?? { seconds: 60 });
@@ -216,7 +215,10 @@ export async function train<B extends PassRows = Batch>(
   let loss = Number.NaN;
   let accuracy: number | undefined;
   let validationLoss: number | undefined;
-  const save = () => writeCheckpoint(folder, parameters, state, JSON.stringify(config));
+  const save = () => {
+    metricsFile.sync();
+    writeCheckpoint(folder, parameters, state, JSON.stringify(config));
+  };
   while (state.step < steps) {
     if (hooks.signal?.aborted) {
       save();
@@ -263,7 +265,7 @@ export async function train<B extends PassRows = Batch>(
       ...(looked?.accuracy === undefined ? {} : { validationAccuracy: looked.accuracy }),
       ...(isLook && writer !== undefined ? { sample: await writer.write() } : {}),
     };
-    appendFileSync(metricsPath, `${JSON.stringify(metrics)}\n`);
+    metricsFile.append(metrics);
     const seconds = (performance.now() - startMs) / 1000;
     const tokensPerSecond = rowsDone / seconds;
     const rowsLeft = (steps - state.step) * accumulate * options.sequences * options.length;

@@ -18,6 +18,7 @@ import { addModelOptions, integer, loadModel, type ModelOptions, number } from "
 
 interface Options extends ModelOptions {
   readonly layers?: string;
+  readonly out?: string;
   readonly texts: number;
   readonly steps: number;
   readonly learningRate: number;
@@ -30,12 +31,18 @@ export const distill = addModelOptions(
   ),
 )
   .option("--layers <list>", "block after which each step's state is taken, ascending (default: at 60 and 70 % of the blocks)")
+  .option("--out <file>", "where the maps go; --layers need it, since those beside the model are used (default: beside the model's file)")
   .option("--texts <n>", "texts that the model writes", integer, 160)
   .option("--steps <n>", "training steps of 4 × 128 tokens", integer, 60)
   .option("--learning-rate <rate>", "the highest", number, 3e-4)
   .option("--json", "print one object: path, layers, and the part of held-out tokens that each step guesses, before and after")
   .addHelpText("after", "\nExample:\n  $ chainrule distill --model smollm2")
   .action(async (options: Options) => {
+    if (options.layers !== undefined && options.out === undefined)
+      throw new OptionError(
+        "--out",
+        "name a file with --layers: the maps beside the model's file are those that --draft hidden-transfer uses",
+      );
     await interruptible(async (signal) => {
       const say = (line: string) => process.stderr.write(`${line}\n`);
       let path: string;
@@ -74,7 +81,7 @@ export const distill = addModelOptions(
           },
         },
       );
-      const target = transferMapsPath(path);
+      const target = options.out ?? transferMapsPath(path);
       writeTransferMaps(target, hash, hiddenSize, result.maps);
       process.stdout.write(options.json === true ? `${JSON.stringify(toJson(target, result))}\n` : table(target, result));
     });

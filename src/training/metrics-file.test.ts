@@ -1,0 +1,45 @@
+import { appendFileSync, fsyncSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { MetricsFile } from "./metrics-file.ts";
+
+vi.mock("node:fs", async (original) => {
+  const fs = await original<typeof import("node:fs")>();
+  return { ...fs, fsyncSync: vi.fn(fs.fsyncSync) };
+});
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "chainrule-metrics-"));
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+const line = (step: number) => `{"step":${step}}\n`;
+
+test("a resumed run keeps the lines up to its checkpoint's step, whatever lines are missing or broken", () => {
+  const path = join(folder, "metrics.jsonl");
+  for (const [text, kept] of [
+    [line(1) + line(2) + line(3), [1, 2]],
+    [line(2) + line(3) + line(4), [2]], // counted, these would be steps 2 and 3
+    [`${line(1)}\0\0\0\n${line(2)}{"step":`, [1, 2]],
+    ["", []],
+  ] as const) {
+    writeFileSync(path, text);
+    using file = new MetricsFile(path, 2);
+    file.append({ step: 3 });
+    expect(readFileSync(path, "utf8")).toBe([...kept, 3].map(line).join(""));
+  }
+});
+
+test("lines reach the disk when told to, and a new run begins with none", () => {
+  const path = join(folder, "metrics.jsonl");
+  using file = new MetricsFile(path, 0);
+  file.append({ step: 1 });
+  const flushes = vi.mocked(fsyncSync).mock.calls.length;
+  file.sync();
+  expect(vi.mocked(fsyncSync).mock.calls.length).toBe(flushes + 1);
+  appendFileSync(path, line(2)); // nobody else's lines are overwritten
+  file.append({ step: 3 });
+  expect(readFileSync(path, "utf8")).toBe(line(1) + line(2) + line(3));
+});
