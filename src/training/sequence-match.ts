@@ -90,7 +90,9 @@ export interface SequenceMatchOptions {
 /**
  * Imitation with the χ² divergence: logits are values Q(s, a), V(s) = log Σ exp Q, a transition's reward is r = Q(s, a) - γV(s'), and what is
  * minimized is -E_data[φ(r)] + ½ E_data[V(s) - γV(s')] + ½ E_model[V(s) - γV(s')], V being 0 after the end. Where a batch has no rows of the
- * model's own, the data's stand in: both means estimate (1 - γ) V(first state).
+ * model's own, the data's stand in for them: under the discounted occupancy, which weighs a text's row t by γᵗ, both means are (1 - γ) V(first
+ * state) for any policy. Rows count equally here, as they are trained on: the mean of T rows is [V(first) + (1 - γ) Σ V(later)] / T, so with γ
+ * below 1 it also holds V down where the text goes, and the stand-in is exact in the limit γ -> 1 only.
  *
  * @see Cundy & Ermon 2023, https://arxiv.org/abs/2306.05426; the constants follow our own derivation
  */

@@ -2,7 +2,7 @@ import { afterAll, expect, test } from "vitest";
 import { mergeAdapter, readAdapter, writeGgufLora } from "../../src/adapters/index.ts";
 import { liveOwnerCount } from "../../src/ggml/index.ts";
 import type { TokenId } from "../../src/token.ts";
-import { openGguf } from "../../src/weights/index.ts";
+import { openGguf, readRows, toFloat } from "../../src/weights/index.ts";
 import { baseOf, randomAdapter } from "../support/adapters.ts";
 import { openEngine, temporaryFolder } from "../support/engine.ts";
 import { Llama } from "../support/llama.ts";
@@ -36,6 +36,32 @@ test.each(["llama", "gpt2"] as const)(
       using file = openGguf(path);
       await writeGgufLora(lora, baseOf(file), adapter);
       await mergeAdapter(merged, baseOf(file), adapter, { scale: 0.75 });
+    }
+    {
+      using base = openGguf(path);
+      using file = openGguf(merged);
+      const parts = new Map(adapter.parts.map((part) => [`${part.target}.weight`, part]));
+      expect(parts.size).toBe(architecture === "gpt2" ? 8 : 14);
+      for (const [name, { shape }] of base.tensors) {
+        const [before, after] = [readRows(base, name, undefined, toFloat), readRows(file, name, undefined, toFloat)];
+        const part = parts.get(name);
+        if (part === undefined) {
+          expect(after).toEqual(before);
+          continue;
+        }
+        const { rank, inputs, outputs, down, up, scale } = part;
+        expect(shape).toEqual([outputs, inputs]);
+        let [worst, moved] = [0, 0];
+        for (const [i, value] of after.entries()) {
+          const [row, column] = [Math.floor(i / inputs), i % inputs];
+          let delta = 0;
+          for (let k = 0; k < rank; k += 1) delta += up[row * rank + k]! * down[k * inputs + column]!;
+          worst = Math.max(worst, Math.abs(value - (before[i]! + 0.75 * scale * delta)));
+          moved = Math.max(moved, Math.abs(value - before[i]!));
+        }
+        expect(worst, name).toBeLessThan(1e-6);
+        expect(moved, name).toBeGreaterThan(0.01);
+      }
     }
     const ours = await logitsOf(merged);
     expect(largestDifference(ours, await logitsOf(path, lora, 0.75))).toBeLessThan(2e-3); // logits of about 10 in float32

@@ -1,11 +1,12 @@
+import { readFileSync } from "node:fs";
 import { afterAll, describe, expect, test } from "vitest";
-import { type Adapter, adapterDeltas, readAdapter, writeGgufLora } from "../../src/adapters/index.ts";
+import { type Adapter, adapterDeltas, readAdapter, writeGgufLora, writePeft } from "../../src/adapters/index.ts";
 import { Device, liveOwnerCount } from "../../src/ggml/index.ts";
 import { familyOf } from "../../src/models/index.ts";
 import { Program } from "../../src/tensor/index.ts";
 import type { TokenId } from "../../src/token.ts";
-import { forward, setRows } from "../../src/training/index.ts";
-import { FloatTensors, openGguf, TrainingWeights } from "../../src/weights/index.ts";
+import { AdapterTrainee, forward, setRows } from "../../src/training/index.ts";
+import { FloatTensors, openGguf, openSafetensors, TrainingWeights } from "../../src/weights/index.ts";
 import { baseOf, randomAdapter } from "../support/adapters.ts";
 import { openEngine, temporaryFolder } from "../support/engine.ts";
 import { Llama } from "../support/llama.ts";
@@ -32,6 +33,19 @@ async function logitsOf({ engine }: Opened, adapters?: Applied, input: readonly 
 }
 
 const largestDifference = (a: Float32Array, b: Float32Array) => a.reduce((worst, value, i) => Math.max(worst, Math.abs(value - b[i]!)), 0);
+
+/** As transformers' classes name them: LlamaForCausalLM and its kin (Qwen2, Qwen3, Gemma3), GPT2LMHeadModel. */
+const sides = { lora: ["lora_A", "lora_B"], series: ["adapter_down", "adapter_up"] };
+const peftNames = {
+  llama: {
+    ...{ sides, block: "model.layers", halves: ["self_attn", "mlp"] },
+    layers: [
+      ...["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"],
+      ...["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"],
+    ],
+  },
+  gpt2: { sides, block: "transformer.h", halves: ["attn", "mlp"], layers: ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"] },
+};
 
 describe.each(architectures)("%s", (architecture) => {
   test("a LoRA on every layer gives libllama's logits, at any scale, from its file format", async () => {
@@ -60,6 +74,33 @@ describe.each(architectures)("%s", (architecture) => {
       expect(largestDifference(ours, base)).toBeGreaterThan(0.5);
     }
   });
+
+  test.each(["lora", "series"] as const)(
+    "a %s adapter in PEFT's layout has the names of Hugging Face's modules, and is read again",
+    async (form) => {
+      using folder = temporaryFolder();
+      const path = `${folder.path}/base.gguf`;
+      await writeTinyModel(path, { architecture, hiddenSize: 64, blocks: 2 });
+      const adapter = randomAdapter(path, { form, rank: 3, targets: ["all"] }, 5);
+      using file = openGguf(path);
+      writePeft(folder.path, baseOf(file), adapter);
+      const { sides, block, layers, halves } = peftNames[architecture === "gpt2" ? "gpt2" : "llama"];
+      const names = [0, 1].flatMap((index) =>
+        (form === "lora" ? layers : halves).flatMap((layer) =>
+          sides[form].map((side) => `base_model.model.${block}.${index}.${layer}.${side}.weight`),
+        ),
+      );
+      {
+        using written = openSafetensors(`${folder.path}/adapter_model.safetensors`);
+        expect([...written.tensors.keys()].sort()).toEqual(names.sort());
+        for (const [name, { shape }] of written.tensors) expect(shape[/lora_A|adapter_down/.test(name) ? 0 : 1]).toBe(3);
+      }
+      const config = JSON.parse(readFileSync(`${folder.path}/adapter_config.json`, "utf8"));
+      const modules = (form === "lora" ? layers : halves).map((layer) => layer.split(".").at(-1)!);
+      expect(config.target_modules).toEqual([...new Set(modules)].sort());
+      expect(readAdapter(folder.path, baseOf(file))).toEqual(adapter);
+    },
+  );
 
   test.each([
     ["series", ["attn", "ffn"]],
@@ -100,7 +141,7 @@ async function trainingLogits(path: string, architecture: TinyArchitecture, adap
 }
 
 describe.each(["f32", "q8_0"] as const)("adapters of %s weights in one engine", (type) => {
-  async function withAdapters(use: (opened: Opened) => Promise<void>): Promise<void> {
+  async function withAdapters(use: (opened: Opened & { path: string }) => Promise<void>): Promise<void> {
     using folder = temporaryFolder();
     const path = `${folder.path}/base.gguf`;
     await writeTinyModel(path, { type });
@@ -111,7 +152,7 @@ describe.each(["f32", "q8_0"] as const)("adapters of %s weights in one engine", 
     await engine.addAdapter("wide", randomAdapter(path, { form: "lora", rank: 24, targets: ["v", "down"] }, 13));
     await engine.addAdapter("series", randomAdapter(path, { form: "series", rank: 8, targets: ["attn", "ffn"] }, 14));
     await engine.addAdapter("parallel", randomAdapter(path, { form: "parallel", rank: 8 }, 15));
-    await use(opened);
+    await use({ ...opened, path });
   }
 
   test("scale 0 is the base, bit for bit", async () => {
@@ -126,6 +167,21 @@ describe.each(["f32", "q8_0"] as const)("adapters of %s weights in one engine", 
           names.map((name) => ({ name, scale: 0 })),
         ),
       ).toEqual(base);
+    });
+  });
+
+  test.each([
+    { form: "lora", rank: 4, targets: ["all"] },
+    { form: "series", rank: 8, targets: ["attn", "ffn"] },
+    { form: "parallel", rank: 8, targets: ["attn", "ffn"] },
+  ] as const)("a new $form adapter, before it has learned anything, is the base, bit for bit, at scale 1", async (options) => {
+    await withAdapters(async (opened) => {
+      using file = openGguf(opened.path);
+      using trainee = AdapterTrainee.create(opened.device, baseOf(file), options, 3);
+      const fresh = trainee.adapter();
+      expect(fresh.parts.every(({ down }) => down.some((value) => value !== 0))).toBe(true);
+      await opened.engine.addAdapter("new", fresh);
+      expect(await logitsOf(opened, [{ name: "new", scale: 1 }])).toEqual(await logitsOf(opened));
     });
   });
 

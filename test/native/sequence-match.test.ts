@@ -1,7 +1,7 @@
 import { afterAll, expect, test } from "vitest";
 import { Device, liveOwnerCount } from "../../src/ggml/index.ts";
-import { familyOf } from "../../src/models/index.ts";
-import { grad, Program } from "../../src/tensor/index.ts";
+import { familyOf, type Transformer } from "../../src/models/index.ts";
+import { grad, input, Program } from "../../src/tensor/index.ts";
 import { type ActionBatch, forward, sequenceMatch, setRows, unrollActions, withMistakes } from "../../src/training/index.ts";
 import { openGguf, TrainingWeights } from "../../src/weights/index.ts";
 import { temporaryFolder } from "../support/engine.ts";
@@ -124,6 +124,51 @@ test.each([
   const slope = ((await along(1)) - (await along(-1))) / (2 * step);
   const length = gradient.reduce((sum, value) => sum + value * value, 0);
   expect(slope / length).toBeCloseTo(1, 1);
+});
+
+test("under discounted occupancies the flow of values is that of the first state, whoever acts", async () => {
+  // three states with γ = 1/2, as rows in the numbers of their occupancy (1 - γ) γᵗ, eight rows to a policy; the last rows stand for what is
+  // after the end, whose values are 0
+  const [gamma, actions] = [0.5, 4];
+  const policies = {
+    straight: [0, 0, 0, 0, 1, 1, 2, 3],
+    torn: [0, 0, 0, 0, 1, 2, 3, 3], // goes to state 1 or 2 and then ends
+  };
+  const after = { straight: [4, 4, 4, 4, 6, 6, -1, -1], torn: [4, 4, 5, 5, -1, -1, -1, -1] };
+  const next = random(8);
+  const q = [0, 1, 2].map(() => Array.from({ length: actions }, () => 3 * next()));
+  q.push(new Array(actions).fill(-Math.log(actions))); // V = 0
+  using device = Device.create("cpu", 1);
+  const logits = input("logits", "f32", [24, actions]);
+  const model = { head: () => logits, config: { vocabSize: actions } } as unknown as Transformer;
+  const objective = sequenceMatch({ gamma, c: 1e12 });
+  using program = Program.compile(device, { loss: objective.loss({ hidden: logits, states: [] }, model) });
+  const lossOf = async (data: keyof typeof policies, own: (keyof typeof policies)[]) => {
+    const rows = [data, ...own].flatMap((name, i) =>
+      policies[name].map((state, j) => ({ state, next: after[name][j]! + (after[name][j]! < 0 ? 0 : 8 * i) })),
+    );
+    const spare = 24 - rows.length;
+    program.input("logits").set([...rows.flatMap(({ state }) => q[state]!), ...new Array(spare * actions).fill(0)]);
+    const batch: ActionBatch = {
+      ...{ ids: new Int32Array(24), documents: new Int32Array(24), targets: new Int32Array(24), targetCount: rows.length, from: [0] },
+      isTarget: Uint8Array.from({ length: 24 }, (_, row) => (row < rows.length ? 1 : 0)),
+      nextRow: Int32Array.from({ length: 24 }, (_, row) => rows[row]?.next ?? -1),
+      isData: Uint8Array.from({ length: 24 }, (_, row) => (row < 8 ? 1 : 0)),
+    };
+    objective.fill(program, batch, batch.targetCount, model);
+    await program.run();
+    return program.peek("loss")[0]!;
+  };
+  // what the policy's own rows add is half their flow; the data's rows stand in where there are none
+  const alone = await lossOf("straight", []);
+  expect(await lossOf("straight", ["torn"])).toBeCloseTo(alone, 5);
+  expect(await lossOf("straight", ["straight", "torn"])).toBeCloseTo(alone, 5);
+  const first = Math.log(q[0]!.reduce((sum, value) => sum + Math.exp(value), 0));
+  const v = (state: number) => Math.log(q[state]!.reduce((sum, value) => sum + Math.exp(value), 0));
+  const rewards = policies.straight.map(
+    (state, row) => q[state]![0]! - gamma * (after.straight[row]! < 0 ? 0 : v(policies.straight[after.straight[row]!]!)),
+  );
+  expect(alone).toBeCloseTo((1 - gamma) * first - rewards.reduce((sum, one) => sum + one, 0) / 8, 5);
 });
 
 test("a backspace stops at the prompt", () => {

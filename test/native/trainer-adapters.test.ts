@@ -1,14 +1,25 @@
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { adapterBase, readAdapter } from "../../src/adapters/index.ts";
 import { Device, liveOwnerCount } from "../../src/ggml/index.ts";
 import { familyOf } from "../../src/models/index.ts";
+import { affine, gather, input, leaf, Program } from "../../src/tensor/index.ts";
 import { trainBpe } from "../../src/tokenizer/index.ts";
 import { AdapterTrainee } from "../../src/training/adapter-trainee.ts";
 import { vocabularyMetadata, writeRandomModel } from "../../src/training/from-scratch.ts";
-import { type Batch, type Metrics, parseAdapter, type TrainFileOptions, train, trainFile } from "../../src/training/index.ts";
-import { openGguf, TrainingWeights } from "../../src/weights/index.ts";
+import {
+  type Batch,
+  type BatchSource,
+  type Metrics,
+  parseAdapter,
+  type Trainee,
+  type TrainFileOptions,
+  train,
+  trainFile,
+} from "../../src/training/index.ts";
+import { type GgufFile, openGguf, openSafetensors, quantize, TrainingWeights } from "../../src/weights/index.ts";
 import { temporaryFolder } from "../support/engine.ts";
 import { random } from "../support/tiny-model.ts";
 
@@ -100,37 +111,96 @@ test("dropout changes what is learned, not what is looked at: the first look is 
   expect(looks[1]).toBeCloseTo(looks[0]!, 6);
 });
 
-test("two batches of one sequence add up to the gradient of one batch of two", async () => {
-  using folder = temporaryFolder();
-  await prepare(folder.path);
+/** A run over the base as q8_0, whose matrices beside it are all random, so that every gradient is of some size. */
+async function withAdapter<T>(
+  folder: string,
+  spec: string,
+  use: (parts: { device: Device; trainee: Trainee; weights: TrainingWeights; file: GgufFile }) => Promise<T>,
+): Promise<T> {
+  await prepare(folder);
+  const path = join(folder, "small.gguf");
+  if (!existsSync(path)) await quantize(join(folder, "base.gguf"), path, { type: "q8_0" });
+  using device = Device.create("cpu", 1);
+  using file = openGguf(path);
+  using weights = TrainingWeights.open(device, file);
+  const family = familyOf("llama");
+  const model = family.build(file.metadata, weights);
+  await weights.load();
+  using adapter = AdapterTrainee.create(device, adapterBase(file, family.modules), parseAdapter(spec), 1);
+  const { parameters, deltas } = adapter;
+  const next = random(4);
+  for (const name of parameters.names) {
+    const values = parameters.values(name);
+    for (let i = 0; i < values.length; i += 1) values[i] = (next() - 0.5) / 2;
+  }
+  return await use({ device, trainee: { model, parameters, deltas, weightBytes: 0 }, weights, file });
+}
+
+/** Batches of rows by a formula: as many sequences of 16 tokens as a pass has. */
+function formulaBatches(sequences: number): BatchSource {
   const row = (i: number) => (i * 37 + 11) % 290;
-  const batch = (first: number, count: number): Batch => {
-    const ids = Int32Array.from({ length: count * 16 }, (_, i) => row(first * 16 + i));
+  const training = (number: number): Batch => {
+    const first = number * sequences;
+    const ids = Int32Array.from({ length: sequences * 16 }, (_, i) => row(first * 16 + i));
     const targets = Int32Array.from(ids, (_, i) => row(first * 16 + i + 1));
     const documents = Int32Array.from(ids, (_, i) => first + Math.floor(i / 16));
     return { ids, documents, targets, isTarget: new Uint8Array(ids.length).fill(1), targetCount: ids.length, from: [0] };
   };
-  const norms: number[] = [];
-  for (const sequences of [1, 2]) {
-    using device = Device.create("cpu", 1);
-    using file = openGguf(join(folder.path, "base.gguf"));
-    using weights = TrainingWeights.open(device, file);
-    const family = familyOf("llama");
-    const model = family.build(file.metadata, weights);
-    await weights.load();
-    using adapter = AdapterTrainee.create(device, adapterBase(file, family.modules), parseAdapter("lora,rank=4"), 1);
-    const source = {
-      ...{ identity: "formula", validationDocuments: 0, validation: () => [] },
-      training: (number: number) => batch(number * sequences, sequences),
-    };
-    const { parameters, deltas } = adapter;
+  return { identity: "formula", validationDocuments: 0, validation: () => [], training };
+}
+
+test("two batches of four sequences add up to the gradient of one batch of eight, element by element", async () => {
+  using folder = temporaryFolder();
+  const gradients: Map<string, Float32Array>[] = [];
+  for (const sequences of [4, 8]) {
     const out = join(folder.path, `s${sequences}`);
-    const settings = { steps: 1, sequences, accumulate: 2 / sequences, length: 16, learningRate: 1e-3 };
-    const trainee = { model, parameters, deltas, weightBytes: 0 };
-    const { mkdirSync } = await import("node:fs");
     mkdirSync(out);
-    await train(device, trainee, source, out, settings);
-    norms.push(metricsOf(out)[0]!.gradientNorm);
+    await withAdapter(folder.path, "lora,rank=4,targets=all", async ({ device, trainee }) => {
+      // after its first step the momentum is the gradient
+      const settings = { steps: 1, sequences, accumulate: 8 / sequences, length: 16, learningRate: 1e-3 };
+      await train(device, trainee, formulaBatches(sequences), out, { ...settings, optimizer: "sgd", weightDecay: 0, clip: 1e9 });
+    });
+    using file = openSafetensors(join(out, "checkpoint-000000001.safetensors"));
+    const read = (name: string) => {
+      const values = new Float32Array(file.tensor(name).sizeBytes / 4);
+      file.readInto(name, values);
+      return values;
+    };
+    gradients.push(new Map([...file.tensors.keys()].filter((name) => name.startsWith("optimizer.0/")).map((name) => [name, read(name)])));
   }
-  expect(Math.abs(norms[1]! / norms[0]! - 1)).toBeLessThan(1e-6);
+  const [four, eight] = gradients as [Map<string, Float32Array>, Map<string, Float32Array>];
+  expect(four.size).toBe(2 * 2 * 7); // down and up of seven layers of two blocks
+  for (const [name, values] of four) {
+    const other = eight.get(name)!;
+    const largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    expect(largest, name).toBeGreaterThan(1e-4);
+    for (const [i, value] of values.entries())
+      expect(Math.abs(value - other[i]!), `${name}[${i}]`).toBeLessThan(1e-6 * Math.max(1, largest));
+  }
+});
+
+test("steps leave every frozen weight in the device's memory as it was, and its transposed copy", async () => {
+  using folder = temporaryFolder();
+  const out = join(folder.path, "run");
+  mkdirSync(out);
+  await withAdapter(folder.path, "lora,rank=4,targets=all", async ({ device, trainee, weights, file }) => {
+    const hashes = () =>
+      [...file.tensors.values()].flatMap(({ name, shape }) => {
+        const weight = weights.get(name, shape);
+        if (weight.op !== "leaf") throw new Error("frozen weights are leaves");
+        const { transposed } = weight.attributes.storage;
+        const rows = shape.length === 1 ? affine(weight, 1) : gather(weight, input("rows", "i32", [shape[0]!]));
+        using program = Program.compile(device, { rows, ...(transposed && { transposed: affine(leaf(transposed), 1) }) });
+        if (shape.length > 1) program.input<"i32">("rows").set(Array.from({ length: shape[0]! }, (_, i) => i));
+        program.runSync();
+        const parts = ["rows", ...(transposed ? ["transposed"] : [])];
+        return parts.map((part) => [name, part, createHash("sha256").update(program.read(part)).digest("hex")]);
+      });
+    const before = hashes();
+    expect(before.filter(([, part]) => part === "transposed").length).toBeGreaterThanOrEqual(14);
+    const matrices = trainee.parameters.names.map((name) => trainee.parameters.values(name).slice());
+    await train(device, trainee, formulaBatches(2), out, { steps: 3, sequences: 2, length: 16, learningRate: 1e-2 });
+    for (const [i, name] of trainee.parameters.names.entries()) expect(trainee.parameters.values(name)).not.toEqual(matrices[i]);
+    expect(hashes()).toEqual(before);
+  });
 });
