@@ -105,6 +105,9 @@ describe("choice", () => {
     expect(choose([row("seasonal-naive", 1, 0), row("ets", 1.1, -0.1)], isAverage).model).toBe("seasonal-naive");
     expect(choose([row("ar", 0.5, 0.5, 9), row("ets", 0.9, 0.1), row("seasonal-naive", 1, 0)], isAverage).model).toBe("ets");
     expect(choose([row("ar", 0.5, -0.2), row("seasonal-naive", 1, 0)], isAverage).model).toBe("seasonal-naive");
+    const tooShortForOne = choose([row("seasonal-naive", 1, 0, 9), row("ets", 1.2, -0.2, 10)], isAverage);
+    expect(tooShortForOne).toEqual({ model: "seasonal-naive", because: "no model beats seasonal naive in the backtest" });
+    expect(choose([row("naive", 1, Number.NaN)], isAverage).because).toContain("seasonal naive could not be fitted to any series");
   });
 
   test("an average wins by 1 % or not at all", async () => {

@@ -76,7 +76,7 @@ function skill(list: ModelScores, base: ModelScores): number {
 
 /**
  * The best model of a table that can be fitted to as many series as any, has a skill above 0, and, as an average, is better than its
- * best member by 1 %. Where nothing beats seasonal naive, seasonal naive.
+ * best member by 1 %. Where nothing beats seasonal naive, seasonal naive, be it that some series are too short for it.
  *
  * @param isAverage  names of averages in the table
  */
@@ -94,12 +94,9 @@ export function choose(table: readonly ModelScore[], isAverage: (model: string) 
   }
   if (single !== undefined)
     return { model: single.model, because: `lowest MASE of the backtest, ${percent(single.skill)} below seasonal naive` };
-  const fallback = complete.find(({ model }) => model === reference) ?? complete[0]!;
-  const because =
-    fallback.model === reference
-      ? "no model beats seasonal naive in the backtest"
-      : "lowest error of the backtest; seasonal naive could not be fitted to all series";
-  return { model: fallback.model, because };
+  const fallback = table.find(({ model }) => model === reference);
+  if (fallback !== undefined) return { model: reference, because: "no model beats seasonal naive in the backtest" };
+  return { model: complete[0]!.model, because: "lowest error of the backtest; seasonal naive could not be fitted to any series" };
 }
 
 /** The models whose average is tried: up to three best single ones with a skill above 0. */
