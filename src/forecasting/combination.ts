@@ -99,20 +99,26 @@ export function forecastAll(
   return fitted.map((one) => forecasts.get(one) ?? one.forecast(horizon, options));
 }
 
-/** The mean of several forecasts, as one fitted object. It has no quantiles: those of a mean are not the means of quantiles. */
+/**
+ * The mean of several forecasts, as one fitted object. Its quantiles are the means of the members' quantiles where all have some: a
+ * combination of distributions, not the distribution of the mean, whose errors go together.
+ *
+ * @see Lichtendahl, Grushka-Cockayne & Winkler 2013, Is it better to average probabilities or quantiles?, https://doi.org/10.1287/mnsc.1120.1667
+ */
 function average(members: readonly FittedForecaster[]): FittedForecaster {
   if (members.length === 1) return members[0]!;
+  const meanOf = (parts: readonly Float64Array[]) =>
+    parts[0]!.map((_, step) => parts.reduce((sum, part) => sum + part[step]! / parts.length, 0));
   return {
     model: "mean",
     description: `mean of ${members.map(({ description }) => description).join(", ")}`,
     parameters: {},
-    forecast(horizon): Forecast {
-      const mean = new Float64Array(horizon);
-      for (const member of members) {
-        const part = member.forecast(horizon).mean;
-        for (let step = 0; step < horizon; step++) mean[step]! += part[step]! / members.length;
-      }
-      return { mean };
+    forecast(horizon, options): Forecast {
+      const parts = members.map((member) => member.forecast(horizon, options));
+      const mean = meanOf(parts.map((part) => part.mean));
+      const quantiles = parts.flatMap((part) => (part.quantiles === undefined ? [] : [part.quantiles]));
+      if (quantiles.length < parts.length) return { mean };
+      return { mean, quantiles: quantiles[0]!.map((_, index) => meanOf(quantiles.map((list) => list[index]!))) };
     },
     update: (values) => average(members.map((member) => member.update(values))),
     apply: (history) => average(members.map((member) => member.apply(history))),

@@ -2,6 +2,7 @@ import { Readable } from "node:stream";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { FormatError, OptionError } from "../errors.ts";
+import { type Combination, fitCombination } from "./combination.ts";
 import {
   backtest,
   describeBacktest,
@@ -128,6 +129,39 @@ describe("hostile series", () => {
     );
     expect(result.forecasts[1]!.mean[0]).toBe(rows.at(-1)!.sales);
     expect(result.forecasts[1]!.intervals["80"]![1][0]!).toBeGreaterThan(rows.at(-1)!.sales);
+  });
+});
+
+describe("a single series with fewer than five windows", () => {
+  const rows = shop(20, 1);
+
+  test("has the intervals of the model's own distribution, and none where the model has none", async () => {
+    const own = await forecast(rows, { horizon: 7, model: "naive" });
+    expect(own.chosen.table[0]!.windows).toBeLessThan(5);
+    // of the last value: z σ √h, with the mean square of the differences as σ²
+    const differences = rows.slice(1).map(({ sales }, day) => sales - rows[day]!.sales);
+    const sigma = Math.sqrt(differences.reduce((sum, one) => sum + one * one, 0) / differences.length);
+    const last = rows.at(-1)!.sales;
+    own.forecasts[0]!.intervals["80"]![1].forEach((bound, step) => {
+      expect(bound).toBeCloseTo(last + 1.2815515655446004 * sigma * Math.sqrt(step + 1), 6);
+    });
+    expect(own.notes).toEqual([]);
+    const none = await forecast(rows, { horizon: 7, model: "ridge" });
+    expect(none.forecasts[0]!.intervals).toEqual({});
+    expect(none.notes.join()).toContain("no intervals for sales: too few windows in the backtest, and the model has no distribution of its own");
+  });
+
+  test("of an average each bound is the mean of its members' bounds", async () => {
+    const specs = [{ name: "naive", parameters: {} }, { name: "drift", parameters: {} }] as const;
+    const history = [{ values: Float64Array.from(rows, ({ sales }) => sales), seasonalPeriod: 7 }];
+    const fit = async (combination: Combination) => (await fitCombination(combination, history, { horizon: 3 }, []))[0]!;
+    const options = { quantiles: [0.1, 0.9] };
+    const [both, ...alone] = await Promise.all([fit(specs), ...specs.map((spec) => fit([spec]))]);
+    const members = alone.map((one) => one.forecast(3, options).quantiles!);
+    both!.forecast(3, options).quantiles!.forEach((bound, index) => {
+      bound.forEach((value, step) => expect(value).toBeCloseTo((members[0]![index]![step]! + members[1]![index]![step]!) / 2, 9));
+    });
+    expect((await fit([specs[0], { name: "ridge", parameters: {} }])).forecast(3, options).quantiles).toBeUndefined();
   });
 });
 

@@ -13,7 +13,7 @@ import {
   type ModelSpec,
   minimumLength,
 } from "./combination.ts";
-import { type Calibration, calibrate } from "./conformal.ts";
+import { type Calibration, calibrate, minimumWindows } from "./conformal.ts";
 import { type LoadedTable, type LoadOptions, loadTable, type TableSource, type Understood } from "./data/index.ts";
 import { checkHorizon, checkLevels, type FittedSeries, FittedTable, type SeriesForecast } from "./fitted-table.ts";
 import type { Job, JobHooks, SeriesCalibration } from "./jobs.ts";
@@ -120,7 +120,7 @@ export async function forecast(source: TableSource, options: BacktestOptions): P
   const forecasts = fitted.forecast(options.horizon, levels);
   const notes = [...result.notes, ...fitNotes];
   const bare = forecasts.filter(({ intervals }) => levels.some((level) => intervals[level] === undefined)).map(({ series }) => series);
-  if (bare.length > 0) notes.push(`no intervals for ${shorten(bare)}: too short for a backtest, and the model has none of its own`);
+  if (bare.length > 0) notes.push(`no intervals for ${shorten(bare)}: too few windows in the backtest, and the model has no distribution of its own`);
   return { ...result, notes, forecasts, series: table.series, fitted };
 }
 
@@ -245,7 +245,7 @@ async function evaluate(table: LoadedTable, options: BacktestOptions, pool: Pool
   }));
   const calibrations = withPooled(errors, table.series);
   const pooled = calibrations.filter((one) => one?.source === "pooled").length;
-  if (pooled > 0 && series.length > 1) notes.push(`intervals of ${pooled} short series are made from the errors of all series`);
+  if (pooled > 0) notes.push(`intervals of ${pooled} short series are made from the errors of all series`);
   const result = {
     understood: table.understood,
     chosen: { ...decision, table: rows },
@@ -318,10 +318,15 @@ function chunkSize(count: number, pool: Pool): number {
   return pool.size === 0 ? Math.min(8, count) : Math.max(1, Math.min(64, Math.ceil(count / (4 * pool.size))));
 }
 
-/** A series without windows enough of its own borrows the errors of all, in units of its scale. */
+/** Windows of all series from which errors are borrowed, at most. */
+const maxPooledWindows = 2000;
+
+/** A series without windows enough of its own borrows the errors of all, in units of its scale, where these are windows enough together. */
 function withPooled(errors: readonly SeriesCalibration[], series: readonly Series[]): readonly (Calibration | undefined)[] {
   const scaled = errors.flatMap((one) => one.scaled);
-  const pooled = scaled.length > 0 ? calibrate(scaled.slice(0, 2000), "pooled") : undefined;
+  const stride = Math.ceil(scaled.length / maxPooledWindows);
+  const spread = scaled.filter((_, index) => index % stride === 0);
+  const pooled = scaled.length >= minimumWindows ? calibrate(spread, "pooled") : undefined;
   return errors.map(({ calibration }, index) => {
     if (calibration !== undefined || pooled === undefined) return calibration;
     const { values, seasonalPeriod } = series[index]!;

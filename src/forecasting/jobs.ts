@@ -34,7 +34,7 @@ export interface JobResult {
 export interface SeriesCalibration {
   /** Undefined where the series has fewer than `minimumWindows` windows. */
   readonly calibration?: Calibration;
-  /** Errors over the series' scale, for series with too few windows of their own; at most two windows. */
+  /** Errors over the series' scale, for series with too few windows of their own; at most `minimumWindows` windows, so that no series speaks for all. */
   readonly scaled: readonly Float64Array[];
   /** For each level [H] hits; and [H] scored values, the same for all levels. See `laterCoverage`. */
   readonly hits: readonly Float64Array[];
@@ -74,7 +74,7 @@ async function calibrateSeries(
     const calibration = errors.length >= minimumWindows ? calibrate(errors) : undefined;
     const scale =
       origins.length === 0 ? Number.NaN : seasonalScale(series[index]!.values.subarray(0, origins[0]), series[index]!.seasonalPeriod);
-    const scaled = scale > 0 ? errors.slice(-2).map((window) => window.map((error) => bounded(error / scale))) : [];
+    const scaled = scale > 0 ? errors.slice(-minimumWindows).map((window) => window.map((error) => bounded(error / scale))) : [];
     return { ...(calibration && { calibration }), scaled, ...laterCoverage(errors, origins, plan.horizon, levels) };
   });
 }
