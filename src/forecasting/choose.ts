@@ -1,7 +1,6 @@
-import { type BacktestPlan, type BacktestSeries, deciles, rollingForecasts, type SeriesScore, scoreSeries } from "./backtest.ts";
+import type { SeriesScore } from "./backtest.ts";
 import { type Combination, combinationName } from "./combination.ts";
 import { finiteMean } from "./metrics.ts";
-import type { FitTask } from "./types.ts";
 
 /** A row of the table by which a model is chosen: means over the series that the model could be fitted to. */
 export interface ModelScore {
@@ -31,16 +30,6 @@ export type ModelScores = readonly (SeriesScore | undefined)[];
 const ensembleGain = 0.01;
 
 export const reference = "seasonal-naive";
-
-export async function scoreCombination(
-  combination: Combination,
-  series: readonly BacktestSeries[],
-  plan: BacktestPlan,
-  hooks: Omit<FitTask, "horizon"> = {},
-): Promise<ModelScores> {
-  const forecasts = await rollingForecasts(combination, series, plan, deciles, hooks);
-  return forecasts.map((windows, index) => windows && scoreSeries(series[index]!, plan.origins[index]!, windows, deciles));
-}
 
 /** The table, best MASE first (MAE where no series has a scale). Models that could be fitted to no series are left out. */
 export function scoreTable(scores: ReadonlyMap<string, ModelScores>): readonly ModelScore[] {

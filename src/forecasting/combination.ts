@@ -1,4 +1,5 @@
 import { FormatError } from "../errors.ts";
+import { inTurns } from "./models/in-parts.ts";
 import { forecasters } from "./models/index.ts";
 import { estimateEffects, loadWithEffects, type Regressors, withEffects, withoutEffects } from "./regression.ts";
 import type {
@@ -51,7 +52,17 @@ export function isTrainedModel(name: string): boolean {
   return forecaster !== undefined && "forecastAll" in forecaster;
 }
 
-/** True where a member trains for minutes. */
+/** True where a member is too slow for `auto`, so that its windows are made once only. */
+export function isCostly(combination: Combination): boolean {
+  return combination.some(({ name }) => forecasterOf(name)!.isOnRequest === true);
+}
+
+/** True where a member is fitted at the first origin of a backtest only, unless told otherwise. */
+export function isFittedOnce(combination: Combination): boolean {
+  return combination.some(({ name }) => forecasterOf(name)!.isFittedOnce === true);
+}
+
+/** True where a member trains for minutes over files that only the calling thread opens. */
 export function isTrained(combination: Combination): boolean {
   return combination.some(({ name }) => isTrainedModel(name));
 }
@@ -74,11 +85,15 @@ async function fitOne(
   task: FitTask,
   regressors: readonly (Regressors | undefined)[],
 ) {
-  const { fit } = forecasterOf(name)!;
-  if (!usesCovariates) return await fit(histories, task, parameters);
+  const forecaster = forecasterOf(name)!;
+  const fit = async (some: readonly History[]) =>
+    "fitInParts" in forecaster && forecaster.fitInParts !== undefined
+      ? await inTurns(forecaster.fitInParts(some, task, parameters), task)
+      : await forecaster.fit(some, task, parameters);
+  if (!usesCovariates) return await fit(histories);
   const effects = histories.map((history, index) => estimateEffects(history, regressors[index]!));
   const rest = histories.map((history, index) => withoutEffects(history, regressors[index]!, effects[index]!));
-  return (await fit(rest, task, parameters)).map((fitted, index) =>
+  return (await fit(rest)).map((fitted, index) =>
     withEffects(fitted, regressors[index]!, effects[index]!, histories[index]!.values.length),
   );
 }

@@ -148,18 +148,24 @@ describe("a single series with fewer than five windows", () => {
     expect(own.notes).toEqual([]);
     const none = await forecast(rows, { horizon: 7, model: "ridge" });
     expect(none.forecasts[0]!.intervals).toEqual({});
-    expect(none.notes.join()).toContain("no intervals for sales: too few windows in the backtest, and the model has no distribution of its own");
+    expect(none.notes.join()).toContain(
+      "no intervals for sales: too few windows in the backtest, and the model has no distribution of its own",
+    );
   });
 
   test("of an average each bound is the mean of its members' bounds", async () => {
-    const specs = [{ name: "naive", parameters: {} }, { name: "drift", parameters: {} }] as const;
+    const specs = [
+      { name: "naive", parameters: {} },
+      { name: "drift", parameters: {} },
+    ] as const;
     const history = [{ values: Float64Array.from(rows, ({ sales }) => sales), seasonalPeriod: 7 }];
     const fit = async (combination: Combination) => (await fitCombination(combination, history, { horizon: 3 }, []))[0]!;
     const options = { quantiles: [0.1, 0.9] };
     const [both, ...alone] = await Promise.all([fit(specs), ...specs.map((spec) => fit([spec]))]);
     const members = alone.map((one) => one.forecast(3, options).quantiles!);
     both!.forecast(3, options).quantiles!.forEach((bound, index) => {
-      bound.forEach((value, step) => expect(value).toBeCloseTo((members[0]![index]![step]! + members[1]![index]![step]!) / 2, 9));
+      for (const [step, value] of bound.entries())
+        expect(value).toBeCloseTo((members[0]![index]![step]! + members[1]![index]![step]!) / 2, 9);
     });
     expect((await fit([specs[0], { name: "ridge", parameters: {} }])).forecast(3, options).quantiles).toBeUndefined();
   });
@@ -236,6 +242,22 @@ test("an abort ends the work with its reason", async () => {
     onProgress: ({ stage }) => stage === "backtest" && controller.abort(new Error("enough")),
   });
   await expect(running).rejects.toThrow("enough");
+});
+
+test("a training that blocks nothing is broken off by what happens meanwhile, and tells how far it is", async () => {
+  const controller = new AbortController();
+  const told: string[] = [];
+  const running = forecast(shop(140, 1), {
+    ...{ horizon: 7, model: "ar-net", parameters: { epochs: 1e6 } },
+    signal: controller.signal,
+    onProgress({ stage, model, secondsLeft }) {
+      if (stage !== "training") return;
+      told.push(`${model} ${secondsLeft! > 0}`);
+      setTimeout(() => controller.abort(new Error("enough")), 0); // a turn later, while it trains
+    },
+  });
+  await expect(running).rejects.toThrow("enough");
+  expect(new Set(told)).toEqual(new Set(["ar-net true"]));
 });
 
 describe("reports", () => {

@@ -7,6 +7,8 @@ import {
   type Combination,
   combinationName,
   forecasterOf,
+  isCostly,
+  isFittedOnce,
   isShared,
   isTrained,
   loadFitted,
@@ -16,7 +18,8 @@ import {
 import { type Calibration, calibrate, minimumWindows } from "./conformal.ts";
 import { type LoadedTable, type LoadOptions, loadTable, type TableSource, type Understood } from "./data/index.ts";
 import { checkHorizon, checkLevels, type FittedSeries, FittedTable, type SeriesForecast } from "./fitted-table.ts";
-import type { Job, JobHooks, SeriesCalibration } from "./jobs.ts";
+import type { JobHooks, ScoredSeries } from "./jobs.ts";
+import type { SeriesCalibration } from "./later-windows.ts";
 import { bounded, seasonalScale } from "./metrics.ts";
 import { fillMissing, type MissingRule } from "./missing.ts";
 import { forecasters } from "./models/index.ts";
@@ -120,7 +123,8 @@ export async function forecast(source: TableSource, options: BacktestOptions): P
   const forecasts = fitted.forecast(options.horizon, levels);
   const notes = [...result.notes, ...fitNotes];
   const bare = forecasts.filter(({ intervals }) => levels.some((level) => intervals[level] === undefined)).map(({ series }) => series);
-  if (bare.length > 0) notes.push(`no intervals for ${shorten(bare)}: too few windows in the backtest, and the model has no distribution of its own`);
+  if (bare.length > 0)
+    notes.push(`no intervals for ${shorten(bare)}: too few windows in the backtest, and the model has no distribution of its own`);
   return { ...result, notes, forecasts, series: table.series, fitted };
 }
 
@@ -212,37 +216,38 @@ async function evaluate(table: LoadedTable, options: BacktestOptions, pool: Pool
     );
 
   const candidates = candidatesOf(options);
-  const scores = new Map<string, ModelScores>();
-  const score = async (combination: Combination) => {
-    const parts = await overSeries(series, plan, combination, pool, options, "backtest", (some, its) => ({
-      kind: "score",
-      combination,
-      series: some,
-      plan: its,
-    }));
-    scores.set(combinationName(combination), parts);
-  };
-  for (const candidate of candidates) await score(candidate);
   const asked = options.model ?? "auto";
+  const isNamed = typeof asked === "string" && asked !== "auto";
+  const named = candidates.at(-1)!; // where a single model is named: it, with covariates where there are some
+  const scores = new Map<string, ModelScores>();
+  const intervals = new Map<string, readonly SeriesCalibration[]>();
+  const score = async (combination: Combination, stage: "backtest" | "intervals", withIntervals: boolean) => {
+    const parts = await scoreAll(series, plan, combination, pool, options, stage, withIntervals ? levels : undefined);
+    const name = combinationName(combination);
+    scores.set(
+      name,
+      parts.map((part) => part.score),
+    );
+    if (withIntervals)
+      intervals.set(
+        name,
+        parts.map((part) => part.intervals!),
+      );
+  };
+  // the windows of a model that is cheap to fit are made again if it is chosen: to keep the errors of all would need much memory
+  for (const candidate of candidates) await score(candidate, "backtest", (isNamed && candidate === named) || isCostly(candidate));
   let average: Combination | undefined;
-  if (typeof asked !== "string" || asked === "auto") {
+  if (!isNamed) {
     average = ensembleMembers(scoreTable(scores), candidates);
-    if (average !== undefined) await score(average);
+    if (average !== undefined) await score(average, "backtest", isCostly(average));
   }
   const rows = scoreTable(scores);
-  const last = combinationName(candidates.at(-1)!); // a single named model, with covariates where there are some
-  const decision = decide(typeof asked === "string" && asked !== "auto" ? last : asked, rows, average);
+  const decision = decide(isNamed ? combinationName(named) : asked, rows, average);
   const chosen = [...candidates, ...(average === undefined ? [] : [average])].find(
     (candidate) => combinationName(candidate) === decision.model,
   )!;
-
-  const errors = await overSeries(series, plan, chosen, pool, options, "intervals", (some, its) => ({
-    kind: "calibrate",
-    combination: chosen,
-    series: some,
-    plan: its,
-    levels,
-  }));
+  if (!intervals.has(decision.model)) await score(chosen, "intervals", true);
+  const errors = intervals.get(decision.model)!;
   const calibrations = withPooled(errors, table.series);
   const pooled = calibrations.filter((one) => one?.source === "pooled").length;
   if (pooled > 0) notes.push(`intervals of ${pooled} short series are made from the errors of all series`);
@@ -275,31 +280,32 @@ function decide(
   return choose(rows, (model) => model === name);
 }
 
-/** Runs one job per chunk of the series; a model that is fitted to all series together gets them in one. */
-async function overSeries<K extends "score" | "calibrate">(
+/** Scores a model, one job per chunk of the series; a model that is fitted to all series together gets them in one. */
+async function scoreAll(
   series: readonly BacktestSeries[],
   plan: BacktestPlan,
   combination: Combination,
   pool: Pool,
   options: BacktestOptions,
   stage: Progress["stage"],
-  jobOf: (series: readonly BacktestSeries[], plan: BacktestPlan) => Extract<Job, { kind: K }>,
-) {
+  levels: readonly number[] | undefined,
+): Promise<readonly ScoredSeries[]> {
   const size = isShared(combination) ? series.length : chunkSize(series.length, pool);
   const runner = isTrained(combination) ? createPool(0) : pool;
   const starts = Array.from({ length: Math.ceil(series.length / size) }, (_, index) => index * size);
   let done = 0;
   const parts = await Promise.all(
     starts.map(async (start) => {
-      const refit = options.refit ?? (isTrained(combination) ? 0 : plan.refit);
+      const refit = options.refit ?? (isFittedOnce(combination) ? 0 : plan.refit);
       const its = { ...plan, refit, origins: plan.origins.slice(start, start + size) };
-      const part = await runner.run(jobOf(series.slice(start, start + size), its), hooksOf(combination, options));
+      const job = { combination, series: series.slice(start, start + size), plan: its, ...(levels && { levels }) };
+      const part = await runner.run({ kind: "score", ...job }, hooksOf(combination, options));
       done += Math.min(size, series.length - start);
       options.onProgress?.({ stage, model: combinationName(combination), done, total: series.length });
       return part;
     }),
   );
-  return parts.flat() as unknown as K extends "score" ? ModelScores : readonly SeriesCalibration[];
+  return parts.flat();
 }
 
 function hooksOf(combination: Combination, { signal, home, hub, onProgress, onNotice }: BacktestOptions): JobHooks {

@@ -90,6 +90,8 @@ export interface ForecastingMethod {
   readonly shared: boolean;
   /** Whether `auto` leaves it out, since a fit takes far longer than those of all others together, or since simple models are better; default false. */
   readonly isOnRequest?: boolean;
+  /** Whether a backtest fits it at the first origin only, where it isn't told otherwise, since a fit takes minutes; default false. */
+  readonly isFittedOnce?: boolean;
   /** The shortest history that `fit` takes. Callers ask before; a shorter one is a RangeError. */
   minimumLength(seasonalPeriod: number, horizon: number): number;
   /** The inverse of `toJSON`; throws FormatError for anything else. */
@@ -106,6 +108,15 @@ export interface Forecaster extends ForecastingMethod {
    * @throws RangeError for a history that is empty, not finite or shorter than `minimumLength`
    */
   fit(histories: readonly History[], task: FitTask, parameters?: ParameterValues): readonly FittedForecaster[];
+  /**
+   * `fit` in parts, of methods that may take longer than a second: yields how far it is, returns what `fit` returns. Between the parts the
+   * caller lets the event loop run (`inTurns`), so that the work can be watched, and broken off by `return`.
+   */
+  fitInParts?(
+    histories: readonly History[],
+    task: FitTask,
+    parameters?: ParameterValues,
+  ): Generator<FitProgress, readonly FittedForecaster[]>;
 }
 
 /** A method that trains for minutes: the event loop runs on, so that it can be watched and broken off. */

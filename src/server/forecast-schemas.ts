@@ -108,7 +108,15 @@ export const tableAnswer = z.strictObject({
 });
 export const forecastEvent = z.union([
   z.strictObject({ understood }),
-  z.strictObject({ progress: z.strictObject({ stage: text, model: text.optional(), done: count, total: count.optional() }) }),
+  z.strictObject({
+    progress: z.strictObject({
+      stage: text,
+      model: text.optional(),
+      done: count,
+      total: count.optional(),
+      secondsLeft: z.number().optional(),
+    }),
+  }),
   z.strictObject({ answer: forecastAnswer }),
 ]);
 const parameter = z.looseObject({ summary: text, kind: z.enum(["integer", "number", "boolean", "choice"]) });

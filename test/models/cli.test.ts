@@ -214,3 +214,23 @@ test("serve prints its URL when it is ready; SIGTERM: the answer under way is fi
     child.kill("SIGKILL");
   }
 });
+
+test("forecast of many series in workers prints what one thread prints; what a worker refuses is bad input", () => {
+  const lines = Array.from({ length: 6 }, (_, shop) =>
+    Array.from(
+      { length: 30 },
+      (_, day) => `2024-${day < 29 ? "02" : "03"}-${String((day % 29) + 1).padStart(2, "0")},s${shop},${(day * (shop + 3)) % 11}`,
+    ),
+  );
+  const path = `${folder.path}/shops.csv`;
+  writeFileSync(path, `date,shop,sold\n${lines.flat().join("\n")}\n`);
+  const args = ["forecast", path, "--horizon", "3", "--json", "--model", "naive,seasonal-naive,drift"];
+  const [alone, shared] = ["0", "2"].map((count) => run([...args, "--workers", count]));
+  expect([shared!.status, shared!.stdout]).toEqual([0, alone!.stdout]);
+  expect(JSON.parse(shared!.stdout).forecasts).toHaveLength(6);
+  const refused = run(["forecast", path, "--horizon", "3", "--model", "ar-net", "--parameter", "order=500", "--workers", "2"]);
+  expect([refused.status, refused.stderr.split("\n").filter((line) => line.startsWith("error"))[0]]).toEqual([
+    2,
+    expect.stringMatching(/^error: order: 500 lags need 502 values, the history has \d+$/),
+  ]);
+});

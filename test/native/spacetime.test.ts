@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { OptionError } from "../../src/errors.ts";
+import { forecast } from "../../src/forecasting/index.ts";
 import { seasonalNaive, spacetime } from "../../src/forecasting/models/index.ts";
 import { normalSampler } from "../../src/forecasting/models/normal-sampler.ts";
 import { network } from "../../src/forecasting/models/spacetime/graph.ts";
@@ -80,4 +81,27 @@ test("constant, huge and tiny histories give finite forecasts; one that is too s
     }
   expect(() => spacetime.fit([history([1, 2, 3])], { horizon: 6 })).toThrow("the history has 3 values, needed are 28");
   expect(() => spacetime.fit([history(wave)], { horizon: 6 }, { lookback: 300 })).toThrow(OptionError);
+});
+
+test("named in a forecast it is trained twice, for the backtest and for the answer, tells how far it is, and can be broken off", async () => {
+  const rows = [...wave].map((y, step) => ({ step, y }));
+  const task = { horizon: 6, time: "step", target: "y", model: "spacetime" } as const;
+  const parameters = { ...quick, channels: 16, steps: 60 };
+  const told: number[] = [];
+  const { chosen, forecasts, coverage } = await forecast(rows, {
+    ...{ ...task, parameters },
+    onProgress: ({ stage, done, total }) => stage === "training" && told.push(done / total!),
+  });
+  const begun = told.filter((part, index) => index === 0 || part < told[index - 1]!);
+  expect(begun.length).toBeGreaterThan(0);
+  expect(begun.length).toBeLessThanOrEqual(2);
+  expect(chosen.table.find(({ model }) => model === "spacetime")).toMatchObject({ windows: 20 });
+  expect([coverage.length, Object.keys(forecasts[0]!.intervals)]).toEqual([2, ["80", "95"]]);
+
+  const controller = new AbortController();
+  const endless = forecast(rows, {
+    ...{ ...task, parameters: { ...parameters, steps: 1e6 }, signal: controller.signal },
+    onProgress: ({ stage }) => stage === "training" && setTimeout(() => controller.abort(new Error("enough")), 0),
+  });
+  await expect(endless).rejects.toThrow("enough");
 });

@@ -1,8 +1,9 @@
 import { OptionError } from "../../errors.ts";
 import { adamW, learningRate } from "../../optimizers/index.ts";
-import type { FittedForecaster, Forecaster, History, ParameterSpec, ParameterValues } from "../types.ts";
+import type { FitProgress, FitTask, FittedForecaster, Forecaster, History, ParameterSpec, ParameterValues } from "../types.ts";
 import { autoregressiveMethod } from "./autoregressive-method.ts";
-import { fitEach, fittedModel, loadFitted } from "./fitted-model.ts";
+import { fitEachInParts, fittedModel, loadFitted } from "./fitted-model.ts";
+import { atOnce } from "./in-parts.ts";
 import { divided, magnitudeOf, saturated } from "./magnitude.ts";
 import { uniformSampler } from "./normal-sampler.ts";
 
@@ -28,6 +29,9 @@ const parameterSpecs = {
   seed: { kind: "integer", min: 0, default: 1, summary: "order of the rows" },
 } as const satisfies Record<string, ParameterSpec>;
 
+const minimumLength = () => 4;
+const fitInParts = fitEachInParts("ar-net", minimumLength, fitOne);
+
 /**
  * Autoregression y_t = c + Σ w_i y_(t-i) + e_t fitted by gradient descent (Adam, mini-batches, cosine decay) on the standardized series, with the
  * penalty λ R(w) that drives the lags nobody needs to zero and leaves large ones alone:
@@ -51,10 +55,9 @@ export const arNet: Forecaster = {
   parameters: parameterSpecs,
   shared: false,
   isOnRequest: true,
-  minimumLength: () => 4,
-  fit(histories, task, parameters = {}) {
-    return fitEach("ar-net", arNet.minimumLength, (history) => fitOne(history, parameters))(histories, task);
-  },
+  minimumLength,
+  fit: (histories, task, parameters) => atOnce(fitInParts(histories, task, parameters)),
+  fitInParts,
   load: (saved) => loadFitted(method, saved),
 };
 
@@ -63,8 +66,10 @@ const batchRows = [32, 128] as const;
 const peakRate = 0.002;
 /** Fewer don't reach the least-squares solution of a series as correlated as hourly temperatures. */
 const leastSteps = 10_000;
+/** A part is some milliseconds of a thousand lags. */
+const stepsPerPart = 50;
 
-function fitOne(history: History, options: ParameterValues): FittedForecaster {
+function* fitOne(history: History, _: FitTask, options: ParameterValues): Generator<FitProgress, FittedForecaster> {
   const scale = magnitudeOf(history.values);
   const scaled = divided(history.values, scale);
   const center = scaled.reduce((sum, value) => sum + value, 0) / scaled.length;
@@ -72,7 +77,7 @@ function fitOne(history: History, options: ParameterValues): FittedForecaster {
   const spread = deviation > 1e-12 ? deviation : 1; // a constant series: nothing to learn, and the constant is its forecast
   const standardized = scaled.map((value) => (value - center) / spread);
   const order = orderFor(history, options.order);
-  const { weights, constant, rss } = descend(standardized, order, {
+  const { weights, constant, rss } = yield* descend(standardized, order, {
     sparsity: numberOr(options.sparsity, parameterSpecs.sparsity.default),
     epochs: options.epochs as number | undefined,
     seed: numberOr(options.seed, parameterSpecs.seed.default),
@@ -87,6 +92,12 @@ function fitOne(history: History, options: ParameterValues): FittedForecaster {
   return fittedModel(method, parameters, method.begin(parameters, history));
 }
 
+interface Descended {
+  readonly weights: Float64Array;
+  readonly constant: number;
+  readonly rss: number;
+}
+
 interface Descent {
   readonly sparsity: number;
   readonly epochs: number | undefined;
@@ -95,9 +106,10 @@ interface Descent {
 
 /**
  * @param values  [N], standardized
+ * @yields  now and then
  * @returns weights [p], oldest lag first, and the residual sum of squares over the N - p rows
  */
-function descend(values: Float64Array, order: number, { sparsity, epochs, seed }: Descent) {
+function* descend(values: Float64Array, order: number, { sparsity, epochs, seed }: Descent): Generator<FitProgress, Descended> {
   const numRows = values.length - order;
   const perEpoch = (2 * numRows) / (batchRows[0] + batchRows[1]);
   const steps = Math.ceil(epochs === undefined ? Math.max(10 * perEpoch, leastSteps) : epochs * perEpoch);
@@ -129,6 +141,7 @@ function descend(values: Float64Array, order: number, { sparsity, epochs, seed }
       { name: "constant", values: constant, gradient: gradient.constant },
     ];
     optimizer.step(parameters, learningRate({ peak: peakRate, warmupSteps: Math.min(100, steps), steps }, step));
+    if (step % stepsPerPart === 0) yield { done: step, total: steps };
   }
   let rss = 0;
   for (let from = 0; from < numRows; from += 1) rss += residual(values, from, weights, constant[0]!) ** 2;

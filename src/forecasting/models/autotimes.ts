@@ -17,6 +17,7 @@ import { rollOut, type Start } from "./autotimes/roll-out.ts";
 import { trainAutoTimes } from "./autotimes/train.ts";
 import { SegmentWindows } from "./autotimes/windows.ts";
 import { checkHistory, fittedModel, loadFitted, type Method, partsOf } from "./fitted-model.ts";
+import { atOnce } from "./in-parts.ts";
 import { findModel } from "./language-model/find-model.ts";
 import { checkCounts, withFitted } from "./language-model/fitted-over.ts";
 import { FrozenModel } from "./language-model/frozen-model.ts";
@@ -129,20 +130,13 @@ const predictAll = (parts: readonly Parts[], horizon: number): { mean: Float64Ar
       const shape = shapeOf(fitted);
       return withFitted(fitted, tensorShapes(shape), (frozen, tensor) => {
         const steps = group.flatMap((part) => stepsOf(part, horizon));
-        const stamps = shape.hasStamps ? finish(stampsOf(frozen, steps)) : undefined;
+        const stamps = shape.hasStamps ? atOnce(stampsOf(frozen, steps)) : undefined;
         const starts = group.map((part) => startOf(part, stamps));
         const forecasts = rollOut(frozen, tensor, shape, starts, horizon);
         return group.map(({ parameters: { mean, scale } }, i) => ({ mean: forecasts[i]!.map((value) => value * scale + mean) }));
       });
     },
   );
-
-function finish<T>(work: Generator<unknown, T>): T {
-  for (;;) {
-    const { done, value } = work.next();
-    if (done) return value as T;
-  }
-}
 
 function stepsOf({ parameters: { segment, segments }, state }: Parts, horizon: number): Steps[] {
   const grid = JSON.parse(state.grid) as TimeGrid;
@@ -225,6 +219,7 @@ export const autotimes: TrainedForecaster = {
   parameters: parameterSpecs,
   shared: true,
   isOnRequest: true,
+  isFittedOnce: true,
   minimumLength: () => 32,
   fit: fitAll,
   forecastAll: (fitted, horizon) =>

@@ -1,5 +1,16 @@
 import { FormatError, OptionError } from "../../errors.ts";
-import type { FittedForecaster, Forecast, Forecaster, History, ParameterValue, SavedForecaster } from "../types.ts";
+import type {
+  FitProgress,
+  FitTask,
+  FittedForecaster,
+  Forecast,
+  Forecaster,
+  History,
+  ParameterValue,
+  ParameterValues,
+  SavedForecaster,
+} from "../types.ts";
+import { ofAll } from "./in-parts.ts";
 import { saturated } from "./magnitude.ts";
 import { normalQuantile } from "./normal-quantile.ts";
 import { type Fields, fromJson, type Schema, toJson } from "./saved-state.ts";
@@ -107,6 +118,30 @@ export function fitEach(
       checkHistory(name, history, minimumLength(history.seasonalPeriod, task.horizon));
       return one(history);
     });
+}
+
+/** The same for models whose fit takes long: `one` yields how far it is with its series. */
+export function fitEachInParts(
+  name: string,
+  minimumLength: Forecaster["minimumLength"],
+  one: (history: History, task: FitTask, parameters: ParameterValues) => Generator<FitProgress, FittedForecaster>,
+): NonNullable<Forecaster["fitInParts"]> {
+  return function* (histories, task, parameters = {}) {
+    const fitted: FittedForecaster[] = [];
+    for (const [index, history] of histories.entries()) {
+      task.signal?.throwIfAborted();
+      checkHistory(name, history, minimumLength(history.seasonalPeriod, task.horizon));
+      const work = one(history, task, parameters);
+      try {
+        let part = work.next();
+        for (; !part.done; part = work.next()) yield ofAll(part.value, index, histories.length);
+        fitted.push(part.value);
+      } finally {
+        work.return(undefined as never);
+      }
+    }
+    return fitted;
+  };
 }
 
 /** @throws RangeError if the history is too short, not finite, or its season is no positive integer */

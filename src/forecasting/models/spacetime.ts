@@ -1,6 +1,7 @@
 import { OptionError } from "../../errors.ts";
-import type { FitTask, FittedForecaster, Forecaster, History, ParameterSpec, ParameterValues } from "../types.ts";
-import { checkHistory, fittedModel, loadFitted, type Method } from "./fitted-model.ts";
+import type { FitProgress, FitTask, FittedForecaster, Forecaster, History, ParameterSpec, ParameterValues } from "../types.ts";
+import { checkHistory, fitEachInParts, fittedModel, loadFitted, type Method } from "./fitted-model.ts";
+import { atOnce } from "./in-parts.ts";
 import { mapTensors, type NetworkShape, type NetworkWeights, prepareNetwork, tensorNames, tensorShapes } from "./spacetime/network.ts";
 import { trainNetwork } from "./spacetime/train.ts";
 import { standardOf } from "./standardize.ts";
@@ -96,6 +97,9 @@ const parameterSpecs = {
   threads: { kind: "integer", min: 1, max: 64, default: 1, summary: "threads of the training; the result does not depend on them" },
 } as const satisfies Record<string, ParameterSpec>;
 
+const minimumLength = (_: number, horizon: number) => 16 + 2 * horizon;
+const fitInParts = fitEachInParts("spacetime", minimumLength, fitOne);
+
 /**
  * Companion-matrix state spaces with a closed loop that forecasts the whole horizon from one state: an encoder with fixed filters before
  * it, a mixing layer, and a decoder that predicts its own next inputs. Trained by Adam on all windows of one series, each without its own mean; the
@@ -113,19 +117,19 @@ export const spacetime: Forecaster = {
   parameters: parameterSpecs,
   shared: false,
   isOnRequest: true,
-  minimumLength: (_, horizon) => 16 + 2 * horizon,
-  fit: (histories, task, parameters = {}) => histories.map((history) => fitOne(history, task, parameters)),
+  isFittedOnce: true,
+  minimumLength,
+  fit: (histories, task, parameters) => atOnce(fitInParts(histories, task, parameters)),
+  fitInParts,
   load: (saved) => loadFitted(method, saved),
 };
 
-function fitOne(history: History, { horizon, signal }: FitTask, options: ParameterValues): FittedForecaster {
-  signal?.throwIfAborted();
-  checkHistory("spacetime", history, spacetime.minimumLength(history.seasonalPeriod, horizon));
+function* fitOne(history: History, { horizon, signal }: FitTask, options: ParameterValues): Generator<FitProgress, FittedForecaster> {
   const number = (name: keyof typeof parameterSpecs & keyof typeof defaults) => (options[name] as number | undefined) ?? defaults[name];
   const lookback = lookbackFor(history, horizon, options.lookback);
   const shape = { channels: number("channels"), state: Math.min(number("state"), lookback >> 1), lookback };
   const standard = standardOf(history.values);
-  const weights = trainNetwork(
+  const weights = yield* trainNetwork(
     history.values.map((value) => value / standard.scale - standard.mean / standard.scale),
     {
       ...{ shape, horizon, steps: number("steps"), batch: number("batch"), peakRate: number("learningRate"), seed: number("seed") },

@@ -175,6 +175,7 @@ export const timeLlm: TrainedForecaster = {
   parameters: parameterSpecs,
   shared: true,
   isOnRequest: true,
+  isFittedOnce: true,
   minimumLength: (_, horizon) => 2 * horizon + 16,
   fit: fitAll,
   forecastAll: (fitted, horizon) =>

@@ -3,6 +3,7 @@ import { Device } from "../../../ggml/index.ts";
 import { adamW, clipByGlobalNorm, learningRate } from "../../../optimizers/index.ts";
 import { add, grad, input, Program } from "../../../tensor/index.ts";
 import { Parameters } from "../../../weights/index.ts";
+import type { FitProgress } from "../../types.ts";
 import { normalSampler, uniformSampler } from "../normal-sampler.ts";
 import { type Constants, network, rootMeanSquare, tail } from "./graph.ts";
 import { mapTensors, type NetworkShape, type NetworkWeights, prepareNetwork, preprocessing, tensorNames, tensorShapes } from "./network.ts";
@@ -25,11 +26,11 @@ const checks = 20;
 /**
  * Trains the network on every window of a series, and returns the weights with which the last part of the series, held out, was forecast
  * best. The loss is the sum of three root mean squares, as in the paper: of the horizon, of the one-step forecasts inside the window, and of what
- * the decoder expects as its next inputs.
+ * the decoder expects as its next inputs. Yields after every step.
  *
  * @param values  [N] standardized, N >= L + H
  */
-export function trainNetwork(values: Float64Array, options: TrainingOptions): NetworkWeights {
+export function* trainNetwork(values: Float64Array, options: TrainingOptions): Generator<FitProgress, NetworkWeights> {
   const { shape, horizon, steps, peakRate, signal } = options;
   const { lookback, state } = shape;
   const heldOut = Math.max(horizon, Math.floor(values.length / 4)); // of the literature's rows exactly those for validation
@@ -84,6 +85,7 @@ export function trainNetwork(values: Float64Array, options: TrainingOptions): Ne
       const error = validate(values, weights, options, values.length - heldOut);
       if (error < best.error) best = { error, weights };
     }
+    yield { done: step + 1, total: steps };
   }
   return best.weights;
 }
