@@ -3,6 +3,7 @@ import { ContextOverflowError, OptionError, UnsupportedError } from "../errors.t
 import type { TokenId } from "../token.ts";
 import { generateText } from "./generate.ts";
 import { type DecodingModel, decodingModel } from "./model.ts";
+import type { GenerateOptions } from "./options.ts";
 import { toyModel } from "./testing/toy-model.ts";
 import { toyTokenizer } from "./testing/toy-tokenizer.ts";
 
@@ -69,6 +70,20 @@ test("a name is opened by the model, once for all that name it, and its passes a
   expect(facts.models!.map(({ name }) => name)).toEqual(["small"]);
   expect(facts.models![0]!.passes).toBe(other.sequences.reduce((sum, { log }) => sum + log.length, 0));
   expect(facts.passes).toBeLessThanOrEqual(9);
+});
+
+test.each<[string, (model: unknown) => GenerateOptions]>([
+  ["a draft", (model) => ({ draft: { name: "model", model } })],
+  ["a reward", (model) => ({ guide: { name: "reward", model } })],
+  ["an amateur", (model) => ({ guide: { name: "contrast", amateur: model } })],
+  ["a judge", (model) => ({ search: { name: "best-of", n: 2, judge: "reward", model }, seed: 1 })],
+])("the key for the prefix cache and the priority of a run go to every sequence, also those of %s", async (_what, methods) => {
+  const [writing, other] = [target(), toyModel(toyTokenizer([..."abcd"]), { logits: law })];
+  const run = { maxTokens: 4, ignoreEndTokens: true, prefixKey: "mine", priority: 3, explain: "reagent,replaced=4" };
+  await generateText(writing, "ab", { ...run, ...methods(hold(other)) });
+  expect(writing.asked.length).toBeGreaterThan(4); // the explanation's among them
+  expect(other.asked.length).toBeGreaterThan(0);
+  for (const asked of [...writing.asked, ...other.asked]) expect(asked).toMatchObject({ prefixKey: "mine", priority: 3 });
 });
 
 test.each([

@@ -3,7 +3,7 @@ import { OptionError } from "../errors.ts";
 import type { TokenId } from "../token.ts";
 import { nameOf, openModels } from "./companions.ts";
 import type { DecodingModel, ModelSource } from "./model.ts";
-import { type GenerateOptions, type Plan, resolveMaxTokens, resolveOptions } from "./options.ts";
+import { adaptersOf, type GenerateOptions, ownershipOf, type Plan, resolveMaxTokens, resolveOptions, sequencesOf } from "./options.ts";
 import { type LaidOut, layoutOfRows } from "./prompting/layout.ts";
 import { layOutPrompt, type Prompt } from "./prompting/prompt.ts";
 import { RunRecord, type Timings } from "./record.ts";
@@ -82,10 +82,7 @@ export async function* generate(model: DecodingModel, prompt: Prompt, options: G
     ...{ plan, startMs, layout, maxTokens, numCached: 0 },
     open: (abort) =>
       model.sequence({
-        maxLength: tokens.length + maxTokens,
-        ...(plan.priority === undefined ? {} : { priority: plan.priority }),
-        ...(plan.prefixKey === undefined ? {} : { prefixKey: plan.prefixKey }),
-        ...(plan.adapters.length === 0 ? {} : { adapters: plan.adapters }),
+        ...{ maxLength: tokens.length + maxTokens, ...ownershipOf(plan), ...adaptersOf(plan) },
         ...(abort === undefined ? {} : { signal: abort }),
       }),
     close: (sequence) => sequence[Symbol.dispose](),
@@ -191,16 +188,25 @@ async function* explainAnswer(
   const answer = record.tokens.map(({ id }) => id as TokenId);
   if (answer.length === 0) return [{ what: "explain", chosen: "off", because: "the answer has no token" }];
   const abort = limit.signal === undefined ? {} : { signal: limit.signal };
-  const efforts = plan.explain.explain({ model, layout, answer, ...abort });
+  const open = sequencesOf(model, plan, abort);
+  const efforts = plan.explain.explain({ model, open, layout, answer, ...abort });
   for (;;) {
     const next = await limit.within(() => efforts.next());
     if (next === undefined) return [{ what: "explain", chosen: "off", because: "the deadline was reached" }];
     if (next.done === true) {
       record.reportAttribution(next.value);
-      return [];
+      return leftOut(plan);
     }
     yield { kind: "effort", fact: next.value };
   }
+}
+
+/** An explanation reads whole prompts and answers in one pass each: it asks the model, not what was done to its rows on the way. */
+function leftOut({ skip, rules }: Plan): readonly ChoiceFact[] {
+  const others = [...(skip === undefined ? [] : [`skip ${skip.name}`]), ...rules.guides.map(({ name }) => `guide ${name}`)];
+  if (others.length === 0) return [];
+  const because = `it explains the model's own probabilities: those before guides, with every block`;
+  return [{ what: "explain", chosen: `without ${others.join(", ")}`, because }];
 }
 
 /** The skip of a run, or undefined for none; undefined too where the deadline passed while it was measured. */
@@ -256,9 +262,10 @@ function startRun(
       const other = source === undefined ? model : models.get(source);
       if (other === undefined) throw new Error("internal: a method asks for a model that none of its parameters names");
       const name = source === undefined ? (model.name ?? "the model itself") : nameOf(source);
+      const adapters = source === undefined ? adaptersOf(plan) : {};
       return {
         ...{ name, model: other },
-        sequence: () => other.sequence({ maxLength: prompt.length + maxTokens, ...abort }),
+        sequence: () => other.sequence({ maxLength: prompt.length + maxTokens, ...ownershipOf(plan), ...adapters, ...abort }),
         forward: (target, request) =>
           limit.within(() => {
             const isPrompt = target.length < prompt.length;

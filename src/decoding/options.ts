@@ -1,4 +1,4 @@
-import type { ChoiceFact } from "../engine/index.ts";
+import type { ChoiceFact, Sequence } from "../engine/index.ts";
 import { ContextOverflowError, OptionError, UnsupportedError } from "../errors.ts";
 import { type TokenId, tokenId } from "../token.ts";
 import { type AdapterScale, type AdapterSpec, parseAdapters } from "./adapters.ts";
@@ -19,7 +19,7 @@ import {
   parseMethod,
   show,
 } from "./method.ts";
-import { type DecodingModel, isModelSource, type ModelSource } from "./model.ts";
+import { type DecodingModel, isModelSource, type ModelSource, type SequenceOptions } from "./model.ts";
 import { nothingDrawn, refusalOf } from "./refusal.ts";
 import { registry } from "./registry.ts";
 import { randomDraw } from "./sampling/random-draw.ts";
@@ -121,6 +121,27 @@ export interface Plan {
   readonly priority: number | undefined;
   readonly prefixKey: string | undefined;
   readonly choices: readonly ChoiceFact[];
+}
+
+type Owner = Pick<Plan, "priority" | "prefixKey">;
+
+/** What every sequence of a run is opened with, also those of other models: how urgent it is, and whose prompts the prefix cache may serve. */
+export function ownershipOf({ priority, prefixKey }: Owner): Pick<SequenceOptions, "priority" | "prefixKey"> {
+  return { ...(priority === undefined ? {} : { priority }), ...(prefixKey === undefined ? {} : { prefixKey }) };
+}
+
+/** What sequences of the model that writes are opened with beside {@link ownershipOf}. */
+export function adaptersOf({ adapters }: Pick<Plan, "adapters">): Pick<SequenceOptions, "adapters"> {
+  return adapters.length === 0 ? {} : { adapters };
+}
+
+/** Opens sequences of the model as a run has it. */
+export function sequencesOf(
+  model: DecodingModel,
+  plan: Owner & Pick<Plan, "adapters">,
+  abort: { readonly signal?: AbortSignal },
+): (maxLength: number) => Sequence | Promise<Sequence> {
+  return (maxLength) => model.sequence({ maxLength, ...ownershipOf(plan), ...adaptersOf(plan), ...abort });
 }
 
 const maxLogprobs = 64; // as many candidates as a row has anyway

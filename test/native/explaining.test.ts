@@ -33,7 +33,9 @@ describe.each<TinyArchitecture>(["llama", "gemma3", "gpt2"])("explanations on th
     using sequence = await opened.model.sequence({ maxLength: 16 });
     const byTokens = (await sequence.forward({ input: tokens, want })).rows[0]!.logits!;
     using other = await opened.model.sequence({ maxLength: 16 });
-    const byEmbeddings = (await other.forward({ input: await inputEmbeddings(opened.model, tokens, {}), want })).rows[0]!.logits!;
+    const byEmbeddings = (
+      await other.forward({ input: await inputEmbeddings((maxLength) => opened.model.sequence({ maxLength }), tokens, {}), want })
+    ).rows[0]!.logits!;
     // learned positions are subtracted and added again: one rounding
     expect(Math.max(...byTokens.map((value, id) => Math.abs(value - byEmbeddings[id]!)))).toBeLessThan(1e-3);
   });
@@ -41,7 +43,8 @@ describe.each<TinyArchitecture>(["llama", "gemma3", "gpt2"])("explanations on th
   test("an importance of 1 everywhere keeps all and leaves nothing: both figures are 1; of 0 both are 0", async () => {
     await using opened = await open(architecture);
     const layout = await layOutPrompt(opened.model, { kind: "set", prompt: "abc[[de||fgh]]i" });
-    const context = { model: opened.model, layout, answer: tokenizer.encode("xy") };
+    const { model } = opened;
+    const context = { model, open: (maxLength: number) => model.sequence({ maxLength }), layout, answer: tokenizer.encode("xy") };
     const all = layout.tokens.map(() => true);
     const measure = (value: number) =>
       new SoftFaithfulness(context, new RandomNumbers(1)).measure(

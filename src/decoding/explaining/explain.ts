@@ -4,14 +4,14 @@ import type { TokenId } from "../../token.ts";
 import { type GenerateResult, generate } from "../generate.ts";
 import { type MethodSpec, parseMethod } from "../method.ts";
 import type { DecodingModel } from "../model.ts";
-import type { GenerateOptions } from "../options.ts";
+import { type GenerateOptions, resolveOptions, sequencesOf } from "../options.ts";
 import { layOutPrompt, type Prompt } from "../prompting/prompt.ts";
 import { registry } from "../registry.ts";
 
 export interface ExplainOptions extends Omit<GenerateOptions, "explain"> {
   /** How. Default "reagent". */
   readonly method?: MethodSpec;
-  /** An answer to explain, as text that follows the prompt or as tokens. Default: the model's own. No option about answers goes with it. */
+  /** An answer to explain, as text that follows the prompt or as tokens. Default: the model's own. Only options about the model and the prompt go with it. */
   readonly answer?: string | readonly TokenId[];
   /** Told what is expected before it begins, and how far it came. */
   readonly onEffort?: (effort: EffortFact) => void;
@@ -47,15 +47,19 @@ export async function explain(model: DecodingModel, prompt: Prompt, options: Exp
   throw new Error("internal: a run ended without a finish event");
 }
 
+/** Options that say something where the answer is given, too. */
+const optionsOfAnyAnswer: readonly string[] = ["signal", "parseSpecial", "adapter", "priority", "prefixKey"];
+
 async function explainGiven(
   model: DecodingModel,
   prompt: Prompt,
   { method, answer, onEffort }: Required<Pick<ExplainOptions, "method" | "answer">> & Pick<ExplainOptions, "onEffort">,
   rest: GenerateOptions,
 ): Promise<Explanation> {
-  const { signal, parseSpecial, ...others } = rest;
-  const [other] = Object.keys(others);
+  const other = Object.keys(rest).find((option) => !optionsOfAnyAnswer.includes(option));
   if (other !== undefined) throw new OptionError(other, "is about an answer of the model's; this one is given");
+  const plan = resolveOptions(rest, model);
+  const { signal, parseSpecial } = plan;
   const abort = signal === undefined ? {} : { signal };
   const layout = await layOutPrompt(model, prompt, { ...(parseSpecial === undefined ? {} : { parseSpecial }), ...abort });
   const tokens = typeof answer === "string" ? model.tokenizer.encode(answer, { bos: false }) : [...answer];
@@ -66,7 +70,8 @@ async function explainGiven(
     throw new ContextOverflowError(message, { neededTokens, contextLength: model.contextLength });
   }
   const parsed = parseMethod(registry.explain, method, "explain");
-  const efforts = parsed.method.create(parsed.values).explain({ model, layout, answer: tokens, ...abort });
+  const open = sequencesOf(model, plan, abort);
+  const efforts = parsed.method.create(parsed.values).explain({ model, open, layout, answer: tokens, ...abort });
   for (;;) {
     const next = await efforts.next();
     if (next.done === true) return { text: model.tokenizer.decode(tokens), tokens, attribution: next.value };

@@ -1,4 +1,4 @@
-import type { AttributionFacts, EffortFact } from "../../engine/index.ts";
+import type { AttributionFacts, EffortFact, Sequence } from "../../engine/index.ts";
 import type { TokenId } from "../../token.ts";
 import { type Definition, defineMethod, type Method, type ParameterTable } from "../method.ts";
 import type { DecodingModel } from "../model.ts";
@@ -12,6 +12,8 @@ export interface Explainer {
 
 export interface ExplainContext {
   readonly model: DecodingModel;
+  /** An empty sequence of it, as the run has it: with its adapters, its priority and its part of the prefix cache. */
+  open(maxLength: number): Sequence | Promise<Sequence>;
   readonly layout: LaidOut;
   /** At least one token. */
   readonly answer: readonly TokenId[];

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { TokenId } from "../../token.ts";
 import { generateText } from "../generate.ts";
+import type { GenerateOptions } from "../options.ts";
 import { RandomNumbers } from "../sampling/random.ts";
 import { toyModel } from "../testing/toy-model.ts";
 import { toyTokenizer } from "../testing/toy-tokenizer.ts";
@@ -139,6 +140,21 @@ describe("reagent on toy models", () => {
     };
     expect(await run(1)).toEqual(await run(1));
     expect(await run(1)).not.toEqual(await run(2));
+  });
+
+  test("it says which of the run's methods it leaves out, and an answer that is given takes the run's key too", async () => {
+    const chosen = async (options: GenerateOptions) => {
+      const { facts } = await generateText(pointing(3), prompt, { ...options, maxTokens: 1, explain: "reagent,replaced=2" });
+      return facts.choices.find(({ what }) => what === "explain");
+    };
+    expect(await chosen({})).toBeUndefined();
+    expect(await chosen({ bias: { 1: 2 }, presencePenalty: 1 })).toEqual({
+      ...{ what: "explain", chosen: "without guide bias, guide presence" },
+      because: "it explains the model's own probabilities: those before guides, with every block",
+    });
+    const model = pointing(3);
+    await explain(model, prompt, { answer: "h", method: "reagent,replaced=2", prefixKey: "mine", priority: 2 });
+    for (const asked of model.asked) expect(asked).toMatchObject({ prefixKey: "mine", priority: 2 });
   });
 
   test("ends at its limit of seconds and says how far it came; the first effort says what is expected", async () => {

@@ -1,6 +1,5 @@
 import type { Embeddings, Sequence, TokenAttribution } from "../../engine/index.ts";
 import type { TokenId } from "../../token.ts";
-import type { DecodingModel } from "../model.ts";
 import { layoutOfRows } from "../prompting/layout.ts";
 import type { RandomNumbers } from "../sampling/random.ts";
 import type { ExplainContext } from "./explainer.ts";
@@ -31,8 +30,8 @@ export class SoftFaithfulness {
     importance: readonly number[],
     isReplaceable: readonly boolean[],
   ): Promise<TokenAttribution["faithfulness"]> {
-    const { model, layout, answer } = this.#context;
-    const whole = await inputEmbeddings(model, [...layout.tokens, ...answer].slice(0, layout.tokens.length + index), this.#abort());
+    const { open, layout, answer } = this.#context;
+    const whole = await inputEmbeddings(open, [...layout.tokens, ...answer].slice(0, layout.tokens.length + index), this.#abort());
     const plain = await this.#distribution(whole);
     const zero = similarity(
       plain,
@@ -77,7 +76,7 @@ export class SoftFaithfulness {
     const after = positions?.at(-1) ?? 0;
     const more = Array.from({ length: rows - layout.tokens.length }, (_, index) => after + 1 + index);
     const placed = positions === undefined ? {} : { positions: [...positions, ...more] };
-    return within(this.#context.model, rows, this.#abort(), async (sequence) => {
+    return within(this.#context.open, rows, async (sequence) => {
       const result = await sequence.forward({ input, ...placed, ...visible, want: { top: 1, fullLogits: true }, ...this.#abort() });
       const { logits, candidates } = result.rows[0]!;
       return Float64Array.from(logits!, (value) => Math.exp(value - candidates!.logSumExp));
@@ -92,13 +91,13 @@ export class SoftFaithfulness {
 
 /** What the first block reads of tokens, without what it adds for their positions. */
 export async function inputEmbeddings(
-  model: DecodingModel,
+  open: ExplainContext["open"],
   tokens: readonly TokenId[],
   abort: { readonly signal?: AbortSignal },
 ): Promise<Embeddings> {
   const tap = "blocks.0.resid_pre";
   const read = (input: readonly TokenId[] | Embeddings) =>
-    within(model, tokens.length, abort, async (sequence) => {
+    within(open, tokens.length, async (sequence) => {
       const { taps } = await sequence.forward({ input, want: { taps: [tap] }, ...abort });
       return taps.get(tap)!.values;
     });
@@ -108,13 +107,8 @@ export async function inputEmbeddings(
   return { values: states.map((value, place) => value - positions[place]!), hiddenSize };
 }
 
-async function within<T>(
-  model: DecodingModel,
-  maxLength: number,
-  abort: { readonly signal?: AbortSignal },
-  work: (sequence: Sequence) => Promise<T>,
-): Promise<T> {
-  const sequence = await model.sequence({ maxLength, ...abort });
+async function within<T>(open: ExplainContext["open"], maxLength: number, work: (sequence: Sequence) => Promise<T>): Promise<T> {
+  const sequence = await open(maxLength);
   try {
     return await work(sequence);
   } finally {

@@ -218,11 +218,11 @@ class ReAGent {
   }
 
   async #forward(prompt: readonly TokenId[], want: NonNullable<ForwardRequest["want"]>): Promise<ForwardResult> {
-    const { model, layout, answer, signal } = this.#context;
+    const { open, layout, answer, signal } = this.#context;
     const abort = signal === undefined ? {} : { signal };
     const last = (want.logits as readonly number[]).at(-1)!;
     const input = [...prompt, ...answer].slice(0, last + 1);
-    const sequence = await model.sequence({ maxLength: input.length, ...abort });
+    const sequence = await open(input.length);
     try {
       // rows of the answer stand where they would as it is written: one after the other behind the prompt
       const { positions, ...visible } = layoutOfRows(layout, 0, Math.min(input.length, prompt.length));
