@@ -6,7 +6,9 @@ import { generateText } from "../generate.ts";
 import { softmax } from "../testing/reference.ts";
 import { toyModel } from "../testing/toy-model.ts";
 import { toyTokenizer } from "../testing/toy-tokenizer.ts";
-import { VisitedTokens } from "./momentum.ts";
+import { momentum, VisitedTokens } from "./momentum.ts";
+import type { ChoiceRule } from "./sampler.ts";
+import { StepSampler } from "./step.ts";
 
 const tokenizer = toyTokenizer([..."abcdefghij"]);
 const { vocabSize } = tokenizer;
@@ -109,6 +111,27 @@ test("a draft of any content gives the same answer", async () => {
   expect(drafted.tokens).toEqual(plain.tokens);
   expect(drafted.logprobs).toEqual(plain.logprobs);
   expect(drafted.facts.drafts!.accepted).toBeGreaterThan(0);
+});
+
+test("the tokens after the first, which searches ask for, are what it takes with those before them ruled out", () => {
+  const sampler = StepSampler.unguided(
+    { guides: [], shapes: [], choice: momentum.create({ alpha: 0.3, k: 3, depth: 4 }) as ChoiceRule, seed: 0 },
+    vocabSize,
+    tokenizer.encode("abcabcab"),
+  );
+  const taken = (count: number, ruledOut: ReadonlySet<number>) => {
+    const row = Array.from({ length: vocabSize }, (_, id) => (ruledOut.has(id) ? Number.NEGATIVE_INFINITY : ((id * 7) % 12) / 3));
+    const ids = [...row.keys()].sort((x, y) => row[y]! - row[x]! || x - y);
+    const candidates = {
+      ids: Int32Array.from(ids),
+      logits: Float32Array.from(ids, (id) => row[id]!),
+      logSumExp: Math.log(row.reduce((sum, logit) => sum + Math.exp(logit), 0)),
+    };
+    return sampler.several({ row: 0, candidates }, { stream: 0, index: 0 }, { count })!.map(({ token }) => token);
+  };
+  const ruledOut = new Set<number>();
+  for (let place = 0; place < 8; place++) ruledOut.add(taken(1, ruledOut)[0]!);
+  expect(taken(8, new Set())).toEqual([...ruledOut]);
 });
 
 test("a seed is unused and said to be", async () => {

@@ -69,15 +69,24 @@ class MomentumChoice implements Choice {
 
   choose(distribution: Distribution, _point: DrawPoint, count: number): readonly number[] | undefined {
     const { alpha, k, depth } = this.#settings;
-    const places = distribution.best(k);
+    const places = distribution.best(k + count - 1);
     const logTotal = distribution.logSumExp();
     if (places === undefined || logTotal === undefined) return undefined;
-    const scores = places.map((place) => {
-      const resistance = this.#visited.circuitLength(distribution.ids[place]! as TokenId, depth);
-      return Math.exp(distribution.logits[place]! - logTotal) - alpha * resistance;
-    });
-    // sorting is stable: of equal scores the more probable token goes first
-    return places.sort((a, b) => scores[b]! - scores[a]!).slice(0, count);
+    const looked = places.map((place) => ({
+      place,
+      probability: Math.exp(distribution.logits[place]! - logTotal),
+      resistance: alpha * this.#visited.circuitLength(distribution.ids[place]! as TokenId, depth),
+    }));
+    const taken: number[] = [];
+    // what was taken is ruled out: the next k are looked at, with probabilities of what is left of the mass
+    for (let mass = 1; taken.length < count && looked.length > 0; ) {
+      const score = ({ probability, resistance }: (typeof looked)[number]) => probability - mass * resistance;
+      const best = looked.slice(0, k).reduce((a, b) => (score(b) > score(a) ? b : a)); // of equal scores the more probable token
+      looked.splice(looked.indexOf(best), 1);
+      taken.push(best.place);
+      mass -= best.probability;
+    }
+    return taken;
   }
 
   advance(token: TokenId): void {
