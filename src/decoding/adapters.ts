@@ -17,6 +17,7 @@ export function adapterMethods(names: readonly string[]): readonly Method<Adapte
     defineMethod("adapter", {
       ...{ name, summary: "a loaded adapter", needs: ["adapters"] },
       parameters: { scale: number({ default: 1, doc: "factor on what it adds; 0 is the model without it" }) },
+      neutral: { scale: 0 },
       create: ({ scale }): AdapterScale => ({ name, scale }),
     }),
   );

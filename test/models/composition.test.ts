@@ -3,7 +3,7 @@ import { homedir } from "node:os";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { load, type Model } from "../../src/index.ts";
 import { defaultHome, resolveModel } from "../../src/models/index.ts";
-import { Composition, pairs, writeRandomMaps } from "../support/composition.ts";
+import { Composition, pairs, writeRandomParts } from "../support/composition.ts";
 import { temporaryFolder } from "../support/engine.ts";
 import { random } from "../support/tiny-model.ts";
 
@@ -19,12 +19,14 @@ describe.runIf(isSoak)("pairs on SmolLM2", () => {
   let composition: Composition;
   const folder = temporaryFolder();
   beforeAll(async () => {
-    const { path } = await resolveModel("smollm2", { home: defaultHome(process.env, process.platform, homedir()) });
+    const home = defaultHome(process.env, process.platform, homedir());
+    const { path } = await resolveModel("smollm2", { home });
+    const other = await resolveModel("smollm2:q4_0", { home });
     const linked = `${folder.path}/smollm2.gguf`; // maps lie beside the file: random ones serve the laws as well, and must not lie beside the user's
     symlinkSync(path, linked);
-    writeRandomMaps(linked);
-    model = await load(linked, { context: 512 });
-    composition = new Composition(model, "smollm2:q4_0");
+    const parts = await writeRandomParts(linked, folder.path);
+    model = await load(linked, { context: 512, ...parts });
+    composition = new Composition(model, other.path);
   }, 600_000);
   afterAll(async () => {
     await model?.[Symbol.asyncDispose]();

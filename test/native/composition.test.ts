@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { load, type Model } from "../../src/index.ts";
-import { Composition, entries, type Outcome, type Pair, pairs, writeRandomMaps } from "../support/composition.ts";
+import { Composition, entries, type Outcome, type Pair, pairs, writeRandomParts } from "../support/composition.ts";
 import { compositionPage, plainPage } from "../support/composition-page.ts";
 import { temporaryFolder } from "../support/engine.ts";
 import { writeTinyChatModel } from "../support/tiny-chat-model.ts";
@@ -16,8 +16,8 @@ beforeAll(async () => {
   const [path, other] = [`${folder.path}/tiny.gguf`, `${folder.path}/other.gguf`];
   await writeTinyChatModel(path, { blocks: 4 });
   await writeTinyChatModel(other, { blocks: 2, seed: 3 });
-  writeRandomMaps(path);
-  model = await load(path, { threads: 1, context: 256, cacheBytes: 2 ** 26, home: folder.path });
+  const parts = await writeRandomParts(path, folder.path);
+  model = await load(path, { threads: 1, context: 256, cacheBytes: 2 ** 26, ...parts });
   composition = new Composition(model, other);
 }, 120_000);
 afterAll(async () => {

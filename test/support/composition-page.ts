@@ -27,13 +27,14 @@ export function compositionPage(outcomes: ReadonlyMap<Pair, Outcome>): string {
 Written by \`npm run docs:composition\`, which runs the tests it speaks of; \`test/native/composition.test.ts\` fails when this page is stale.
 
 Of ${outcomes.size} pairs of methods that one call can name, ${working} work and ${outcomes.size - working} are refused by a typed error that names both and says why. ✓: the pair works on a random
-checkpoint, by these laws; a letter: it is refused; empty: of that axis a call has one value.
+checkpoint with a random LoRA (\`adapter\` \`random\`), head and maps, by these laws; a letter: it is refused; empty: of that axis a call has one value.
 
 - A draft and an explanation change no token, log-probability, text or ending of what stands beside them.
 - A neutral value (weight 0, alpha 0, k 1, budget 0, one branch, a text without sets) changes nothing either.
-- A set gives the same in every order. Additive guides (\`bias\`, \`presence\`, \`frequency\`) commute.
-- The facts of both are there and agree with the answer; each token has its log-probability.
-- The same call gives the same answer; stop texts cut it where they stand; limits hold; an abort, before or while it runs, throws the signal's
+- A set gives the same in every order. Additive guides (\`bias\`, \`presence\`, \`frequency\`, \`reward\`) commute.
+- The facts of both are there and agree with the answer; each token has its log-probability. Searches with a judge are tried with a function and
+  with the model's own judgement.
+- The same call gives the same answer; stop texts cut it where they stand (a search's answer has none of them: another branch may win); limits hold; an abort, before or while it runs, throws the signal's
   reason and leaves no cells in use.
 
 |   | axis | method | ${columns.join(" | ")} |

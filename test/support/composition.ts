@@ -1,20 +1,28 @@
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { expect } from "vitest";
-import { cannotCompose, listAxes, type Method, registry } from "../../src/decoding/index.ts";
+import { writeGgufLora } from "../../src/adapters/index.ts";
+import { adapterMethods } from "../../src/decoding/adapters.ts";
+import { type AttributeHead, cannotCompose, listAxes, type Method, registry } from "../../src/decoding/index.ts";
 import { ChainruleError } from "../../src/errors.ts";
 import type { GenerateOptions, GenerateResult, Model, Prompt } from "../../src/index.ts";
 import { transferMapsPath, writeTransferMaps } from "../../src/training/index.ts";
 import { openGguf } from "../../src/weights/index.ts";
+import { baseOf as adapterBaseOf, randomAdapter } from "./adapters.ts";
 import { random } from "./tiny-model.ts";
 
 /** One method of one axis. */
 export interface Entry {
-  readonly axis: keyof typeof registry;
+  readonly axis: keyof typeof registry | "adapter";
   readonly method: Method<unknown>;
 }
 
 export type Pair = readonly [Entry, Entry];
 
-export const entries: readonly Entry[] = Object.entries(registry).flatMap(([axis, methods]) =>
+/** The name of what {@link writeRandomParts} writes. */
+const randomPart = "random";
+
+export const entries: readonly Entry[] = Object.entries({ ...registry, adapter: adapterMethods([randomPart]) }).flatMap(([axis, methods]) =>
   (methods as readonly Method<unknown>[]).map((method) => ({ axis: axis as Entry["axis"], method })),
 );
 
@@ -29,23 +37,42 @@ export const pairs: readonly Pair[] = entries.flatMap((a, index) =>
 export type Outcome = { readonly kind: "works" } | { readonly kind: "refused"; readonly message: string };
 
 /** Guides that add to logits a term of the tokens alone, so that their order can't matter. */
-const additive: ReadonlySet<string> = new Set(["bias", "presence", "frequency"]);
+const additive: ReadonlySet<string> = new Set(["bias", "presence", "frequency", "reward"]);
 
 /** Text in which drafts find what to guess, and the same with a set. */
 export const plainPrompt = "the quick brown fox jumps over the lazy dog the quick brown";
 const setPrompt = (members: readonly string[]) => `the quick brown fox[[${members.join("||")}]] the lazy dog the quick brown`;
 const members = [" jumps over", " sees"];
 
-/** Beside a model's file, in place of what `chainrule distill` would train. */
-export function writeRandomMaps(path: string): void {
+/**
+ * What would have to be trained, in random numbers: beside a model's file in place of what `chainrule distill` writes, in the home folder in
+ * place of what `chainrule calibrate --attribute` writes, and a LoRA. The laws need no skill.
+ *
+ * @returns options with which the model is loaded
+ */
+export async function writeRandomParts(path: string, home: string): Promise<{ home: string; adapters: Record<string, string> }> {
   using file = openGguf(path);
   const size = file.metadata.requireNumber("llama.embedding_length");
   const next = random(9);
   const map = () => Float32Array.from({ length: size * size }, () => (next() - 0.5) / Math.sqrt(size));
   writeTransferMaps(transferMapsPath(path), file.fingerprint(), size, { layers: [1, 2], matrices: [map(), map()] });
+
+  const weights = Array.from({ length: size }, () => next() - 0.5);
+  const facts = { numGood: 1, numBad: 1, auc: 0.5, accuracy: 0.5, numHeldOut: 2 };
+  mkdirSync(join(home, "attributes"), { recursive: true });
+  const headPath = join(home, "attributes", `${file.fingerprint().slice(0, 16)}-${randomPart}.json`);
+  writeFileSync(headPath, JSON.stringify({ name: randomPart, weights, bias: 0, facts } satisfies AttributeHead));
+
+  const lora = join(home, `${randomPart}.gguf`);
+  await writeGgufLora(lora, adapterBaseOf(file), randomAdapter(path, { form: "lora", rank: 2, targets: ["all"] }, 9));
+  return { home, adapters: { [randomPart]: lora } };
 }
 
-type Values = "example" | "neutral";
+/** Values for parameters that name what was written so. */
+const randomParts: Readonly<Record<string, Readonly<Record<string, unknown>>>> = { "conditional-beam": { head: randomPart } };
+
+/** "judged": the example, judged by the model itself (by the question whose two answers every vocabulary tells apart). */
+type Values = "example" | "neutral" | "judged";
 
 /** Checks pairs of methods on one model; what a method gives alone is computed once. */
 export class Composition {
@@ -104,6 +131,12 @@ export class Composition {
         expectSame("a set in another order", turned, result);
       }
     }
+    if (both.some(({ method }) => judgesOf(method).length > 0)) {
+      const judged = both.map((one) => ({ ...one, values: "judged" as const }));
+      const own = await this.#run(judged);
+      this.#checkFacts(judged, own);
+      expect(own.facts.choices.find(({ what }) => what === "judge")!.because).toMatch(/labelled pairs/);
+    }
     if (a.axis === "guide" && b.axis === "guide") {
       const { tokens } = await this.#run([both[1], both[0]]);
       if (additive.has(a.method.name) && additive.has(b.method.name)) expect(tokens).toEqual(result.tokens);
@@ -123,6 +156,7 @@ export class Composition {
       if (axis === "skip") expect(facts.skips!.total).toBeGreaterThan(0);
       if (axis === "guide") expect(facts.guides!.map(({ name }) => name)).toContain(method.name);
       if (axis === "search" && method.isNeutral !== true) expect(facts.branches!.some(({ end }) => end === "won")).toBe(true);
+      if (axis === "adapter") expect(facts.adapters).toEqual([{ name: method.name, scale: 1 }]);
       if (axis === "explain") expect(facts.attribution!.method).toBe(method.name);
     }
   }
@@ -135,10 +169,16 @@ export class Composition {
     const limited = await this.#run(both, { maxTokens: 2 });
     expect(limited.tokens.length).toBeLessThanOrEqual(2);
     const stop = [...result.text].slice(2, 4).join("");
-    if (isPath && stop !== "" && !stop.includes("\u{FFFD}")) {
-      const stopped = await this.#run(both, { stop });
-      expect(stopped.text).toBe(result.text.slice(0, result.text.indexOf(stop)));
-      expect(stopped.stoppedBy!.kind).toBe("stop-text");
+    if (stop !== "" && !stop.includes("\u{FFFD}")) {
+      const { text, finishReason, stoppedBy } = await this.#run(both, { stop });
+      if (isPath) {
+        expect(text).toBe(result.text.slice(0, result.text.indexOf(stop)));
+        expect(stoppedBy!.kind).toBe("stop-text");
+      } else {
+        // among branches that a stop text may end, another one may win
+        expect(text).not.toContain(stop);
+        expect(finishReason).toBe(stoppedBy === undefined ? "length" : "stop");
+      }
     }
     const reason = new Error("enough");
     await expect(this.#run(both, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
@@ -166,9 +206,12 @@ export class Composition {
     // a chooser ends the list of samplers
     const ordered = [...chosen].sort((a, b) => Number(isChooser(a)) - Number(isChooser(b)));
     for (const { axis, method, values } of ordered) {
-      const spec = { name: method.name, ...this.#models(method), ...functionsOf(method), ...(method[values] ?? {}) };
+      const { name } = method;
+      const judges = values === "judged" ? Object.fromEntries(judgesOf(method).map((key) => [key, "options"])) : functionsOf(method);
+      const given = { ...this.#models(method), ...judges, ...randomParts[name] };
+      const spec = { name, ...given, ...(method[values === "judged" ? "example" : values] ?? {}) };
       if (axis === "layout") {
-        const { name, ...parameters } = spec;
+        const { name: _, ...parameters } = spec;
         prompt = {
           kind: name,
           prompt: text ?? (values === "neutral" ? plainPrompt : setPrompt(members)),
@@ -183,16 +226,21 @@ export class Composition {
 
   #models({ parameters }: Method<unknown>): Record<string, string> {
     const models = Object.keys(parameters).filter((key) => parameters[key]!.type === "model");
-    const isJudged = Object.values(parameters).some(({ takesFunction }) => takesFunction === true); // by a function, which needs no model
+    const isJudged = judgesOf({ parameters }).length > 0; // by a function or by itself, neither of which needs a model
     const names = models.filter((key, index) => (index === 0 && !isJudged) || parameters[key]!.isOptional !== true);
     return Object.fromEntries(names.map((key) => [key, this.#other]));
   }
 }
 
+function judgesOf({ parameters }: Pick<Method<unknown>, "parameters">): string[] {
+  return Object.keys(parameters).filter((key) => parameters[key]!.takesFunction === true);
+}
+
 /** A random model has no opinion of its own: where a function may judge, one that is as good as any does. */
 function functionsOf({ parameters }: Method<unknown>): Record<string, unknown> {
-  const judged = Object.keys(parameters).filter((key) => parameters[key]!.takesFunction === true);
-  return Object.fromEntries(judged.map((key) => [key, ({ tokens }: { tokens: readonly number[] }) => (tokens.length % 5) / 5]));
+  return Object.fromEntries(
+    judgesOf({ parameters }).map((key) => [key, ({ tokens }: { tokens: readonly number[] }) => (tokens.length % 5) / 5]),
+  );
 }
 
 interface Chosen extends Entry {

@@ -263,6 +263,8 @@ export const bestOf = defineSearch({
     ...budgetParameters,
   },
   draws: true,
+  example: { n: 3, check: 2 },
+  neutral: { n: 1 },
   needs: ["input", "want.logits", "want.top", "want.scores", "fork", "rewind"],
   create(settings) {
     checkJudge("best-of", settings);

@@ -94,7 +94,7 @@ export const conditionalBeam = defineSearch({
     }),
   },
   example: { width: 2, ngram: 2 },
-  neutral: { width: 1 },
+  neutral: { width: 1, weight: 0 },
   needs: ["input", "want.logits", "want.top", "want.hidden", "fork", "rewind"],
   refuses: { draft: "its branches fill the pass that a draft would fill, and a draft is lost wherever a branch forks" },
   create(settings) {

@@ -424,6 +424,8 @@ export const rewind = defineSearch({
     ...budgetParameters,
   },
   draws: true,
+  example: { iterations: 4, children: 3 },
+  neutral: { iterations: 0 },
   needs: ["input", "want.logits", "want.top", "want.scores", "want.hidden", "fork", "rewind"],
   create(settings) {
     checkJudge("rewind", settings);
