@@ -127,9 +127,12 @@ export async function trainTransferMaps(
 interface TransferObjective extends Objective<DistillationBatch> {
   /** Of each step the state after the final norm: [L, C]. */
   ends(pass: Forward, model: Transformer): Tensor[];
+  /** Fills the inputs of `ends`. */
+  fillEnds(program: Program, batch: Pick<DistillationBatch, "documents">): void;
 }
 
-function transfer(layers: readonly number[], maps: Parameters, length: number, candidates: number): TransferObjective {
+/** What maps are trained by, over the graph of the frozen model. */
+export function transfer(layers: readonly number[], maps: Parameters, length: number, candidates: number): TransferObjective {
   const entries = length * candidates;
   const ends = ({ states }: Forward, model: Transformer): Tensor[] => {
     let x: Tensor | undefined;
@@ -153,13 +156,14 @@ function transfer(layers: readonly number[], maps: Parameters, length: number, c
   return {
     name: "hidden transfer",
     ends,
+    fillEnds: (program, batch) => fillUpper(program, batch, length, layers.length),
     loss(pass, model) {
       return ends(pass, model)
         .map((end, i) => crossEntropy(model.head(end), input(`targets.${i}`, "i32", [entries]), input(`weights.${i}`, "f32", [entries])))
         .reduce((a, b) => add(a, b));
     },
     fill(program, batch, targets, { config }) {
-      fillUpper(program, batch, length, layers.length);
+      this.fillEnds(program, batch);
       for (const [i] of layers.entries()) {
         const places = program.input<"i32">(`targets.${i}`).fill(0);
         const weights = program.input(`weights.${i}`).fill(0);
@@ -201,7 +205,7 @@ function upperPass(model: Transformer, length: number, count: number): Pass {
 
 const hiddenBits = 0xfc00; // -Infinity in f16
 
-function fillUpper(program: Program, { documents }: DistillationBatch, length: number, steps: number): void {
+function fillUpper(program: Program, { documents }: Pick<DistillationBatch, "documents">, length: number, steps: number): void {
   const positions = new Int32Array(length);
   for (let row = 1; row < length; row += 1) positions[row] = documents[row] === documents[row - 1] ? positions[row - 1]! + 1 : 0;
   for (let count = 1; count <= steps; count += 1) {
@@ -236,7 +240,7 @@ async function accuracy(
   const all = new Array<number>(steps).fill(0);
   for (const batch of source.validation(64)) {
     setRows(program, model.config, { sequences: 1, length }, { ids: batch.ids, documents: batch.documents });
-    fillUpper(program, batch, length, steps);
+    objective.fillEnds(program, batch);
     await program.run();
     for (let i = 0; i < steps; i += 1) {
       const guesses = program.peek(`guess.${i}`);

@@ -2,18 +2,30 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, expect, test } from "vitest";
-import { liveOwnerCount } from "../../src/ggml/index.ts";
+import type { DraftContext, DraftLimits } from "../../src/decoding/drafting/draft.ts";
+import { hiddenTransfer } from "../../src/decoding/drafting/hidden-transfer.ts";
+import { Verifier } from "../../src/decoding/drafting/verifier.ts";
+import type { StepSampler } from "../../src/decoding/sampling/step.ts";
+import type { Candidates } from "../../src/engine/index.ts";
+import { Device, liveOwnerCount } from "../../src/ggml/index.ts";
 import { load } from "../../src/index.ts";
+import { registerTransferMaps } from "../../src/load/transfer-maps.ts";
+import { familyOf } from "../../src/models/index.ts";
+import { Program } from "../../src/tensor/index.ts";
+import type { TokenId } from "../../src/token.ts";
+import { transfer } from "../../src/training/hidden-transfer.ts";
 import {
+  forward,
   readTexts,
   readTransferMaps,
+  setRows,
   trainTransferMaps,
   transferMapsPath,
   writeTexts,
   writeTransferMaps,
 } from "../../src/training/index.ts";
-import { openGguf } from "../../src/weights/index.ts";
-import { temporaryFolder } from "../support/engine.ts";
+import { openGguf, Parameters, TrainingWeights } from "../../src/weights/index.ts";
+import { openEngine, temporaryFolder } from "../support/engine.ts";
 import { random } from "../support/tiny-model.ts";
 
 afterAll(() => expect(liveOwnerCount()).toBe(0));
@@ -56,6 +68,86 @@ test.each([0, 0.05, 3])("answers are the plain ones, token for token, whatever t
       expect(drafts!.drafted).toBeGreaterThan(0);
       expect(drafted.facts.passes).toBeLessThanOrEqual(plain.facts.passes);
     }
+});
+
+test("in the engine's passes, trees among them, the maps guess what they guess where they are trained", async () => {
+  using folder = temporaryFolder();
+  const path = copyOfTiny(folder.path);
+  const maps = { layers: [1, 2], matrices: [someMap(192, 1, 0.2), someMap(192, 2, 0.2)] };
+  const text = await (async () => {
+    await using model = await load(path, { threads: 1, home: folder.path });
+    writeTransferMaps(transferMapsPath(path), model.hash, 192, maps);
+    return model.tokenize("In the beginning God created the heaven and the earth. And the earth was without form, and void", {
+      bos: false,
+    });
+  })();
+  const length = text.length;
+
+  // as they are trained: of each row what the model would say two and three tokens later
+  const expected: Float32Array[] = [];
+  {
+    using device = Device.create("cpu", 1);
+    using file = openGguf(path);
+    using weights = TrainingWeights.open(device, file);
+    const model = familyOf("llama").build(file.metadata, weights);
+    await weights.load();
+    using matrices = Parameters.create(
+      device,
+      maps.layers.map((_, i) => ({ name: `map.${i}`, shape: [192, 192] })),
+    );
+    for (const [i, values] of maps.matrices.entries()) matrices.values(`map.${i}`).set(values);
+    const objective = transfer(maps.layers, matrices, length, 8);
+    const ends = objective.ends(forward(model, { sequences: 1, length }), model);
+    using program = Program.compile(device, Object.fromEntries(ends.map((end, i) => [`${i}`, model.head(end)])));
+    const documents = new Int32Array(length);
+    setRows(program, model.config, { sequences: 1, length }, { ids: text, documents });
+    objective.fillEnds(program, { documents });
+    await program.run();
+    for (const i of maps.layers.keys()) expected.push(program.read(`${i}`));
+  }
+
+  // as they draft: each pass has a tree of a wrong token with one after it, beside the text's next two
+  await using opened = await openEngine(path, { cacheType: "f32", repack: false });
+  const { engine } = opened;
+  using file = openGguf(path);
+  const { chain, matrices } = await registerTransferMaps(engine, { device: opened.device, file, name: "tiny" });
+  try {
+    const state = await hiddenTransfer.create({ nodes: 4 }).start([], { transferMaps: async () => chain } as unknown as DraftContext);
+    using sequence = engine.sequence();
+    const start = 4;
+    await sequence.forward({ input: text.slice(0, start) });
+    const seen: { row: number; places: readonly Candidates[] }[] = [];
+    let at = start - 1; // the last token that was taken
+    const propose = ({ probed }: DraftLimits) => {
+      if (probed !== undefined) seen.push({ row: at - 1, places: probed });
+      const wrong = ((text[at + 1]! + 1) % 4096) as TokenId;
+      return { tokens: [wrong, text[at + 1]!, wrong, text[at + 2]!], parents: [-1, -1, 0, 1] };
+    };
+    const want = { logits: "last", top: 1, fullLogits: false } as const;
+    const sampler = { want: () => want, allows: () => true, prepare: async () => true, advance() {}, rewind() {}, hasGuides: false };
+    const verifier = new Verifier({
+      ...{ sequence, sampler: sampler as unknown as StepSampler, isEnd: () => false, maxTokens: 200, top: 1 },
+      draft: { name: "hidden-transfer", state: { probes: state.probes!, propose, advance() {}, rewind() {}, fork: () => state } },
+      forward: (request) => sequence.forward(request),
+    });
+    while (at + 3 < length) {
+      at += 1;
+      await verifier.after(text[at]!);
+    }
+    // two drafted tokens of three are accepted: what is asked for stands after the tree's last one
+    expect(seen.map(({ row }) => row)).toEqual(Array.from(seen, (_, i) => start + 2 + 3 * i));
+    expect(seen.length).toBeGreaterThan(3);
+    for (const { row, places } of seen) {
+      expect(places).toHaveLength(2);
+      for (const [i, { ids, logits }] of places.entries()) {
+        const theirs = expected[i]!.subarray(row * 4096, (row + 1) * 4096);
+        expect(ids[0], `step ${i + 1} after row ${row}`).toBe(theirs.indexOf(Math.max(...theirs)));
+        for (const [rank, id] of ids.entries()) expect(Math.abs(logits[rank]! - theirs[id]!)).toBeLessThan(1e-3);
+      }
+    }
+  } finally {
+    matrices[Symbol.dispose]();
+  }
 });
 
 test("training raises what the maps guess, goes on where it was stopped, and what was saved is what is read", async () => {
