@@ -57,6 +57,38 @@ test("text counts its bytes, special tokens none", async () => {
   expect(result.logprobPerByte).toBeCloseTo(result.total / 5, 12);
 });
 
+test("bytes that are all as probable have a perplexity of 256 per byte", async () => {
+  const bytes = toyTokenizer(
+    Array.from({ length: 256 }, (_, byte) => Uint8Array.of(byte)),
+    { addBos: true },
+  );
+  const isByte = (id: number) => id < 256;
+  const uniform = toyModel(bytes, { logits: () => Array.from({ length: bytes.vocabSize }, (_, id) => (isByte(id) ? 0 : -1e9)) });
+  const result = await score(uniform, "a€ and more of it: ở đây");
+  expect(result.bytes).toBe(Buffer.byteLength("a€ and more of it: ở đây"));
+  expect(Math.exp(-result.logprobPerByte)).toBeCloseTo(256, 3);
+});
+
+test("a text as probable in one vocabulary as in another has the same perplexity per byte", async () => {
+  const chances = { a: 0.5, b: 0.3, c: 0.15, "€": 0.05 };
+  const letters = Object.entries(chances);
+  const pairs = letters.flatMap(([x, p]) => letters.map(([y, q]) => [x + y, p * q] as const));
+  const perByte = async (pieces: readonly (readonly [string, number])[]) => {
+    const vocabulary = toyTokenizer(
+      pieces.map(([piece]) => piece),
+      { addBos: true },
+    );
+    const logits = Array.from({ length: vocabulary.vocabSize }, (_, id) => Math.log(pieces[id]?.[1] ?? 1e-300));
+    const result = await score(toyModel(vocabulary, { logits: () => logits }), "abac€abba€ca");
+    return [result.bytes, result.numScored, result.logprobPerByte] as const;
+  };
+  const even = await perByte(letters);
+  expect(even.slice(0, 2)).toEqual([16, 12]);
+  const wide = await perByte(pairs);
+  expect(wide.slice(0, 2)).toEqual([16, 6]);
+  expect(wide[2]).toBeCloseTo(even[2], 6);
+});
+
 test("messages are scored as the template writes them, without an opening for an answer", async () => {
   const result = await score(model(), [{ role: "user", content: "ab" }]);
   expect(result.tokens).toEqual([tokenizer.bos, ...tokenizer.encode("uab|", { bos: false })]);

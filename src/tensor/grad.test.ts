@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { grad } from "./grad.ts";
+import { grad, recompute } from "./grad.ts";
 import { type Rule, rules } from "./gradient-rules.ts";
-import { add, affine, attention, cast, input, linear, mul, reshape, sumLast } from "./operations.ts";
+import { add, affine, attention, cast, input, linear, mul, reshape, sumLast, unary } from "./operations.ts";
 import type { OperationName, Tensor } from "./tensor.ts";
 import { type GradientCase, gradientCases, parametersOf, weighted } from "./testing/gradient-cases.ts";
 import { RandomCase } from "./testing/random-case.ts";
@@ -84,12 +84,13 @@ test("every operation has a case of its own, or says why it has no gradient", ()
   expect(without.sort()).toEqual([...["argmax", "attention", "chosenLinear", "input", "leaf", "setRows", "topK", "window"]]);
 });
 
+const table = rules as Record<OperationName, Rule<OperationName>>;
+const breakages: Record<string, (g: Tensor) => Tensor> = {
+  "a thousandth too much": (g) => affine(g, 1.001),
+  "the other sign, halved": (g) => affine(g, -0.5), // halved, or twice through one rule would be right again
+};
+
 describe("the check finds a broken rule", () => {
-  const table = rules as Record<OperationName, Rule<OperationName>>;
-  const breakages: Record<string, (g: Tensor) => Tensor> = {
-    "a thousandth too much": (g) => affine(g, 1.001),
-    "the other sign, halved": (g) => affine(g, -0.5), // halved, or twice through one rule would be right again
-  };
   for (const gradientCase of smooth.filter(({ name }) => name !== "step" && name !== "sgn")) {
     for (const [how, change] of Object.entries(breakages)) {
       test(`${gradientCase.name}: ${how}`, () => {
@@ -141,12 +142,54 @@ test("the gradient by a weight with many outputs, whose copies are made in panel
   expect(interpret({ gradient: gradient! }, { inputs }).gradient.data).toEqual(expected);
 });
 
-test("a cast hands the gradient on", () => {
+function checkCast(): void {
   const x = input("x", "f32", [1, 3]);
   const y = mul(cast(cast(x, "f16"), "f32"), input("r", "f32", [1, 3]));
   const inputs = { x: [1, 2.0001, 3], r: [5, 6, 7] };
   const [gradient] = grad(sumLast(y), [x]);
   expect([...interpret({ gradient: gradient! }, { inputs }).gradient.data]).toEqual(inputs.r);
+}
+
+test("a cast hands the gradient on", checkCast);
+
+test.each(Object.entries(breakages))("the check of a cast finds %s", (_, change) => {
+  const right = table.cast;
+  table.cast = (y, g, transposed) => right(y, g, transposed).map((part) => part && change(part));
+  try {
+    expect(checkCast).toThrow();
+  } finally {
+    table.cast = right;
+  }
+});
+
+/** Recomputed parts in a row that share a parameter and a result of outside with each other and with what isn't recomputed. */
+function withRecomputation(c: RandomCase, again: (f: (x: Tensor) => Tensor, x: Tensor) => Tensor): Tensor {
+  const [rows, width] = [c.integer(1, 3), c.integer(1, 3)];
+  const weight = c.tensor([width, width]);
+  const outside = unary("tanh", linear(weight, c.tensor([width, width]))); // itself on the way to parameters
+  const block = (x: Tensor) => add(mul(unary("sigmoid", linear(x, weight)), linear(x, outside)), x);
+  const first = again(block, unary("tanh", c.tensor([rows, width])));
+  return add(
+    mul(again(block, first), linear(first, outside)),
+    again((x) => mul(x, x), first),
+  );
+}
+
+test("recomputation changes no gradient, first or second, where what it computes again is shared with outside", () => {
+  fc.assert(
+    fc.property(fc.gen(), (g) => {
+      const c = new RandomCase(g);
+      const y = withRecomputation(c, recompute);
+      const parameters = parametersOf(y);
+      expect(parameters).toHaveLength(3);
+      const loss = weighted(y, c, "r");
+      const gradients = grad(loss, parameters);
+      expectGradients(loss, gradients, parameters, c);
+      const along = gradients.map((gradient, i) => weighted(gradient, c, `s${i}`)).reduce(add);
+      expectGradients(along, grad(along, parameters), parameters, c);
+    }),
+    { numRuns: runs },
+  );
 });
 
 test("what has no gradient says what to use instead", () => {

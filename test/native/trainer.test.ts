@@ -165,19 +165,25 @@ function pairs(path: string): void {
 }
 
 describe.each([
-  { objective: "next-token", kills: 3 },
-  { objective: "reward", kills: 1 },
-  { objective: "dpo", kills: 2 },
-])("$objective", ({ objective, kills: few }) => {
+  { name: "next-token", objective: "next-token", kills: 3 },
+  { name: "sequence-match", objective: "sequence-match", kills: 1 },
+  { name: "an adapter", objective: "next-token", adapter: "lora,rank=4,targets=all,dropout=0.2", kills: 1 },
+  { name: "reward", objective: "reward", kills: 1 },
+  { name: "dpo", objective: "dpo", kills: 2 },
+])("$name", ({ objective, adapter, kills: few }) => {
   test("a run that is killed at any moment leaves no broken checkpoint and goes on to the same bytes", async () => {
     using folder = temporaryFolder();
-    (objective === "next-token" ? corpus : pairs)(join(folder.path, "data.jsonl"));
+    const isOfPairs = objective === "reward" || objective === "dpo";
+    (isOfPairs ? pairs : corpus)(join(folder.path, "data.jsonl"));
     const { average, ...common } = options(folder.path, "whole");
     const base = join(folder.path, "base.gguf");
     await writeBase(base);
     const whole: TrainFileOptions = {
       ...{ ...common, objective, steps: 40, checkpointEvery: { steps: 2 } },
-      ...(objective === "next-token" ? { average: average! } : { length: 64, start: { kind: "model", path: base } }), // pairs are a model's that is there
+      ...(objective === "next-token" ? { average: average! } : {}),
+      ...(isOfPairs ? { length: 64 } : {}),
+      ...(isOfPairs || adapter !== undefined ? { start: { kind: "model", path: base } } : {}),
+      ...(adapter === undefined ? {} : { adapter }),
     };
     await trainFile(whole);
     const killed = { ...whole, out: join(folder.path, "killed") };
@@ -207,7 +213,8 @@ describe.each([
     }
     await trainFile({ ...killed, resume: true });
     expect(readFileSync(join(killed.out, "metrics.jsonl"), "utf8")).toBe(readFileSync(join(whole.out, "metrics.jsonl"), "utf8"));
-    expect(readFileSync(join(killed.out, "model.gguf")).equals(readFileSync(join(whole.out, "model.gguf")))).toBe(true);
+    const made = adapter === undefined ? "model.gguf" : join("adapter", "adapter_model.safetensors");
+    expect(readFileSync(join(killed.out, made)).equals(readFileSync(join(whole.out, made)))).toBe(true);
   });
 });
 
