@@ -116,6 +116,18 @@ async function answersOf(): Promise<Answers> {
   return found;
 }
 
+/** What the tuning costs in plain English: the perplexity of a text of ours that no pair is made of. */
+async function englishPerplexities(): Promise<Record<Version, number>> {
+  const path = join(work, "english.json");
+  if (existsSync(path)) return JSON.parse(readFileSync(path, "utf8"));
+  await using model = await load(values.model, { threads, adapters: { tuned: join(out, "adapter") }, onNotice: say });
+  const prose = readFileSync(new URL("../docs/architecture.md", import.meta.url), "utf8");
+  const perplexity = async (version: Version) => (await model.score(prose, { window: 512, ...adapterOf(version) })).perplexity;
+  const found = { before: await perplexity("before"), after: await perplexity("after") };
+  writeFileSync(path, JSON.stringify(found));
+  return found;
+}
+
 const groups = [
   { name: "English, declaration", has: ({ language, source }: Pair) => language === "English" && source === "declaration" },
   { name: "Vietnamese, declaration", has: ({ language }: Pair) => language === "Vietnamese" },
@@ -136,6 +148,10 @@ if (!values["judge-only"]) {
     const share = (version: Version) => percent(places.filter((i) => isVietnamese(texts[version][i]!)).length / places.length);
     report.push(`| ${name} | ${places.length} | ${loss("before")} | ${loss("after")} | ${share("before")} | ${share("after")} |`);
   }
+  const { before, after } = await englishPerplexities();
+  const more = percent(after / before - 1);
+  report.push("", "| other English text | perplexity before | after | more |", "| --- | --- | --- | --- |");
+  report.push(`| docs/architecture.md | ${before.toFixed(2)} | ${after.toFixed(2)} | ${more} |`);
 }
 
 {
