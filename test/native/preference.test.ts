@@ -5,6 +5,7 @@ import { Device, liveOwnerCount } from "../../src/ggml/index.ts";
 import { type GenerateOptions, load } from "../../src/index.ts";
 import { familyOf } from "../../src/models/index.ts";
 import { grad, Program } from "../../src/tensor/index.ts";
+import type { TokenId } from "../../src/token.ts";
 import { trainBpe } from "../../src/tokenizer/index.ts";
 import { vocabularyMetadata, writeRandomModel } from "../../src/training/from-scratch.ts";
 import {
@@ -236,31 +237,47 @@ test("an aborted run of dpo goes on to the same losses, and asks the reference o
 test("a reward model guides: the more it weighs, the more of what it was shown to prefer; with weight 0 the answer is the base's", async () => {
   using folder = temporaryFolder();
   await prepare(folder.path);
-  // a base that writes such sentences, about each animal as often
+  // a base that writes such sentences, of which a third is about a cat
   const rows = readFileSync(join(folder.path, "pairs.jsonl"), "utf8")
     .split("\n")
-    .flatMap((line) => [JSON.parse(line).chosen, JSON.parse(line).rejected] as string[])
+    .flatMap((line) => {
+      const { chosen, rejected } = JSON.parse(line) as { chosen: string; rejected: string };
+      return [chosen, rejected, rejected];
+    })
     .map((completion) => JSON.stringify({ prompt: "tell:", completion }));
   writeFileSync(join(folder.path, "texts.jsonl"), rows.join("\n"));
   const learning = { data: join(folder.path, "texts.jsonl"), steps: 80, learningRate: 1e-2, length: 64 };
   await trainFile(options(folder.path, "writer", learning));
   const start = { kind: "model", path: join(folder.path, "writer", "model.gguf") } as const;
-  const liking = { start, objective: "reward,beta=0.1", adapter: "lora,rank=4,targets=all", learningRate: 2e-3, steps: 30 };
+  const liking = { start, objective: "reward,beta=0.1", adapter: "lora,rank=4,targets=all", learningRate: 2e-3, steps: 60 };
   await trainFile(options(folder.path, "liking", liking));
   await using model = await load(start.path, { adapters: { liking: join(folder.path, "liking", "adapter") }, threads: 1 });
   const write = async (more: GenerateOptions) => {
-    const seeds = Array.from({ length: 32 }, (_, seed) => seed);
+    const seeds = Array.from({ length: 64 }, (_, seed) => seed);
     return Promise.all(seeds.map((seed) => model.generate("tell:", { temperature: 1, seed, maxTokens: 24, ...more })));
   };
   const shares: number[] = [];
+  const prompt = model.tokenize("tell:");
+  /** Nats per token of answers to the base alone. */
+  const baseNats = async (answers: readonly { readonly tokens: readonly TokenId[] }[]) => {
+    const nats = await Promise.all(
+      answers.map(async ({ tokens }) => (await model.score([...prompt, ...tokens])).logprobs.slice(prompt.length).map((one) => -one!)),
+    );
+    return nats.flat().reduce((sum, one) => sum + one, 0) / nats.flat().length;
+  };
+  const prices: number[] = [];
   for (const weight of [0, 1, 4]) {
     const answers = await write({ guide: { name: "reward", adapter: "liking", weight } });
     shares.push(answers.filter(({ text }) => text.startsWith(" the cat")).length / answers.length);
+    // a reward model that likes nothing is the base, and guides as a temperature does: the liking's own price is beyond that
+    prices.push((await baseNats(answers)) - (await baseNats(await write({ temperature: 1 / (1 + weight) }))));
     if (weight === 0) expect(answers.map(({ tokens }) => tokens)).toEqual((await write({})).map(({ tokens }) => tokens));
   }
   expect(shares[0]).toBeLessThan(0.5);
-  expect(shares[1]).toBeGreaterThan(shares[0]! + 0.1);
+  expect(shares[1]).toBeGreaterThan(shares[0]! + 0.05);
   expect(shares[2]).toBeGreaterThan(shares[1]! + 0.1);
+  expect(prices[0]).toBe(0);
+  for (const price of prices.slice(1)) expect(price).toBeGreaterThan(0.01); // 0.07 and 0.04 nats per token
 });
 
 test("data that don't fit the objective are refused by line", async () => {
