@@ -12,11 +12,14 @@ export interface Served {
   readonly child: ChildProcess;
 }
 
-/** @param model  default the command's own */
-export async function startServer(model?: string): Promise<Served> {
+/**
+ * @param model  default the command's own
+ * @param more   other options of `serve`
+ */
+export async function startServer(model?: string, ...more: string[]): Promise<Served> {
   if (!existsSync(`${root}dist/playground/index.html`)) throw new Error("dist/playground is not there: npm run build");
   const key = "a-key-of-ours";
-  const args = ["dist/cli/main.js", "serve", "--port", "0", "--threads", "1", "--quiet", "--api-key", key];
+  const args = ["dist/cli/main.js", "serve", "--port", "0", "--threads", "1", "--quiet", "--api-key", key, ...more];
   args.push(...(model === undefined ? ["--context", "1024"] : ["--model", model]));
   const child = spawn(process.execPath, args, { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
   let errors = "";

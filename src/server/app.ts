@@ -58,7 +58,7 @@ export function createApp({ engine, admission, forecasts, metrics, isDraining }:
     c.header("x-request-id", id);
     c.header("x-content-type-options", "nosniff");
     c.header("referrer-policy", "no-referrer");
-    c.header("content-security-policy", contentSecurityPolicy);
+    if (!c.res.headers.has("content-security-policy")) c.header("content-security-policy", contentSecurityPolicy);
     if (record.isStreaming) return;
     if (c.req.raw.signal.aborted) record.left();
     record.end(c.res.status);

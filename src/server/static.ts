@@ -40,11 +40,15 @@ const noRun = (folder: string) => `<!doctype html>
 </html>
 `;
 
+/** A report is one file with its style in it, which runs and loads nothing. */
+const reportPolicy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+
 /** Shows the report of a training run as it grows. @param folder  the run's: `--out` of `chainrule train` */
 export const trainingPage =
   (folder: string): MiddlewareHandler =>
   async (c) => {
     c.header("cache-control", "no-cache");
+    c.header("content-security-policy", reportPolicy);
     try {
       return c.html(readFileSync(join(folder, "report.html"), "utf8"));
     } catch (error) {
