@@ -261,13 +261,19 @@ describe("times", () => {
 
 describe("hostile input", () => {
   test.each<[string, string, RegExp]>([
-    ["text in the value column", "date,y\n2024-01-01,1\n2024-01-02,abc\n", /no column of numbers/],
+    [
+      "text in the value column",
+      "date,y\n2024-01-01,1\n2024-01-02,abc\n",
+      /no column of numbers.*; row 3, column "y": "abc" is not a number/,
+    ],
+    ["text and nothing else", "date,y\n2024-01-01,a\n2024-01-02,b\n", /no column of numbers to forecast \("date": time, "y": text\)$/],
+    ["text after a blank line", "date,y\n2024-01-01,1\n\n2024-01-02,abc\n", /row 4, column "y": "abc" is not a number/],
     [
       "text among many values",
       `date,y\n${Array.from({ length: 28 }, (_, day) => `2024-01-${String(day + 1).padStart(2, "0")},${day === 20 ? "many" : day}`).join("\n")}`,
       /row 22, column "y": "many" is not a number/,
     ],
-    ["infinity", "date,y\n2024-01-01,1\n2024-01-02,2\n2024-01-03,1e999\n", /no column of numbers|row 4, column "y"/],
+    ["infinity", "date,y\n2024-01-01,1\n2024-01-02,2\n2024-01-03,1e999\n", /row 4, column "y": "1e999" is not a number/],
     ["a ragged row", "date,y\n2024-01-01,1\n2024-01-02\n", /row 3: has 1 fields, expected 2/],
     ["a row too long", "date,y\n2024-01-01,1\n2024-01-02,2,3\n", /row 3: has 3 fields, expected 2/],
     ["all missing", "date,y,z\n2024-01-01,,\n2024-01-02,NA,\n", /no column of numbers/],

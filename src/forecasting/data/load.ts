@@ -65,9 +65,9 @@ export async function loadTable(source: TableSource, options: LoadOptions = {}):
   checkCount("history", options.history);
   if (options.timeZone !== undefined) zoneOffset(options.timeZone, 0); // refuses an unknown one before the file is read
   const table = await openTable(source, options);
-  const { sample, batches } = await takeSample(table);
+  const { sample, rowNumbers, batches } = await takeSample(table);
   if (sample.length === 0) throw new FormatError(table.name, "has no rows below its header");
-  const roles = inferRoles(table, sample, options);
+  const roles = inferRoles(table, sample, options, rowNumbers);
   const collected =
     roles.layout === "rows" ? await collectRows(table, batches, roles, options) : await collectColumns(table, batches, roles, options);
   const { groups, clock, zoneNotes } = setClock(collected, options);
@@ -134,17 +134,22 @@ function checkCount(option: string, value: number | undefined): void {
 }
 
 /** The first rows, and all rows including them. */
-async function takeSample(table: TableReader): Promise<{ sample: Batch["rows"]; batches: AsyncIterable<Batch> }> {
+async function takeSample(
+  table: TableReader,
+): Promise<{ sample: Batch["rows"]; rowNumbers: readonly number[]; batches: AsyncIterable<Batch> }> {
   const iterator = table.batches[Symbol.asyncIterator]();
   const held: Batch[] = [];
   const sample: Batch["rows"][number][] = [];
+  const rowNumbers: number[] = [];
   while (sample.length < sampleRows) {
     const { done, value } = await iterator.next();
     if (done) break;
     held.push(value);
-    for (const row of value.rows) {
+    for (const [index, row] of value.rows.entries()) {
       if (sample.length >= sampleRows) break;
-      if (row.length >= table.columns.length || row.some((cell) => cell !== null && cell !== "")) sample.push(row);
+      if (row.length < table.columns.length && row.every((cell) => cell === null || cell === "")) continue;
+      sample.push(row);
+      rowNumbers.push(value.firstRow + index);
     }
   }
   async function* all(): AsyncGenerator<Batch> {
@@ -155,7 +160,7 @@ async function takeSample(table: TableReader): Promise<{ sample: Batch["rows"]; 
       await iterator.return?.();
     }
   }
-  return { sample, batches: all() };
+  return { sample, rowNumbers, batches: all() };
 }
 
 function collectColumns(table: TableReader, batches: AsyncIterable<Batch>, roles: Roles, options: LoadOptions): Promise<Collected> {

@@ -45,12 +45,14 @@ const targetNames = /^(y|value|values|target|sales|demand|count|quantity|qty|amo
 /**
  * Decides what each column is for, from its name and the first rows. What an option names is not guessed.
  *
+ * @param rowNumbers  of the sample, for messages
  * @throws OptionError for a column that is not there or has two roles, FormatError where nothing can be forecast or the choice is open
  */
 export function inferRoles(
   table: Pick<TableReader, "name" | "columns">,
   sample: readonly (readonly Cell[])[],
   options: RoleOptions,
+  rowNumbers: readonly number[] = [],
 ): Roles {
   const columns = table.columns;
   const reasons: string[] = [];
@@ -85,7 +87,7 @@ export function inferRoles(
   if (targets.length === 0) {
     const hasCovariates = named.covariates.size > 0;
     const likely = numeric.filter((column) => targetNames.test(columns[column]!));
-    if (numeric.length === 0) throw new FormatError(table.name, noNumbers(columns, kinds));
+    if (numeric.length === 0) throw new FormatError(table.name, noNumbers(columns, kinds, sample, rowNumbers, decimal));
     if (numeric.length === 1 || (ids.length === 0 && !hasCovariates)) targets = numeric;
     else if (likely.length === 1) targets = likely;
     else
@@ -263,9 +265,23 @@ function list(indices: readonly number[], columns: readonly string[]): string {
   return names.length > 12 ? `${names.slice(0, 12).join(", ")} and ${names.length - 12} more` : names.join(", ");
 }
 
-function noNumbers(columns: readonly string[], kinds: readonly ColumnKind[]): string {
-  return `has no column of numbers to forecast (${columns
-    .slice(0, 20)
-    .map((name, column) => `"${name}": ${kinds[column]}`)
-    .join(", ")})`;
+/** Names the columns by their kinds and, of the column with the most numbers, the first cell that is none. */
+function noNumbers(
+  columns: readonly string[],
+  kinds: readonly ColumnKind[],
+  sample: readonly (readonly Cell[])[],
+  rowNumbers: readonly number[],
+  decimal: "." | ",",
+): string {
+  const isText = (cell: Cell | undefined): cell is string => typeof cell === "string" && !isMissing(cell);
+  const isNumber = (cell: Cell | undefined) => typeof cell === "number" || (isText(cell) && !Number.isNaN(parseNumber(cell, decimal)));
+  const counts = columns.map((_, column) => (kinds[column] === "text" ? sample.filter((row) => isNumber(row[column])).length : 0));
+  const likely = counts.indexOf(Math.max(...counts));
+  const bad = counts[likely]! > 0 ? sample.findIndex((row) => isText(row[likely]) && !isNumber(row[likely])) : -1;
+  const first =
+    bad < 0 || rowNumbers[bad] === undefined
+      ? ""
+      : `; row ${rowNumbers[bad]}, column "${columns[likely]}": ${JSON.stringify(sample[bad]![likely])} is not a number`;
+  const list = columns.slice(0, 20).map((name, column) => `"${name}": ${kinds[column]}`);
+  return `has no column of numbers to forecast (${list.join(", ")})${first}`;
 }
