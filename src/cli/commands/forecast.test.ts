@@ -90,6 +90,19 @@ test("bad input is one line and exit code 2", async () => {
   expect((await chainrule("forecast", join(folder, "none.csv"), "--horizon", "7")).code).toBe(2);
 });
 
+test("what was understood is printed before anything is fitted, beside the object of --json", async () => {
+  const args = ["forecast", join(folder, "sales.csv"), "--horizon", "7", "--model", "ar-net", "--parameter", "order=500"];
+  for (const [more, stream] of [
+    [[], "out"],
+    [["--json"], "err"],
+  ] as const) {
+    const refused = await chainrule(...args, ...more);
+    expect(refused[stream]).toMatch(/frequency {2}daily/);
+    expect(refused.err).toMatch(/error: order: 500 lags need 502 values/);
+    expect(refused.code).toBe(2);
+  }
+});
+
 test("progress is shown after a second, often on a terminal and rarely elsewhere", () => {
   let now = 0;
   const run = (isTTY: boolean) => {

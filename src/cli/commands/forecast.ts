@@ -13,6 +13,7 @@ import {
   htmlReport,
   type ParameterValue,
   type Progress,
+  type Understood,
 } from "../../forecasting/index.ts";
 import { hubFromEnvironment } from "../../models/index.ts";
 import { home } from "../home.ts";
@@ -36,9 +37,7 @@ export const forecastCommand = withDataOptions(new Command("forecast"))
       process.stdout.write(`${JSON.stringify(answer)}\n`);
       return;
     }
-    process.stdout.write(
-      `${describeUnderstood(result.understood)}\n\n${describeBacktest(result)}\n\n${describeForecasts(result.forecasts)}\n`,
-    );
+    process.stdout.write(`${describeBacktest(result)}\n\n${describeForecasts(result.forecasts)}\n`);
   });
 
 export const backtestCommand = withDataOptions(new Command("backtest"))
@@ -47,9 +46,7 @@ export const backtestCommand = withDataOptions(new Command("backtest"))
   .addHelpText("after", "\nExample:\n  $ chainrule backtest sales.csv --horizon 28 --windows 10 --refit 1")
   .action(async (path: string | undefined, options: ForecastFlags) => {
     const result = await run(options, (rest) => backtest(path ?? "-", rest));
-    process.stdout.write(
-      options.json ? `${JSON.stringify(result)}\n` : `${describeUnderstood(result.understood)}\n\n${describeBacktest(result)}\n`,
-    );
+    process.stdout.write(options.json ? `${JSON.stringify(result)}\n` : `${describeBacktest(result)}\n`);
   });
 
 export const explainForecastCommand = withDataOptions(new Command("explain-forecast"))
@@ -71,7 +68,7 @@ export const explainForecastCommand = withDataOptions(new Command("explain-forec
       );
       return [`${id === "" ? "series" : id}: ${description}; intervals from ${intervals}`, ...shown].join("\n");
     });
-    process.stdout.write(`${describeUnderstood(result.understood)}\n\n${describeBacktest(result)}\n\n${lines.join("\n")}\n`);
+    process.stdout.write(`${describeBacktest(result)}\n\n${lines.join("\n")}\n`);
   });
 
 const short = (value: number) => String(Number(value.toPrecision(6)));
@@ -94,9 +91,9 @@ interface ForecastFlags extends Record<string, unknown> {
   readonly json?: boolean;
 }
 
-/** Options of the library by the names that they have on the command line. */
+/** Options of the library by the names that they have on the command line. What was understood is printed before anything is fitted. */
 async function run<T>(flags: ForecastFlags, work: (options: BacktestOptions) => Promise<T>): Promise<T> {
-  const { html: _, save: __, json: ___, ...rest } = flags;
+  const { html: _, save: __, json, ...rest } = flags;
   const { season, known, fill, missing, parameter, model, time, target, id, ...same } = rest as Record<string, never>;
   const models = (model as string | undefined)?.split(",").map((name) => name.trim());
   const renamed = {
@@ -116,6 +113,10 @@ async function run<T>(flags: ForecastFlags, work: (options: BacktestOptions) => 
         onProgress: ({ stage, model, done, total, secondsLeft }: Progress) => {
           const left = secondsLeft === undefined ? "" : `, ${Math.ceil(secondsLeft)} s left,`;
           line.update(`${[stage, model].filter(Boolean).join(" ")}${left}`, done, total);
+        },
+        onUnderstood(understood: Understood) {
+          line.clear();
+          (json === true ? process.stderr : process.stdout).write(`${describeUnderstood(understood)}\n\n`);
         },
         onNotice: (notice: string) => process.stderr.write(`${notice}\n`),
       } as never),
