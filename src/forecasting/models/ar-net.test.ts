@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { OptionError } from "../../errors.ts";
-import { arNet, penaltySlope } from "./ar-net.ts";
+import { addLossGradient, arNet, penaltySlope } from "./ar-net.ts";
 import { autoregression as ar } from "./autoregression.ts";
 import { normalSampler } from "./normal-sampler.ts";
 
@@ -46,6 +46,27 @@ test("without the penalty its coefficients are those of least squares within 1e-
   const expected = coefficientsOf(leastSquares(values, 10));
   for (const [i, value] of coefficientsOf(net(values, { order: 10, sparsity: 1 })).entries())
     expect(Math.abs(value - expected[i]!)).toBeLessThan(1e-3);
+});
+
+test("the gradient of its loss is zero at the least-squares solution, and the slope of the loss elsewhere", () => {
+  const values = simulate(5000, { 1: 0.3, 2: -0.2, 7: 0.25 }, 11);
+  const { constant, coefficients } = leastSquares(values, 10).parameters as { constant: number; coefficients: number[] };
+  const starts = Array.from({ length: values.length - 10 }, (_, row) => row);
+  const at = (weights: Float64Array, c: number) => {
+    const gradient = { weights: new Float64Array(10), constant: new Float64Array(1) };
+    return { loss: addLossGradient(values, starts, weights, Float64Array.of(c), gradient), gradient };
+  };
+  const solution = Float64Array.from(coefficients).reverse();
+  const { gradient } = at(solution, constant);
+  for (const slope of [...gradient.weights, ...gradient.constant]) expect(Math.abs(slope)).toBeLessThan(1e-6);
+  const [elsewhere, h] = [solution.map((weight, lag) => weight + 0.01 * lag), 1e-4];
+  const moved = (lag: number, by: number) =>
+    at(
+      elsewhere.map((weight, one) => (one === lag ? weight + by : weight)),
+      0.2,
+    ).loss;
+  const slopes = at(elsewhere, 0.2).gradient.weights;
+  for (const [lag, slope] of slopes.entries()) expect((moved(lag, h) - moved(lag, -h)) / (2 * h)).toBeCloseTo(slope, 6);
 });
 
 test("with it, coefficients of a sparse process are far nearer the truth than those of least squares, errors as small", () => {

@@ -123,16 +123,8 @@ function* descend(values: Float64Array, order: number, { sparsity, epochs, seed 
     const count = Math.min(batchRows[2 * step < steps ? 0 : 1], numRows);
     gradient.weights.fill(0);
     gradient.constant[0] = 0;
-    let loss = 0;
-    for (let i = 0; i < count; i += 1) {
-      const from = next();
-      const error = residual(values, from, weights, constant[0]!);
-      loss += error * error;
-      const factor = (-2 * error) / count;
-      for (let lag = 0; lag < order; lag += 1) gradient.weights[lag]! += factor * values[from + lag]!;
-      gradient.constant[0]! += factor;
-    }
-    meanLoss += (loss / count - meanLoss) / Math.min(step + 1, 100);
+    const loss = addLossGradient(values, Array.from({ length: count }, next), weights, constant, gradient);
+    meanLoss += (loss - meanLoss) / Math.min(step + 1, 100);
     const ramp = Math.min(1, (2 * (step + 1)) / steps) ** 2;
     const lambda = ramp * (Math.sqrt(meanLoss) / 100) * (1 / sparsity - 1);
     if (lambda > 0) for (let lag = 0; lag < order; lag += 1) gradient.weights[lag]! += (lambda * penaltySlope(weights[lag]!)) / order;
@@ -146,6 +138,30 @@ function* descend(values: Float64Array, order: number, { sparsity, epochs, seed 
   let rss = 0;
   for (let from = 0; from < numRows; from += 1) rss += residual(values, from, weights, constant[0]!) ** 2;
   return { weights, constant: constant[0]!, rss };
+}
+
+/**
+ * Adds the gradient of the mean squared error over the rows whose oldest lags are at `starts`.
+ *
+ * @param weights  [p], oldest lag first, as in `gradient`
+ * @returns the mean squared error
+ */
+export function addLossGradient(
+  values: Float64Array,
+  starts: readonly number[],
+  weights: Float64Array,
+  constant: Float64Array,
+  gradient: { readonly weights: Float64Array; readonly constant: Float64Array },
+): number {
+  let loss = 0;
+  for (const from of starts) {
+    const error = residual(values, from, weights, constant[0]!);
+    loss += error * error;
+    const factor = (-2 * error) / starts.length;
+    for (let lag = 0; lag < weights.length; lag += 1) gradient.weights[lag]! += factor * values[from + lag]!;
+    gradient.constant[0]! += factor;
+  }
+  return loss / starts.length;
 }
 
 /** What the row whose oldest lag is at `from` leaves unexplained. */
