@@ -3,6 +3,8 @@ import { describe, expect, test } from "vitest";
 import { planOrigins, rollingForecasts, scoreSeries } from "./backtest.ts";
 import { choose, ensembleMembers, type ModelScore, type ModelScores, scoreTable } from "./choose.ts";
 import { calibrate, halfWidths, nonDecreasing } from "./conformal.ts";
+import { backtest } from "./forecast.ts";
+import { runJob } from "./jobs.ts";
 import { fillMissing } from "./missing.ts";
 import { forecasters } from "./models/index.ts";
 import type { ForecastingMethod } from "./types.ts";
@@ -181,6 +183,46 @@ describe("conformal intervals", () => {
       }
       // 4 standard deviations of 4000 draws, and what 400 windows leave uncertain in the sizes
       for (const share of hits) expect(Math.abs(share - level / 100)).toBeLessThan(0.045);
+    }
+  });
+
+  test("intervals made from earlier windows are scored on later ones: loss of the deciles, coverage by step and series", async () => {
+    // one step, windows 1 apart, the last value as forecast: the errors are the differences
+    const steps = [2, -1, 4, -3, 5, 1, -6, 2];
+    const values = Float64Array.from([0, ...steps], (_, index) => 100 + steps.slice(0, index).reduce((sum, one) => sum + one, 0));
+    const origins = steps.map((_, index) => index + 1);
+    const plan = { horizon: 1, origins: [origins], refit: 0, missing: "interpolate" as const };
+    const series = [{ values, seasonalPeriod: 1 }];
+    const [one] = await runJob({ kind: "score", combination: naive, series, plan, levels: [80] });
+    const losses = [5, 6, 7].map((window) => {
+      const sizes = steps
+        .slice(0, window)
+        .map(Math.abs)
+        .sort((a, b) => a - b);
+      const width = (level: number) => sizes[Math.min(sizes.length, Math.ceil((sizes.length + 1) * level)) - 1]!;
+      const bounds = [-width(0.8), -width(0.6), -width(0.4), -width(0.2), 0, width(0.2), width(0.4), width(0.6), width(0.8)];
+      const loss = bounds.reduce((sum, bound, index) => {
+        const error = steps[window]! - bound;
+        return sum + (error >= 0 ? ((index + 1) / 10) * error : ((index + 1) / 10 - 1) * error);
+      }, 0);
+      return (2 * loss) / 9 / values[window + 1]!;
+    });
+    expect(one!.score!.conformalWql).toBeCloseTo((losses[0]! + losses[1]! + losses[2]!) / 3, 12);
+    // 80 % of five errors is the largest: 1 and 2 lie inside, -6 doesn't
+    expect([...one!.intervals!.hits[0]!, ...one!.intervals!.counts]).toEqual([2, 3]);
+    const rows = [...values].map((y, step) => ({ step, a: y, b: y, t: step }));
+    const { coverage } = await backtest(rows, {
+      horizon: 1,
+      time: "step",
+      target: ["a", "b"],
+      model: "naive",
+      seasonalPeriod: 1,
+      windows: 8,
+      stride: 1,
+    });
+    for (const { byStep, bySeries, pooled, worstStep } of coverage) {
+      expect([byStep, worstStep]).toEqual([[pooled], { step: 1, coverage: pooled }]);
+      expect(bySeries).toEqual(["a", "b"].map((id) => ({ series: id, coverage: pooled })));
     }
   });
 

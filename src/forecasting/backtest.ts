@@ -37,6 +37,8 @@ export interface SeriesScore {
   readonly smape: number;
   /** Weighted quantile loss over the deciles, where the model has quantiles of its own. */
   readonly wql: number;
+  /** The same of the conformal intervals that earlier windows give, over the windows that have at least five before them; absent without any. */
+  readonly conformalWql?: number;
 }
 
 /** Deciles. */

@@ -11,7 +11,10 @@ export interface ModelScore {
   readonly mae: number;
   readonly mase: number;
   readonly smape: number;
+  /** Weighted quantile loss over the deciles: of the model's own distribution, where it has one, over all windows; */
   readonly wql?: number;
+  /** and of the conformal intervals made from earlier windows, over the windows that have at least five before them. */
+  readonly conformalWql?: number;
   /** 1 - MASE / MASE of seasonal naive, on the series that both could forecast: above 0 is better. */
   readonly skill: number;
 }
@@ -37,13 +40,14 @@ export function scoreTable(scores: ReadonlyMap<string, ModelScores>): readonly M
   const rows = [...scores].flatMap(([model, list]): ModelScore[] => {
     const scored = list.filter((score) => score !== undefined && score.windows > 0) as readonly SeriesScore[];
     if (scored.length === 0) return [];
-    const mean = (key: keyof SeriesScore) => finiteMean(scored.map((score) => score[key]));
-    const wql = mean("wql");
+    const mean = (key: keyof SeriesScore) => finiteMean(scored.map((score) => score[key] ?? Number.NaN));
+    const [wql, conformalWql] = [mean("wql"), mean("conformalWql")];
     const windows = scored.reduce((sum, score) => sum + score.windows, 0);
     return [
       {
         ...{ model, series: scored.length, windows, mse: mean("mse"), mae: mean("mae"), mase: mean("mase"), smape: mean("smape") },
         ...(!Number.isNaN(wql) && { wql }),
+        ...(!Number.isNaN(conformalWql) && { conformalWql }),
         skill: skill(list, base),
       },
     ];

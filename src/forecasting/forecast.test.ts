@@ -267,6 +267,21 @@ describe("reports", () => {
     expect(describeForecasts(result.forecasts).split("\n")[0]).toMatch(/^sales +forecast +lo 80 +hi 80 +lo 95 +hi 95$/);
   });
 
+  test("of an autoregression the page draws every weight by its lag", async () => {
+    const result = await forecast(shop(120, 1), { horizon: 3, model: "ar-net", parameters: { order: 8, epochs: 5 } });
+    const { coefficients } = result.fitted.series[0]!.fitted.parameters as { coefficients: number[] };
+    const drawn = [...htmlReport(result).matchAll(/<rect [^>]*height="([\d.]+)"[^>]*><title>lag (\d+): ([^<]+)<\/title>/g)];
+    expect(drawn.map(([, , lag, value]) => `${lag}: ${value}`)).toEqual(
+      coefficients.map((value, index) => `${index + 1}: ${value.toPrecision(3)}`),
+    );
+    // heights are in proportion
+    const largest = coefficients.reduce((best, value, index) => (Math.abs(value) > Math.abs(coefficients[best]!) ? index : best), 0);
+    const unit = Number(drawn[largest]![1]) / Math.abs(coefficients[largest]!);
+    for (const [index, [, height]] of drawn.entries())
+      expect(Math.abs(Number(height) - unit * Math.abs(coefficients[index]!))).toBeLessThan(0.2);
+    expect(htmlReport(await forecast(shop(60, 1), { horizon: 3, model: "drift" }))).not.toContain("weight by lag");
+  });
+
   test("the page needs nothing from elsewhere, and names from the file can't break out of it", async () => {
     const rows = shop(60, 1).map((row) => ({ "</svg><script>alert(1)</script>": row.sales, date: row.date }));
     const page = htmlReport(await forecast(rows, { horizon: 7, model: cheap }));

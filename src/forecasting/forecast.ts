@@ -78,6 +78,10 @@ export interface CoverageFact {
   readonly worstStep: { readonly step: number; readonly coverage: number };
   /** Mean over the tenth of the series that are covered least. */
   readonly worstTenthOfSeries: number;
+  /** [H]; NaN at a step without a value. */
+  readonly byStep: readonly number[];
+  /** Of every series with windows enough. */
+  readonly bySeries: readonly { readonly series: string; readonly coverage: number }[];
   readonly values: number;
 }
 
@@ -254,7 +258,7 @@ async function evaluate(table: LoadedTable, options: BacktestOptions, pool: Pool
   const result = {
     understood: table.understood,
     chosen: { ...decision, table: rows },
-    coverage: coverageOf(errors, levels, horizon),
+    coverage: coverageOf(errors, table.series, levels, horizon),
     notes,
   };
   return { result, chosen, calibrations };
@@ -341,29 +345,39 @@ function withPooled(errors: readonly SeriesCalibration[], series: readonly Serie
   });
 }
 
-function coverageOf(errors: readonly SeriesCalibration[], levels: readonly number[], horizon: number): readonly CoverageFact[] {
+function coverageOf(
+  errors: readonly SeriesCalibration[],
+  series: readonly Series[],
+  levels: readonly number[],
+  horizon: number,
+): readonly CoverageFact[] {
   return levels.flatMap((level, position): CoverageFact[] => {
-    let [total, hits] = [0, 0];
-    const bySteps = new Float64Array(horizon);
-    const counts = new Float64Array(horizon);
-    const bySeries: number[] = [];
-    for (const one of errors) {
+    let [values, hits] = [0, 0];
+    const stepHits = new Float64Array(horizon);
+    const stepCounts = new Float64Array(horizon);
+    const bySeries: { series: string; coverage: number }[] = [];
+    errors.forEach((one, index) => {
       const [own, ownHits] = [sum(one.counts), sum(one.hits[position]!)];
-      if (own === 0) continue;
-      total += own;
+      if (own === 0) return;
+      values += own;
       hits += ownHits;
-      bySeries.push(ownHits / own);
+      bySeries.push({ series: series[index]!.id, coverage: ownHits / own });
       for (let step = 0; step < horizon; step++) {
-        counts[step]! += one.counts[step]!;
-        bySteps[step]! += one.hits[position]![step]!;
+        stepCounts[step]! += one.counts[step]!;
+        stepHits[step]! += one.hits[position]![step]!;
       }
-    }
-    if (total === 0) return [];
-    const shares = Array.from(bySteps, (value, step) => ({ step: step + 1, coverage: counts[step]! > 0 ? value / counts[step]! : 1 }));
-    const worstStep = shares.reduce((worst, one) => (one.coverage < worst.coverage ? one : worst));
-    bySeries.sort((a, b) => a - b);
-    const tenth = bySeries.slice(0, Math.max(1, Math.ceil(bySeries.length / 10)));
-    return [{ level, pooled: hits / total, worstStep, worstTenthOfSeries: sum(tenth) / tenth.length, values: total }];
+    });
+    if (values === 0) return [];
+    const byStep = Array.from(stepHits, (count, step) => count / stepCounts[step]!);
+    const worst = byStep.reduce((low, share, step) => (share < byStep[low]! || Number.isNaN(byStep[low]) ? step : low), 0);
+    const ascending = bySeries.map(({ coverage }) => coverage).sort((a, b) => a - b);
+    const tenth = ascending.slice(0, Math.max(1, Math.ceil(ascending.length / 10)));
+    return [
+      {
+        ...{ level, pooled: hits / values, worstStep: { step: worst + 1, coverage: byStep[worst]! } },
+        ...{ worstTenthOfSeries: sum(tenth) / tenth.length, byStep, bySeries, values },
+      },
+    ];
   });
 }
 

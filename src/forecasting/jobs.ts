@@ -8,7 +8,7 @@ import {
   scoreSeries,
 } from "./backtest.ts";
 import { type Combination, fitCombination } from "./combination.ts";
-import { calibrateSeries, type SeriesCalibration } from "./later-windows.ts";
+import { calibrateSeries, laterLoss, laterWindows, type SeriesCalibration } from "./later-windows.ts";
 import type { Regressors } from "./regression.ts";
 import type { FitTask, History, SavedForecaster } from "./types.ts";
 
@@ -55,10 +55,14 @@ export async function runJob(job: Job, hooks: JobHooks = {}): Promise<JobResult[
       return series.map((one, index): ScoredSeries => {
         const windows = forecasts[index];
         const origins = plan.origins[index]!;
-        const errors = windows === undefined ? [] : forecastErrors(one, origins, windows);
+        if (windows === undefined)
+          return levels === undefined ? {} : { intervals: calibrateSeries(one, origins, [], [], plan.horizon, levels) };
+        const errors = forecastErrors(one, origins, windows);
+        const later = laterWindows(errors, origins, plan.horizon);
+        const conformalWql = laterLoss(one, origins, windows, later);
         return {
-          ...(windows !== undefined && { score: scoreSeries(one, origins, windows, deciles) }),
-          ...(levels !== undefined && { intervals: calibrateSeries(one, origins, errors, plan.horizon, levels) }),
+          score: { ...scoreSeries(one, origins, windows, deciles), ...(conformalWql !== undefined && { conformalWql }) },
+          ...(levels !== undefined && { intervals: calibrateSeries(one, origins, errors, later, plan.horizon, levels) }),
         };
       });
     }

@@ -1,6 +1,7 @@
-import type { BacktestSeries } from "./backtest.ts";
+import { type BacktestSeries, deciles } from "./backtest.ts";
 import { type Calibration, calibrate, halfWidths, minimumWindows } from "./conformal.ts";
-import { bounded, seasonalScale } from "./metrics.ts";
+import { bounded, finiteMean, seasonalScale, weightedQuantileLoss } from "./metrics.ts";
+import type { Forecast } from "./types.ts";
 
 /*
  * Intervals as a user would have met them during the backtest: those of a window are made from the windows that were over when it began
@@ -18,45 +19,49 @@ export interface SeriesCalibration {
   readonly counts: Float64Array;
 }
 
+/** A window, as an index of the errors, with the calibration of those that were over when it began. */
+export interface LaterWindow {
+  readonly index: number;
+  readonly calibration: Calibration;
+}
+
 /**
+ * The windows that have enough before them.
+ *
  * @param errors  one [H] per origin, actual - forecast; NaN where the actual value is missing
- * @param levels  percent
  */
+export function laterWindows(errors: readonly Float64Array[], origins: readonly number[], horizon: number): readonly LaterWindow[] {
+  return errors.flatMap((_, index) => {
+    const before = errors.filter((_, earlier) => origins[earlier]! + horizon <= origins[index]!);
+    const calibration = before.length >= minimumWindows ? calibrate(before) : undefined;
+    return calibration === undefined ? [] : [{ index, calibration }];
+  });
+}
+
+/** @param levels  percent */
 export function calibrateSeries(
   { values, seasonalPeriod }: BacktestSeries,
   origins: readonly number[],
   errors: readonly Float64Array[],
+  later: readonly LaterWindow[],
   horizon: number,
   levels: readonly number[],
 ): SeriesCalibration {
   const calibration = errors.length >= minimumWindows ? calibrate(errors) : undefined;
   const scale = origins.length === 0 ? Number.NaN : seasonalScale(values.subarray(0, origins[0]), seasonalPeriod);
   const scaled = scale > 0 ? errors.slice(-minimumWindows).map((window) => window.map((error) => bounded(error / scale))) : [];
-  return { ...(calibration && { calibration }), scaled, ...laterCoverage(errors, origins, horizon, levels) };
-}
-
-/** The windows that have an earlier calibration, with it. */
-function* laterWindows(
-  errors: readonly Float64Array[],
-  origins: readonly number[],
-  horizon: number,
-): Generator<{ readonly index: number; readonly calibration: Calibration }> {
-  for (let index = 0; index < errors.length; index++) {
-    const before = errors.filter((_, earlier) => origins[earlier]! + horizon <= origins[index]!);
-    const calibration = before.length >= minimumWindows ? calibrate(before) : undefined;
-    if (calibration !== undefined) yield { index, calibration };
-  }
+  return { ...(calibration && { calibration }), scaled, ...laterCoverage(errors, later, horizon, levels) };
 }
 
 function laterCoverage(
   errors: readonly Float64Array[],
-  origins: readonly number[],
+  later: readonly LaterWindow[],
   horizon: number,
   levels: readonly number[],
 ): Pick<SeriesCalibration, "hits" | "counts"> {
   const hits = levels.map(() => new Float64Array(horizon));
   const counts = new Float64Array(horizon);
-  for (const { index, calibration } of laterWindows(errors, origins, horizon)) {
+  for (const { index, calibration } of later) {
     const window = errors[index]!;
     const widths = levels.map((level) => halfWidths(calibration, level, horizon));
     for (let step = 0; step < horizon; step++) {
@@ -68,4 +73,26 @@ function laterCoverage(
     }
   }
   return { hits, counts };
+}
+
+/** Levels whose bounds are the deciles: 80 % lies between the first and the ninth. */
+const decileLevels = [80, 60, 40, 20];
+
+/** Weighted quantile loss of the deciles that the calibrations give, mean over the later windows; undefined without any. */
+export function laterLoss(
+  { values }: BacktestSeries,
+  origins: readonly number[],
+  forecasts: readonly Forecast[],
+  later: readonly LaterWindow[],
+): number | undefined {
+  if (later.length === 0) return undefined;
+  const losses = later.map(({ index, calibration }) => {
+    const { mean } = forecasts[index]!;
+    const widths = decileLevels.map((level) => halfWidths(calibration, level, mean.length));
+    const shifted = (width: Float64Array, sign: 1 | -1) => mean.map((value, step) => bounded(value + sign * width[step]!));
+    const quantiles = [...widths.map((width) => shifted(width, -1)), mean, ...widths.map((width) => shifted(width, 1)).reverse()];
+    const origin = origins[index]!;
+    return weightedQuantileLoss(values.subarray(origin, origin + mean.length), quantiles, deciles);
+  });
+  return finiteMean(losses);
 }

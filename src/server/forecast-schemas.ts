@@ -77,7 +77,7 @@ const understood = z.looseObject({
 const score = z.strictObject({
   model: text,
   ...{ series: count, windows: count },
-  ...{ mse: number, mae: number, mase: number, smape: number, wql: number.optional(), skill: number },
+  ...{ mse: number, mae: number, mase: number, smape: number, wql: number.optional(), conformalWql: number.optional(), skill: number },
 });
 export const forecastAnswer = z.strictObject({
   understood,
@@ -86,6 +86,8 @@ export const forecastAnswer = z.strictObject({
     z.strictObject({
       ...{ level: z.number(), pooled: z.number(), worstTenthOfSeries: z.number(), values: count },
       worstStep: z.strictObject({ step: count, coverage: z.number() }),
+      byStep: z.array(number),
+      bySeries: z.array(z.strictObject({ series: text, coverage: z.number() })),
     }),
   ),
   notes: z.array(text),

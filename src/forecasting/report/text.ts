@@ -29,10 +29,10 @@ export function formatPercent(part: number): string {
 /** The rows by which the model was chosen, with a header. */
 export function scoreRows({ chosen }: BacktestResult): readonly (readonly string[])[] {
   return [
-    ["model", "MASE", "sMAPE", "MAE", "MSE", "WQL", "skill", "windows", "series"],
+    ["model", "MASE", "sMAPE", "MAE", "MSE", "WQL", "conf. WQL", "skill", "windows", "series"],
     ...chosen.table.map((row) => [
       `${row.model}${row.model === chosen.model ? " *" : ""}`,
-      ...[row.mase, row.smape, row.mae, row.mse, row.wql ?? Number.NaN].map(formatNumber),
+      ...[row.mase, row.smape, row.mae, row.mse, row.wql ?? Number.NaN, row.conformalWql ?? Number.NaN].map(formatNumber),
       formatPercent(row.skill),
       String(row.windows),
       String(row.series),
