@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -117,6 +117,34 @@ test("Parquet rows are read group by group", async () => {
     "three",
   ]);
   expect(samples.map(({ line }) => line)).toEqual([1, 2, 3]);
+});
+
+test.each([true, false])("conversations of a group of rows that is read in parts are whole (offset index: %s)", async (offsetIndex) => {
+  const path = join(folder(), "data.parquet");
+  const rows = Array.from({ length: 3000 }, (_, row) =>
+    Array.from({ length: 2 * (1 + (row % 3)) }, (_, turn) => ({
+      role: turn % 2 === 0 ? "user" : "assistant",
+      content: `${row}.${turn} ${String.fromCharCode(97 + (row % 26)).repeat((row * 37) % 3000)}`,
+    })),
+  );
+  const text = { type: "BYTE_ARRAY", repetition_type: "OPTIONAL", converted_type: "UTF8" } as const;
+  parquetWriteFile({
+    filename: path,
+    columnData: [{ name: "messages", data: rows, offsetIndex }],
+    schema: [
+      { name: "root", num_children: 1 },
+      { name: "messages", repetition_type: "OPTIONAL", num_children: 1, converted_type: "LIST" },
+      { name: "list", repetition_type: "REPEATED", num_children: 1 },
+      { name: "element", repetition_type: "OPTIONAL", num_children: 2 },
+      { name: "role", ...text },
+      { name: "content", ...text },
+    ],
+    ...{ codec: "UNCOMPRESSED", rowGroupSize: rows.length, pageSize: 2 ** 17 },
+  });
+  expect(statSync(path).size).toBeGreaterThan(16 << 20);
+  const samples = await all(readSamples(path, "parquet"));
+  expect(samples).toHaveLength(rows.length);
+  for (const [row, sample] of samples.entries()) expect(sample).toEqual({ kind: "chat", line: row + 1, messages: rows[row] });
 });
 
 test("a Parquet row whose text is not UTF-8 is named", async () => {
