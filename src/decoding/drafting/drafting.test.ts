@@ -131,6 +131,30 @@ describe("sampling with drafts follows the law of plain sampling (chi-square, 99
   });
 });
 
+test("a guess is accepted with the model's probability of it, whatever it is", async () => {
+  const small = toyTokenizer(["a", "b", "c"]);
+  const law = softmax([1.2, 0.1, -0.4, 0.7, -2]);
+  const start = small.encode("a");
+  const runs = 1500;
+  for (const guess of [0, 1, 2, 3, 4] as TokenId[]) {
+    let accepted = 0;
+    for (let seed = 0; seed < runs; seed++) {
+      const toy = toyModel(small, { logits: () => law.map(Math.log), contextLength: 16 });
+      const options = { maxTokens: 3, temperature: 1.3, ignoreEndTokens: true, seed };
+      // the prompt's row gives the first token and nothing follows the last one, so the second is the only guess
+      const { facts } = await generateWith(
+        scriptedDraft(() => chain([guess])),
+        toy,
+        start,
+        options,
+      );
+      accepted += facts.drafts!.accepted;
+    }
+    const p = referenceShapes.temperature!(law, 1.3)[guess]!;
+    expect(Math.abs(accepted / runs - p), `guess ${guess}`).toBeLessThan(3.5 * Math.sqrt((p * (1 - p)) / runs));
+  }
+});
+
 test("a draft that is always right gives its tokens and one more in each pass", async () => {
   const options = { maxTokens: 20, ignoreEndTokens: true };
   const { tokens } = await generateText(model(), prompt, options);

@@ -46,6 +46,19 @@ describe("with a beam that holds every answer", () => {
     }
   });
 
+  test("of answers of up to six tokens, which stands in for the thesis's depth-first search", async () => {
+    const six = everyAnswer(vocabSize, end, 6);
+    const has = (answer: readonly number[]) => answer.at(-1) === end && answer.length === 5 && !hasRepeat(answer, 2);
+    for (let seed = 0; seed < 4; seed++) {
+      const logprob = new Map(six.map((answer) => [answer, logprobOf(logitsOf(seed, vocabSize), prompt, answer)]));
+      const expected = six.filter(has).reduce((a, b) => (logprob.get(b)! > logprob.get(a)! ? b : a));
+      // 60 of the 81 answers of four tokens repeat no pair: all are kept
+      const search = { ...all, width: 64, look: 1024, best: 1, min: 4, max: 4, ngram: 2 };
+      const result = await generateText(model(seed), prompt, { maxTokens: 6, search });
+      expect(idsOf(result)).toEqual(expected);
+    }
+  });
+
   test("a function that knows what is to come finds the conditional mode", async () => {
     for (let seed = 0; seed < 8; seed++) {
       const has = (answer: readonly number[]) => answer.filter((id) => id === 1).length === 2;
