@@ -63,6 +63,16 @@ export type ParameterValues<Table extends ParameterTable> = {
   readonly [Name in keyof Table]: Table[Name] extends Parameter<infer T> ? T : never;
 };
 
+/** Where a method comes from. */
+export interface Source {
+  readonly title: string;
+  readonly arxiv?: string;
+}
+/** What every engine has. */
+export const standard: Source = { title: "standard" };
+/** What is this program's own. */
+export const ours: Source = { title: "ours" };
+
 /** One value of an axis. `Made` is what the axis's methods give: a sampler, a guide, a search. */
 export interface Method<Made> {
   readonly axis: Axis;
@@ -70,7 +80,8 @@ export interface Method<Made> {
   /** One line. */
   readonly summary: string;
   readonly parameters: ParameterTable;
-  readonly source?: { readonly title: string; readonly arxiv?: string };
+  /** Where it comes from: a paper, {@link standard} or {@link ours}. The registry's tests ask every method for it. */
+  readonly source?: Source;
   readonly needs: readonly Need[];
   /** Whether it does what is done without any method of its axis, so that nothing need refuse it. */
   readonly isNeutral?: true;

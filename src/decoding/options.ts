@@ -237,6 +237,11 @@ export function resolveOptions(options: GenerateOptions, model: DecodingModel): 
     throw new UnsupportedError(`skip: this model has no blocks that ${skip.method.name} could skip`);
   const adapters = parseAdapters(options.adapter, model);
   const guides = parseGuides(options, model);
+  const masks = guides.filter((parsed) => parsed.method.masks === true).map(({ method: { name } }) => name);
+  if (masks.length > 0 && (options.stop?.length ?? 0) + (options.stopTokens?.length ?? 0) > 0) {
+    const because = `a stop text or token ends the answer where it stands, whether or not it is then one of the ${masks[0]}'s`;
+    choices.push({ what: "stop", chosen: `may cut what ${masks.join(", ")} rules`, because });
+  }
   const stopTokens = new Set((options.stopTokens ?? []).map((token) => checkToken(token, model, "stopTokens")));
   return {
     rules: {

@@ -19,9 +19,10 @@ async function run(...args: string[]): Promise<string> {
 test("methods names every method with the range, default and source of what it takes", async () => {
   const text = await run();
   for (const [axis, list] of Object.entries(registry)) {
-    expect(text).toContain(`--${axis}\n`);
-    for (const { name, parameters } of list) {
+    expect(text).toContain(axis === "explain" ? "\nexplain --method\n" : `--${axis}\n`);
+    for (const { name, parameters, source } of list) {
       expect(text).toContain(`  ${name}: `);
+      expect(source?.title, `${axis} ${name} needs a source`).toMatch(/./);
       for (const key of Object.keys(parameters)) expect(text).toContain(`      ${key}: `);
     }
   }

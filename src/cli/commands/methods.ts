@@ -10,8 +10,13 @@ export const methods = new Command("methods")
   });
 
 function describe(): string {
-  const axes = Object.entries(registry).map(([axis, list]) => `--${axis}\n${list.map(describeMethod).join("")}`);
+  const axes = Object.entries(registry).map(([axis, list]) => `${optionOf(axis)}\n${list.map(describeMethod).join("")}`);
   return axes.join("\n");
+}
+
+/** How the command line names a method of an axis. */
+function optionOf(axis: string): string {
+  return axis === "explain" ? "explain --method" : `--${axis}`;
 }
 
 function describeMethod(method: Method<unknown>): string {

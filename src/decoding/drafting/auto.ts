@@ -1,7 +1,7 @@
 import type { ChoiceFact, CostCurve } from "../../engine/index.ts";
 import { OptionError } from "../../errors.ts";
 import type { TokenId } from "../../token.ts";
-import { model as modelParameter, optional } from "../method.ts";
+import { model as modelParameter, optional, ours } from "../method.ts";
 import { AdaptiveState } from "./adaptive.ts";
 import { type DraftContext, type DraftLimits, type DraftState, type DraftTree, defineDraft, noDraft } from "./draft.ts";
 import { startModelDraft } from "./model.ts";
@@ -181,6 +181,7 @@ export const auto = defineDraft({
   name: "auto",
   summary:
     "ngram, adaptive, a draft model or the model's own first blocks, and how many tokens: by what they are measured to be worth, and by the cost curve; or off",
+  source: ours,
   parameters: { model: optional(modelParameter({ doc: "a draft model to be considered; what its passes cost counts against it" })) },
   needs: ["parents", "keep"],
   create: ({ model }) => ({

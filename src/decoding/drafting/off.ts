@@ -1,8 +1,10 @@
+import { standard } from "../method.ts";
 import { defineDraft, noDraft } from "./draft.ts";
 
 export const off = defineDraft({
   name: "off",
   summary: "nobody guesses ahead: a pass per token",
+  source: standard,
   parameters: {},
   isNeutral: true,
   needs: [],

@@ -1,11 +1,12 @@
 import type { TokenId } from "../../token.ts";
-import { tokenValues } from "../method.ts";
+import { standard, tokenValues } from "../method.ts";
 import { defineGuide, type GuideState } from "./guide.ts";
 
 /** Adds a number to the logits of given tokens (OpenAI's `logit_bias`): -100 rules a token out in practice, 100 demands it. */
 export const bias = defineGuide({
   name: "bias",
   summary: "adds a number to the logits of given tokens",
+  source: standard,
   parameters: { values: tokenValues({ min: -100, max: 100, doc: "token id to number" }) },
   example: { values: { 101: 2, 104: -3 } },
   neutral: { values: {} },

@@ -211,3 +211,14 @@ describe("is refused by name", () => {
     await expect(answer).rejects.toThrow(/^ignoreEndTokens: contradicts/);
   });
 });
+
+test("a stop text beside it is named in the facts: it may cut the grammar's text", async () => {
+  const model = toyModel(tokenizer, { logits: noise(3) });
+  const choicesOf = async (stop: object) => {
+    const { facts } = await generateText(model, "a", { maxTokens: 4, guide: "grammar,regex=[a-z]{2}", ...stop });
+    return facts.choices.filter(({ what }) => what === "stop").map(({ chosen }) => chosen);
+  };
+  expect(await choicesOf({})).toEqual([]);
+  for (const stop of [{ stop: "q" }, { stop: ["q", "x"] }, { stopTokens: [5] }])
+    expect(await choicesOf(stop)).toEqual(["may cut what grammar rules"]);
+});

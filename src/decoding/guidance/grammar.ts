@@ -1,6 +1,6 @@
 import { OptionError } from "../../errors.ts";
 import type { TokenId } from "../../token.ts";
-import { boolean, text } from "../method.ts";
+import { boolean, ours, text } from "../method.ts";
 import { type GrammarSource, type GrammarState, grammarsOf, type JsonValue } from "./grammar/index.ts";
 import { defineGuide, type GuideState } from "./guide.ts";
 
@@ -8,6 +8,7 @@ import { defineGuide, type GuideState } from "./guide.ts";
 export const grammar = defineGuide({
   name: "grammar",
   summary: "allows only answers of a JSON Schema, a regular expression or a GBNF grammar",
+  source: ours,
   parameters: {
     schema: text({ default: "", doc: "a JSON Schema, as JSON text" }),
     regex: text({ default: "", doc: "a regular expression that the whole answer matches" }),

@@ -1,4 +1,4 @@
-import { number } from "../method.ts";
+import { number, standard } from "../method.ts";
 import { countingGuide } from "./counts.ts";
 import { defineGuide } from "./guide.ts";
 
@@ -6,6 +6,7 @@ import { defineGuide } from "./guide.ts";
 export const presence = defineGuide({
   name: "presence",
   summary: "subtracts a penalty from tokens that the answer holds already",
+  source: standard,
   parameters: { penalty: number({ min: -2, max: 2, default: 0.5, doc: "0 changes nothing; negative encourages" }) },
   example: { penalty: 0.7 },
   neutral: { penalty: 0 },

@@ -1,7 +1,7 @@
 import type { Message } from "../../chat/index.ts";
 import type { ChoiceFact } from "../../engine/index.ts";
 import { OptionError } from "../../errors.ts";
-import { boolean, type Example, examples, integer, optional, text } from "../method.ts";
+import { boolean, type Example, examples, integer, optional, show, text } from "../method.ts";
 import { philox4x32 } from "../sampling/random.ts";
 import { defineLayout, type LaidOut, type LayoutContext } from "./layout.ts";
 import { encodePlain, isMessages } from "./plain.ts";
@@ -46,11 +46,14 @@ export const fewShot = defineLayout({
   create(settings) {
     const { template, k, examples } = settings;
     if (template.split("{input}").length !== 2 || template.split("{output}").length !== 2)
-      throw new OptionError("layout", "few-shot: template must hold {input} once and {output} once");
+      throw new OptionError("layout", `few-shot: template must hold {input} once and {output} once, got ${show(template)}`);
     if (template.indexOf("{output}") < template.indexOf("{input}"))
-      throw new OptionError("layout", "few-shot: template must have {input} before {output}, which the model is to write");
+      throw new OptionError(
+        "layout",
+        `few-shot: template must have {input} before {output}, which the model is to write, got ${show(template)}`,
+      );
     if (k !== undefined && k > examples.length)
-      throw new OptionError("layout", `few-shot: k is ${k}, there are ${examples.length} examples`);
+      throw new OptionError("layout", `few-shot: k must be an integer in [0, ${examples.length}], the number of examples, got ${k}`);
     return { name: "few-shot", layOut: (context) => layOutExamples(context, settings) };
   },
 });

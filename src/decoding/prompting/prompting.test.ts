@@ -179,10 +179,13 @@ describe("few-shot", () => {
   });
 
   test.each<[object, string]>([
-    [{ k: 5 }, "layout: few-shot: k is 5, there are 4 examples"],
+    [{ k: 5 }, "layout: few-shot: k must be an integer in [0, 4], the number of examples, got 5"],
     [{ k: -1 }, "layout: few-shot: k must be an integer in [0, 10000], got -1"],
-    [{ template: "{input}" }, "layout: few-shot: template must hold {input} once and {output} once"],
-    [{ template: "{output}{input}" }, "layout: few-shot: template must have {input} before {output}"],
+    [{ template: "{input}" }, 'layout: few-shot: template must hold {input} once and {output} once, got "{input}"'],
+    [
+      { template: "{output}{input}" },
+      'few-shot: template must have {input} before {output}, which the model is to write, got "{output}{input}"',
+    ],
     [{ examples: [{ input: "a" }] }, "layout: few-shot: examples must be a list of { input, output }, both texts"],
     [{ examples: undefined }, "layout: few-shot needs examples (a list of { input, output }, both texts)"],
     [{ anyOrder: true, prompt: [{ role: "user", content: "a" }] }, "few-shot: anyOrder needs a text prompt"],

@@ -1,3 +1,4 @@
+import { standard } from "../method.ts";
 import { defineSampler, statelessChoice } from "./sampler.ts";
 
 /** The most probable tokens, the lowest id where several are equally so. */
@@ -6,6 +7,7 @@ const choice = statelessChoice((distribution, _point, count) => distribution.bes
 export const greedy = defineSampler({
   name: "greedy",
   summary: "the most probable token; ties go to the lowest id",
+  source: standard,
   parameters: {},
   isNeutral: true,
   needs: ["want.top"],

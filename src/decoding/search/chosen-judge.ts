@@ -50,7 +50,8 @@ export async function beginJudge(run: Run, { judge, good, bad, model: source, ad
   if (judge === "reward") {
     const companion = run.companion(source);
     const who = adapter === undefined ? companion.name : `${companion.name} with ${adapter}`;
-    run.reportChoices([{ what: "judge", chosen: "reward", because: `answers are scored by the log-probability that ${who} gives them` }]);
+    const because = `answers are scored by the log-probability that ${who} gives them; how well it ranks answers is not measured here: its training's metrics say`;
+    run.reportChoices([{ what: "judge", chosen: "reward", because }]);
     return startRewardJudge({ companion, adapter, beta, prompt: run.prompt });
   }
   const begun = await startJudge({ judge, good, bad }, questionerOf(run));

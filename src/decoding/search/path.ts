@@ -1,3 +1,4 @@
+import { standard } from "../method.ts";
 import { StepSampler } from "../sampling/step.ts";
 import { readPrompt } from "./read-prompt.ts";
 import { defineSearch, type Run, type SearchEvent, type SearchResult } from "./search.ts";
@@ -32,6 +33,7 @@ export async function* followPath(run: Run): AsyncGenerator<SearchEvent, SearchR
 export const path = defineSearch({
   name: "path",
   summary: "one answer, token after token",
+  source: standard,
   parameters: {},
   isNeutral: true,
   needs: ["input", "want.logits", "want.top", "rewind"],

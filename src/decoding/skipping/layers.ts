@@ -19,7 +19,7 @@ export const layers = defineSkip({
   example: { to: 0.5, first: 1 },
   neutral: { to: 1 },
   needs: ["blocks"],
-  refuses: { draft: "the rows of a verified draft stand at several positions and would need different blocks in one pass" },
+  refuses: { draft: "rows of a verified draft would leave out different attention halves, which a pass decides for all rows of a request" },
   create({ from, to, first }) {
     if (to > from)
       throw new OptionError("skip", `layers: to (${to}) must not exceed from (${from}): a block that was left out can't be read later`);
