@@ -96,22 +96,22 @@ export function network(
   };
 }
 
-const l1Normalized = (x: Tensor): Tensor => div(x, sumLast(unary("abs", x)));
+export const l1Normalized = (x: Tensor): Tensor => div(x, sumLast(unary("abs", x)));
 
 /** [S, 1, d] -> [S, d, d], the same in every column */
-function column(x: Tensor): Tensor {
+export function column(x: Tensor): Tensor {
   const [channels, , state] = x.shape as [number, number, number];
   return expand(reshape(x, [channels, state, 1]), [channels, state, state]);
 }
 
 /** x'_r = x_(r+1) + a_r x_0 as matrices: [S, 1, d] -> [S, d, d]. */
-function companion(a: Tensor, { shift, first }: Constants): Tensor {
+export function companion(a: Tensor, { shift, first }: Constants): Tensor {
   const [, state] = shift.shape as [number, number];
   return add(mul(column(a), reshape(first, [1, 1, state])), reshape(shift, [1, state, state]));
 }
 
 /** v Mⁿ for n < length and each row v of `starts`, by doubling: [S, r, d], [S, d, d] -> [S, length · r, d], all rows of n before those of n + 1. */
-function powers(starts: Tensor, matrix: Tensor, length: number): Tensor {
+export function powers(starts: Tensor, matrix: Tensor, length: number): Tensor {
   const perPower = starts.shape[1]!;
   let done = starts;
   let power = matrix;
