@@ -13,6 +13,7 @@ import {
   htmlReport,
   loadForecasts,
   loadTable,
+  terminalChart,
 } from "./index.ts";
 import { escapeXml, niceTicks } from "./report/fan-chart.ts";
 
@@ -314,6 +315,25 @@ describe("reports", () => {
     expect(svg).not.toContain("NaN");
     expect(svg.indexOf("95 % interval")).toBeLessThan(svg.indexOf("80 % interval")); // the wider band lies below
     expect(svg.match(/<path d="M[^"]*M[^"]*" fill="none"/)).not.toBeNull(); // the pen is lifted at the hole
+  });
+
+  test("a chart of text puts values at their rows, thins what has no room, and takes the ends of doubles", () => {
+    const intervals = { "80": [[1], [3]], "95": [[0], [4]] } as const;
+    const chart = terminalChart(
+      { title: "t", history: { time: ["a", "b", "c"], values: [0, Number.NaN, 4] }, forecast: { time: ["d"], mean: [2], intervals } },
+      80,
+      5,
+    );
+    expect(chart).toBe(["t", "4 ┤  ·░", "3 ┤   ▒", "2 ┤   ●", "1 ┤   ▒", "0 ┤·  ░", "   a  d"].join("\n"));
+    fc.assert(
+      fc.property(fc.array(fc.double({ noNaN: true, noDefaultInfinity: true }), { minLength: 1, maxLength: 300 }), (values) => {
+        const times = values.map(String);
+        const forecast = { time: times, mean: values, intervals: { "80": [values, values] } as const };
+        const lines = terminalChart({ title: "t", history: { time: times, values }, forecast }, 60, 6).split("\n");
+        expect(lines).toHaveLength(8);
+        expect(lines.slice(1, -1).join("")).toContain("●");
+      }),
+    );
   });
 
   test("the axis encloses the values with round steps, whatever their size", () => {

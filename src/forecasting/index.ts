@@ -27,6 +27,8 @@ export type { MissingRule } from "./missing.ts";
 export { type ForecasterName, forecasters, inContext } from "./models/index.ts";
 export { type FanChart, fanChart } from "./report/fan-chart.ts";
 export { htmlReport } from "./report/html.ts";
+export { shownHistory } from "./report/shown-history.ts";
+export { terminalChart } from "./report/terminal-chart.ts";
 export { describeBacktest, describeForecasts } from "./report/text.ts";
 export type {
   Covariate,

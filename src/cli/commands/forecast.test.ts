@@ -81,6 +81,16 @@ test("backtest and explain-forecast say what was understood, tried and fitted", 
   expect(explained.out).toContain("sales: the value 7 steps before; intervals from its own backtest errors");
 });
 
+test("forecast draws the first series, its future on the ground of its intervals", async () => {
+  const { out } = await chainrule("forecast", join(folder, "sales.csv"), "--horizon", "7", "--model", "naive");
+  const chart = out.split("\n\n").find((part) => part.includes("┤"))!;
+  expect(chart.split("\n")[0]).toBe("sales");
+  expect(chart.match(/●/g)).toHaveLength(7);
+  expect(chart.match(/·/g)).toHaveLength(60);
+  expect(chart).toMatch(/[░▒]/);
+  expect(chart.trimEnd()).toMatch(/2024-01-01 +2024-03-07$/);
+});
+
 test("bad input is one line and exit code 2", async () => {
   const { err, code } = await chainrule("forecast", join(folder, "sales.csv"), "--horizon", "7", "--target", "units");
   expect([err, code]).toEqual(['error: target: there is no column "units"; the columns are date, sales\n', 2]);

@@ -13,6 +13,8 @@ import {
   htmlReport,
   type ParameterValue,
   type Progress,
+  shownHistory,
+  terminalChart,
   type Understood,
 } from "../../forecasting/index.ts";
 import { hubFromEnvironment } from "../../models/index.ts";
@@ -37,7 +39,10 @@ export const forecastCommand = withDataOptions(new Command("forecast"))
       process.stdout.write(`${JSON.stringify(answer)}\n`);
       return;
     }
-    process.stdout.write(`${describeBacktest(result)}\n\n${describeForecasts(result.forecasts)}\n`);
+    const [first] = result.forecasts;
+    const picture =
+      first === undefined ? "" : `${terminalChart(shownHistory(result, first), Math.min(process.stdout.columns ?? 80, 120))}\n\n`;
+    process.stdout.write(`${describeBacktest(result)}\n\n${picture}${describeForecasts(result.forecasts)}\n`);
   });
 
 export const backtestCommand = withDataOptions(new Command("backtest"))

@@ -1,7 +1,8 @@
-import { describeUnderstood, formatTime } from "../data/index.ts";
+import { describeUnderstood } from "../data/index.ts";
 import type { ForecastResult } from "../forecast.ts";
 import { coefficientChart } from "./coefficient-chart.ts";
 import { escapeXml, fanChart } from "./fan-chart.ts";
+import { shownHistory } from "./shown-history.ts";
 import { describeCoverage, scoreRows } from "./text.ts";
 
 /** Pictures in one page; more make it slow to open. */
@@ -21,23 +22,13 @@ th:first-child, td:first-child { text-align: left } tr.chosen { font-weight: 600
  * per series (the first 100), and the weights by lag where the model is an autoregression.
  */
 export function htmlReport(result: ForecastResult): string {
-  const { understood, chosen, forecasts, fitted, series } = result;
+  const { understood, chosen, forecasts, fitted } = result;
   const horizon = forecasts[0]?.mean.length ?? 0;
   const title = `Forecast of ${understood.source.name}, ${horizon} steps`;
   const [header, ...rows] = scoreRows(result);
   const row = (cells: readonly string[], tag: string, name = "") =>
     `<tr${name}>${cells.map((cell) => `<${tag}>${escapeXml(cell)}</${tag}>`).join("")}</tr>`;
-  const byId = new Map(series.map((one) => [one.id, one]));
-  const charts = forecasts.slice(0, maxCharts).map((forecast) => {
-    const { values, time } = byId.get(forecast.series)!;
-    const shown = Math.min(values.length, Math.max(4 * horizon, 60), 1000);
-    const from = values.length - shown;
-    const history = {
-      time: Array.from({ length: shown }, (_, index) => formatTime(time, from + index)),
-      values: [...values.subarray(from)],
-    };
-    return fanChart({ title: forecast.series || "forecast", history, forecast });
-  });
+  const charts = forecasts.slice(0, maxCharts).map((forecast) => fanChart(shownHistory(result, forecast)));
   // of an average or a model with covariates the weights are not those of one autoregression: there is no such array
   const weights = fitted.series.slice(0, maxCharts).flatMap(({ id, fitted: { parameters } }) => {
     const { coefficients } = parameters;
