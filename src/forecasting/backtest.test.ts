@@ -193,7 +193,7 @@ describe("conformal intervals", () => {
     const origins = steps.map((_, index) => index + 1);
     const plan = { horizon: 1, origins: [origins], refit: 0, missing: "interpolate" as const };
     const series = [{ values, seasonalPeriod: 1 }];
-    const [one] = await runJob({ kind: "score", combination: naive, series, plan, levels: [80] });
+    const [one] = await runJob({ kind: "score", combination: naive, series, plan, intervals: { levels: [80], isAdaptive: false } });
     const losses = [5, 6, 7].map((window) => {
       const sizes = steps
         .slice(0, window)
@@ -224,6 +224,34 @@ describe("conformal intervals", () => {
       expect([byStep, worstStep]).toEqual([[pooled], { step: 1, coverage: pooled }]);
       expect(bySeries).toEqual(["a", "b"].map((id) => ({ series: id, coverage: pooled })));
     }
+  });
+
+  test("an adaptive level follows equation 2 of Gibbs & Candès, and is the one that intervals are made with", async () => {
+    const next = random(11);
+    const steps = Array.from({ length: 40 }, (_, index) => (next() - 0.5) * (index < 20 ? 1 : 6)); // six times as wide from the middle on
+    const values = Float64Array.from([0, ...steps], (_, index) => steps.slice(0, index).reduce((sum, one) => sum + one, 0));
+    const origins = steps.map((_, index) => index + 1);
+    const plan = { horizon: 1, origins: [origins], refit: 0, missing: "interpolate" as const };
+    const job = { kind: "score", combination: naive, series: [{ values, seasonalPeriod: 1 }], plan } as const;
+    const run = async (isAdaptive: boolean) => (await runJob({ ...job, intervals: { levels: [80], isAdaptive } }))[0];
+    const [adaptive, plain] = await Promise.all([run(true), run(false)]);
+    let [alpha, hits] = [0.2, 0];
+    for (let window = 5; window < steps.length; window++) {
+      const sizes = steps
+        .slice(0, window)
+        .map(Math.abs)
+        .sort((a, b) => a - b);
+      const rank = Math.max(1, Math.min(window, Math.ceil((window + 1) * (1 - alpha) - 1e-9)));
+      const isMissed = Math.abs(steps[window]!) > sizes[rank - 1]!;
+      if (!isMissed) hits++;
+      alpha = Math.max(0, Math.min(1, alpha + 0.1 * (0.2 - (isMissed ? 1 : 0))));
+    }
+    expect(adaptive!.intervals!.hits[0]![0]).toBe(hits);
+    expect(adaptive!.intervals!.calibration!.levels!["80"]).toBeCloseTo(100 * (1 - alpha), 9);
+    expect(hits).toBeGreaterThan(plain!.intervals!.hits[0]![0]!); // the change is met sooner
+    expect(plain!.intervals!.calibration!.levels).toBeUndefined();
+    const wide = halfWidths({ ...plain!.intervals!.calibration!, levels: { "80": 95 } }, 80, 3);
+    expect(wide).toEqual(halfWidths(plain!.intervals!.calibration!, 95, 3));
   });
 
   test("a step without any error has no interval; constant series have intervals of width 0", async () => {

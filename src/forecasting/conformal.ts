@@ -16,6 +16,8 @@ export interface Calibration {
   readonly sizes: readonly number[];
   /** Absolute errors over their sizes, ascending. */
   readonly scores: readonly number[];
+  /** Adaptive: the level to be taken for each that may be asked, both in percent. */
+  readonly levels?: Readonly<Record<string, number>>;
 }
 
 /** Fewer windows than this say too little about one series. */
@@ -59,8 +61,9 @@ function thinned(scores: readonly number[]): number[] {
  *
  * @param level  percent, between 0 and 100
  */
-export function halfWidths({ sizes, scores }: Calibration, level: number, horizon: number): Float64Array {
-  const rank = Math.min(scores.length, Math.ceil((scores.length + 1) * (level / 100)));
+export function halfWidths({ sizes, scores, levels }: Calibration, level: number, horizon: number): Float64Array {
+  const taken = levels?.[level] ?? level;
+  const rank = Math.max(1, Math.min(scores.length, Math.ceil((scores.length + 1) * (taken / 100))));
   const score = scores[rank - 1]!;
   return Float64Array.from({ length: horizon }, (_, step) => {
     const known = Math.min(step, sizes.length - 1);

@@ -19,7 +19,7 @@ import { type Calibration, calibrate, minimumWindows } from "./conformal.ts";
 import { type LoadedTable, type LoadOptions, loadTable, type TableSource, type Understood } from "./data/index.ts";
 import { checkHorizon, checkLevels, type FittedSeries, FittedTable, type SeriesForecast } from "./fitted-table.ts";
 import type { JobHooks, ScoredSeries } from "./jobs.ts";
-import type { SeriesCalibration } from "./later-windows.ts";
+import type { IntervalOptions, SeriesCalibration } from "./later-windows.ts";
 import { bounded, seasonalScale } from "./metrics.ts";
 import { fillMissing, type MissingRule } from "./missing.ts";
 import { forecasters } from "./models/index.ts";
@@ -37,6 +37,8 @@ export interface BacktestOptions extends LoadOptions {
   readonly parameters?: ParameterValues;
   /** Percent; default 80 and 95. */
   readonly levels?: readonly number[];
+  /** Whether intervals widen after misses and narrow after hits in the backtest; default false. It wants many windows: raise `windows`. */
+  readonly adaptive?: boolean;
   /** Origins per series at most, default 20, and steps between them, default a quarter of the horizon. */
   readonly windows?: number;
   readonly stride?: number;
@@ -226,7 +228,15 @@ async function evaluate(table: LoadedTable, options: BacktestOptions, pool: Pool
   const scores = new Map<string, ModelScores>();
   const intervals = new Map<string, readonly SeriesCalibration[]>();
   const score = async (combination: Combination, stage: "backtest" | "intervals", withIntervals: boolean) => {
-    const parts = await scoreAll(series, plan, combination, pool, options, stage, withIntervals ? levels : undefined);
+    const parts = await scoreAll(
+      series,
+      plan,
+      combination,
+      pool,
+      options,
+      stage,
+      withIntervals ? { levels, isAdaptive: options.adaptive === true } : undefined,
+    );
     const name = combinationName(combination);
     scores.set(
       name,
@@ -292,7 +302,7 @@ async function scoreAll(
   pool: Pool,
   options: BacktestOptions,
   stage: Progress["stage"],
-  levels: readonly number[] | undefined,
+  intervals: IntervalOptions | undefined,
 ): Promise<readonly ScoredSeries[]> {
   const size = isShared(combination) ? series.length : chunkSize(series.length, pool);
   const runner = isTrained(combination) ? createPool(0) : pool;
@@ -302,7 +312,7 @@ async function scoreAll(
     starts.map(async (start) => {
       const refit = options.refit ?? (isFittedOnce(combination) ? 0 : plan.refit);
       const its = { ...plan, refit, origins: plan.origins.slice(start, start + size) };
-      const job = { combination, series: series.slice(start, start + size), plan: its, ...(levels && { levels }) };
+      const job = { combination, series: series.slice(start, start + size), plan: its, ...(intervals && { intervals }) };
       const part = await runner.run({ kind: "score", ...job }, hooksOf(combination, options));
       done += Math.min(size, series.length - start);
       options.onProgress?.({ stage, model: combinationName(combination), done, total: series.length });

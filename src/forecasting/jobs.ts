@@ -8,7 +8,7 @@ import {
   scoreSeries,
 } from "./backtest.ts";
 import { type Combination, fitCombination } from "./combination.ts";
-import { calibrateSeries, laterLoss, laterWindows, type SeriesCalibration } from "./later-windows.ts";
+import { calibrateSeries, type IntervalOptions, laterLoss, laterWindows, type SeriesCalibration } from "./later-windows.ts";
 import type { Regressors } from "./regression.ts";
 import type { FitTask, History, SavedForecaster } from "./types.ts";
 
@@ -19,8 +19,8 @@ export type Job =
       readonly combination: Combination;
       readonly series: readonly BacktestSeries[];
       readonly plan: BacktestPlan;
-      /** Percent. Where given, the errors of the windows are turned into intervals too. */
-      readonly levels?: readonly number[];
+      /** Where given, the errors of the windows are turned into intervals too. */
+      readonly intervals?: IntervalOptions;
     }
   | {
       readonly kind: "fit";
@@ -34,7 +34,7 @@ export type Job =
 export interface ScoredSeries {
   /** Undefined where the series has no windows or is too short for the model. */
   readonly score?: SeriesScore;
-  /** Where the job has levels. */
+  /** Where the job asks for them. */
   readonly intervals?: SeriesCalibration;
 }
 
@@ -50,19 +50,19 @@ export async function runJob<K extends Job["kind"]>(job: Extract<Job, { kind: K 
 export async function runJob(job: Job, hooks: JobHooks = {}): Promise<JobResult[Job["kind"]]> {
   switch (job.kind) {
     case "score": {
-      const { combination, series, plan, levels } = job;
+      const { combination, series, plan, intervals } = job;
       const forecasts = await rollingForecasts(combination, series, plan, deciles, hooks);
       return series.map((one, index): ScoredSeries => {
         const windows = forecasts[index];
         const origins = plan.origins[index]!;
         if (windows === undefined)
-          return levels === undefined ? {} : { intervals: calibrateSeries(one, origins, [], [], plan.horizon, levels) };
+          return intervals === undefined ? {} : { intervals: calibrateSeries(one, origins, [], [], plan.horizon, intervals) };
         const errors = forecastErrors(one, origins, windows);
         const later = laterWindows(errors, origins, plan.horizon);
         const conformalWql = laterLoss(one, origins, windows, later);
         return {
           score: { ...scoreSeries(one, origins, windows, deciles), ...(conformalWql !== undefined && { conformalWql }) },
-          ...(levels !== undefined && { intervals: calibrateSeries(one, origins, errors, later, plan.horizon, levels) }),
+          ...(intervals !== undefined && { intervals: calibrateSeries(one, origins, errors, later, plan.horizon, intervals) }),
         };
       });
     }

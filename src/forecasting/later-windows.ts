@@ -38,41 +38,72 @@ export function laterWindows(errors: readonly Float64Array[], origins: readonly 
   });
 }
 
-/** @param levels  percent */
+/** What is asked of intervals. */
+export interface IntervalOptions {
+  /** Percent. */
+  readonly levels: readonly number[];
+  /** Whether the level that is taken moves with the misses of earlier windows. */
+  readonly isAdaptive: boolean;
+}
+
 export function calibrateSeries(
   { values, seasonalPeriod }: BacktestSeries,
   origins: readonly number[],
   errors: readonly Float64Array[],
   later: readonly LaterWindow[],
   horizon: number,
-  levels: readonly number[],
+  options: IntervalOptions,
 ): SeriesCalibration {
+  const { taken, ...coverage } = laterCoverage(origins, errors, later, horizon, options);
   const calibration = errors.length >= minimumWindows ? calibrate(errors) : undefined;
   const scale = origins.length === 0 ? Number.NaN : seasonalScale(values.subarray(0, origins[0]), seasonalPeriod);
   const scaled = scale > 0 ? errors.slice(-minimumWindows).map((window) => window.map((error) => bounded(error / scale))) : [];
-  return { ...(calibration && { calibration }), scaled, ...laterCoverage(errors, later, horizon, levels) };
+  const moved = options.isAdaptive ? { levels: Object.fromEntries(options.levels.map((level, at) => [level, taken[at]!])) } : {};
+  return { ...(calibration && { calibration: { ...calibration, ...moved } }), scaled, ...coverage };
 }
 
+/** How far a window that is missed whole moves the level that is taken: a tenth of what was promised too much. */
+const adaptiveRate = 0.1;
+
+/**
+ * Hits of the intervals, and the levels that are taken after the last window. An adaptive level starts as the one asked and, whenever a window is over, moves by
+ * `adaptiveRate` times the difference of the level asked and the share of its steps that were met; windows still open when another begins say nothing to it.
+ *
+ * @see Gibbs & Candès 2021, Adaptive conformal inference under distribution shift, https://arxiv.org/abs/2106.00170 (equation 2, a window for a step)
+ */
 function laterCoverage(
+  origins: readonly number[],
   errors: readonly Float64Array[],
   later: readonly LaterWindow[],
   horizon: number,
-  levels: readonly number[],
-): Pick<SeriesCalibration, "hits" | "counts"> {
+  { levels, isAdaptive }: IntervalOptions,
+): Pick<SeriesCalibration, "hits" | "counts"> & { readonly taken: readonly number[] } {
   const hits = levels.map(() => new Float64Array(horizon));
   const counts = new Float64Array(horizon);
-  for (const { index, calibration } of later) {
-    const window = errors[index]!;
-    const widths = levels.map((level) => halfWidths(calibration, level, horizon));
-    for (let step = 0; step < horizon; step++) {
-      if (Number.isNaN(window[step])) continue;
-      counts[step]!++;
-      widths.forEach((width, position) => {
-        if (Math.abs(window[step]!) <= width[step]!) hits[position]![step]!++;
-      });
+  const taken = [...levels];
+  const open: { readonly end: number; readonly shares: readonly number[] }[] = [];
+  const learnUntil = (origin: number) => {
+    while (isAdaptive && open.length > 0 && open[0]!.end <= origin) {
+      const { shares } = open.shift()!;
+      for (const [at, level] of levels.entries())
+        taken[at] = Math.max(0, Math.min(100, taken[at]! + adaptiveRate * (level - 100 * shares[at]!)));
     }
+  };
+  for (const { index, calibration } of later) {
+    learnUntil(origins[index]!);
+    const window = errors[index]!;
+    const widths = taken.map((level) => halfWidths(calibration, level, horizon));
+    const steps = Array.from(window.keys()).filter((step) => !Number.isNaN(window[step]));
+    for (const step of steps) counts[step]!++;
+    const shares = widths.map((width, at) => {
+      const met = steps.filter((step) => Math.abs(window[step]!) <= width[step]!);
+      for (const step of met) hits[at]![step]!++;
+      return met.length / steps.length;
+    });
+    if (steps.length > 0) open.push({ end: origins[index]! + horizon, shares });
   }
-  return { hits, counts };
+  learnUntil(Number.POSITIVE_INFINITY);
+  return { hits, counts, taken };
 }
 
 /** Levels whose bounds are the deciles: 80 % lies between the first and the ninth. */

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { rollingForecasts } from "./backtest.ts";
-import { forecast, loadTable } from "./index.ts";
+import { backtest, forecast, loadTable } from "./index.ts";
 import { meanAbsoluteError, meanAbsoluteScaledError, meanSquaredError, seasonalScale, symmetricMape } from "./metrics.ts";
 import { forecasters } from "./models/index.ts";
 
@@ -107,6 +107,16 @@ describe.skipIf(folder === undefined)("public data (CHAINRULE_DATA)", () => {
       expect(worstStep).toBeGreaterThan(expected.worstStep[level]);
       expect(worstTenth).toBeGreaterThan(expected.worstTenth[level]);
     }
+  });
+
+  test("ETTh1: adaptive intervals cover every channel within a point, plain ones up to five points beside it", async () => {
+    const options = { horizon: 24, model: "seasonal-naive", windows: 300, stride: 24, refit: 0 } as const;
+    const farthest = async (adaptive: boolean) => {
+      const { coverage } = await backtest(join(folder!, "ett/ETTh1.csv"), { ...options, adaptive });
+      return coverage.map(({ level, bySeries }) => Math.max(...bySeries.map((one) => Math.abs(one.coverage - level / 100))));
+    };
+    for (const distance of await farthest(false)) expect(distance).toBeGreaterThan(0.04);
+    for (const distance of await farthest(true)) expect(distance).toBeLessThan(0.01);
   });
 
   test("ETTh1 OT: AR-Net of order 96, trained long enough and iterated over every window, errs as least squares does within 2 %", async () => {

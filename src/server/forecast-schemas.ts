@@ -49,6 +49,7 @@ export const forecastRequest = z
     model: z.union([name, z.array(name).min(1).max(32)]).optional(),
     parameters: z.record(text, z.union([z.number(), z.boolean(), text.max(1024)])).optional(),
     levels: z.array(z.number().gt(0).lt(100)).max(16).optional(),
+    adaptive: z.boolean().optional(),
     missing: z.enum(["interpolate", "previous", "zero"]).optional(),
     windows: z.int().min(1).max(1000).optional(),
     stride: z.int().min(1).optional(),

@@ -151,6 +151,7 @@ function withDataOptions(command: Command): Command {
     .option("--model <names>", `auto, or some of ${Object.keys(forecasters).join(", ")}`, "auto")
     .option("--parameter <name=value>", "a parameter of a single named model; repeat for more", parameter)
     .option("--levels <percents>", "intervals (default: 80,95)", numbers("--levels"))
+    .option("--adaptive", "intervals widen after misses and narrow after hits in the backtest; wants many --windows")
     .option("--time <columns>", "column of times; several are year, month or quarter, day", names)
     .option("--target <columns>", "columns to forecast", names)
     .option("--id <columns>", "columns that name the series", names)
