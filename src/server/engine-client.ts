@@ -24,7 +24,7 @@ export class EngineLoadError extends ChainruleError {
 }
 
 export interface EngineClientOptions {
-  /** Milliseconds without an answer to a ping after which the child is taken for dead. Default 20,000. */
+  /** Milliseconds without an answer to a ping, while it loads too, after which the child is taken for dead. Default 20,000. */
   readonly heartbeatMs?: number;
   /** Arguments of Node for the child; tests start it from TypeScript. */
   readonly execArgv?: readonly string[];
@@ -77,6 +77,8 @@ export class EngineClient extends EventEmitter<{ ready: []; down: [reason: strin
   #errors = "";
   /** Why this child can't load the model. */
   #unloadable: Error | undefined;
+  /** That this child was ended for having said nothing. */
+  #silence: string | undefined;
   /** Why no child ever was ready: none will be. */
   #refusal: Error | undefined;
   /** What the child last said of itself. */
@@ -219,6 +221,7 @@ export class EngineClient extends EventEmitter<{ ready: []; down: [reason: strin
     this.#child = child;
     this.#errors = "";
     this.#unloadable = undefined;
+    this.#silence = undefined;
     this.#lastPong = performance.now();
     this.#outbox = new Outbox<ToChild>((messages) => {
       if (child.connected) child.send(messages as never, (error) => void error); // a lost message means a dead child, whose end is told below
@@ -238,14 +241,19 @@ export class EngineClient extends EventEmitter<{ ready: []; down: [reason: strin
 
   #ping(child: ChildProcess): void {
     const silentMs = performance.now() - this.#lastPong;
-    if (this.#isReady && silentMs > (this.#options.heartbeatMs ?? 20_000)) {
-      this.#options.onLog?.(`engine: silent for ${Math.round(silentMs)} ms, restarting it`);
+    if (silentMs > (this.#options.heartbeatMs ?? 20_000)) {
+      const what = `silent for ${Math.round(silentMs)} ms${this.#isReady ? "" : " while it loaded the model"}`;
+      this.#options.onLog?.(`engine: ${what}, ending it`);
+      this.#silence = `the engine's process was ${what}`;
       child.kill("SIGKILL");
-    } else if (this.#isReady) this.#outbox!.push({ kind: "ping", number: this.#pings++ });
+    } else this.#outbox!.push({ kind: "ping", number: this.#pings++ });
   }
 
   #take(message: ToParent): void {
-    if (message.kind === "loading") return;
+    if (message.kind === "loading") {
+      this.#lastPong = performance.now();
+      return;
+    }
     if (message.kind === "unloadable") {
       const { code } = message;
       this.#unloadable = code === undefined ? new Error(message.message) : new EngineLoadError(message.message, code);
@@ -284,7 +292,8 @@ export class EngineClient extends EventEmitter<{ ready: []; down: [reason: strin
       .trim()
       .split("\n")
       .findLast((line) => /error|assert/i.test(line) && !/^\s+at /.test(line)); // lines of a stack name functions
-    const reason = this.#unloadable?.message ?? last?.trim() ?? `the engine's process ended with ${signal ?? `code ${code}`}`;
+    const reason =
+      this.#silence ?? this.#unloadable?.message ?? last?.trim() ?? `the engine's process ended with ${signal ?? `code ${code}`}`;
     const neverRan = this.#info === undefined && this.#failures === 0 && !wasReady; // and is not started again
     if (neverRan)
       this.#refusal = this.#unloadable ?? new Error(reason); // told by `ready`

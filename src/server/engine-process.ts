@@ -26,8 +26,10 @@ const running = new Map<number, Running>();
 let promptTokens = 0;
 
 process.on("disconnect", () => process.exit(0)); // the parent is gone
-outbox.push({ kind: "loading", what: settings.model });
+const isAlive = () => outbox.push({ kind: "loading" });
+process.on("message", isAlive); // pings: there are no tasks before "ready"
 const model = await load(settings.model, { ...settings.load, opensModels: false }).catch(giveUp); // no client chooses what is read or fetched
+process.off("message", isAlive);
 process.on("message", (messages: readonly ToChild[]) => {
   for (const message of messages) take(message);
 });

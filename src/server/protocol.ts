@@ -96,7 +96,8 @@ export interface EngineStatus {
 }
 
 export type ToParent =
-  | { readonly kind: "loading"; readonly what: string }
+  /** The answer to a ping before there is a model. */
+  | { readonly kind: "loading" }
   /** The last message: the model can't be loaded. With the code of an error that Chainrule throws on purpose. */
   | { readonly kind: "unloadable"; readonly message: string; readonly code?: ErrorCode }
   | { readonly kind: "ready"; readonly info: ModelInfo }

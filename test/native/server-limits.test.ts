@@ -467,12 +467,38 @@ test("an engine that is silent is killed and started again", async () => {
   options.heartbeatMs = 2000;
   process.kill(pid!, "SIGSTOP");
   const failed = await running;
+  options.heartbeatMs = 60_000;
   expect([failed.status, await errorOf(failed)]).toEqual([500, "engine_crashed"]);
   expect((await fetch(`${server.url}/ready`)).status).toBe(503);
   const refused = await server.post(endless);
   expect([refused.status, refused.headers.get("x-should-retry"), await errorOf(refused)]).toEqual([503, "true", "engine_not_ready"]);
-  options.heartbeatMs = 60_000;
   await engine.ready();
   expect(engine.pid).not.toBe(pid);
   expect((await server.post({ prompt: "a", max_tokens: 1 })).status).toBe(200);
+});
+
+test("one that is silent while it loads again is killed too", async () => {
+  const crashed = engine.pid!;
+  process.kill(crashed, "SIGKILL");
+  await until(() => engine.pid !== crashed);
+  const stopped = engine.pid!;
+  process.kill(stopped, "SIGSTOP");
+  const killed = new Promise<string>((resolve) => {
+    engine.once("down", (reason) => {
+      options.heartbeatMs = 60_000;
+      resolve(reason);
+    });
+  });
+  options.heartbeatMs = 500;
+  expect(await killed).toMatch(/^the engine's process was silent for \d+ ms while it loaded the model$/);
+  await engine.ready();
+  expect(engine.pid).not.toBe(stopped);
+});
+
+test("a first one that is silent is a server that doesn't start, and says so", async () => {
+  const load = { threads: 1, context: 64, cacheBytes: 2 ** 24 };
+  const first = new EngineClient({ model: path, load, maxTokens: 100, unreadMs: 100 }, { execArgv, heartbeatMs: 500 });
+  process.kill(first.pid!, "SIGSTOP");
+  await expect(first.ready()).rejects.toThrow("silent");
+  await first.close();
 });
