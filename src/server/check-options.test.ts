@@ -12,6 +12,7 @@ test.each<[keyof ServeOptions | "threads" | "context" | "cacheBytes" | "prefixCa
   ["maxRequests", { maxRequests: 0 }],
   ["maxRunning", { maxRunning: -4 }],
   ["maxTokens", { maxTokens: 0 }],
+  ["maxAsideBytes", { maxAsideBytes: 0 }],
   ["maxBytes", { maxBytes: 0.5 }],
   ["maxBodyBytes", { maxBodyBytes: Number.NaN }],
   ["maxForecasts", { maxForecasts: 0 }],

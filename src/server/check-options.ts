@@ -2,10 +2,10 @@ import { OptionError } from "../errors.ts";
 import type { ServeOptions } from "./serve.ts";
 
 const counts = [
-  ...(["maxRequests", "maxRunning", "maxTokens", "maxBytes", "maxBodyBytes"] as const),
+  ...(["maxRequests", "maxRunning", "maxTokens", "maxAsideBytes", "maxBytes", "maxBodyBytes"] as const),
   ...(["maxForecasts", "maxForecastBytes", "maxForecastRows", "maxForecastSeries", "maxForecastHorizon"] as const),
 ];
-const limits = ["headerMs", "bodyMs", "queueMs", "firstTokenMs", "totalMs", "unreadMs", "heartbeatMs"] as const;
+const limits = ["headerMs", "bodyMs", "queueMs", "firstTokenMs", "totalMs", "unreadMs", "heartbeatMs", "stopMs"] as const;
 /** What a timer of Node can wait. */
 const longestMs = 2 ** 31 - 1;
 

@@ -11,6 +11,10 @@ import type { ChildSettings, Task, ToChild, ToParent, WireError, WireEvent, Wire
 
 /** One task from its start to its last message. */
 interface Running {
+  readonly id: number;
+  readonly priority: number;
+  /** Resolves when it holds nothing any more. */
+  readonly ended: Promise<void>;
   readonly controller: AbortController;
   /** Events that the parent will take; a run waits while there are none. */
   credits: number;
@@ -59,6 +63,7 @@ function giveUp(error: unknown): Promise<never> {
 function take(message: ToChild): void {
   if (message.kind === "ping") {
     makeRoom();
+    void shed();
     outbox.push({ kind: "pong", number: message.number, status: status() });
   } else if (message.kind === "start") start(message.id, message.task, message.credits);
   else {
@@ -72,22 +77,36 @@ function take(message: ToChild): void {
 }
 
 function start(id: number, task: Task, credits: number): void {
-  const one: Running = { controller: new AbortController(), credits, waiting: new Set(), unreadSince: undefined };
+  const priority = (task.kind === "generate" ? task.options.priority : undefined) ?? 0;
+  let isOver!: () => void;
+  const ended = new Promise<void>((resolve) => {
+    isOver = resolve;
+  });
+  const one: Running = {
+    ...{ id, priority, ended, credits },
+    ...{ controller: new AbortController(), waiting: new Set(), unreadSince: undefined },
+  };
   running.set(id, one);
   run(id, task, one)
     .then(
       (value) => outbox.push({ kind: "done", id, value }),
       (error: unknown) => {
-        if (!one.controller.signal.aborted) outbox.push({ kind: "failed", id, error: describe(error) }); // who cancels it waits for nothing
+        const { aborted, reason } = one.controller.signal;
+        if (!aborted) outbox.push({ kind: "failed", id, error: describe(error) });
+        else if (reason instanceof Shed) outbox.push({ kind: "failed", id, error: describe(reason) }); // who cancels it waits for nothing
       },
     )
-    .finally(() => running.delete(id));
+    .finally(() => {
+      running.delete(id);
+      isOver();
+    });
 }
 
 async function run(id: number, task: Task, one: Running): Promise<unknown> {
   const { signal } = one.controller;
   switch (task.kind) {
     case "generate": {
+      if (asideBytes() > settings.maxAsideBytes) throw new Overload("the server holds as many answers that wait as it has memory for");
       const { prompt, tools, count } = task;
       const { parseSpecial, layout, ...options } = task.options;
       const { seed } = options;
@@ -153,7 +172,8 @@ async function run(id: number, task: Task, one: Running): Promise<unknown> {
 
 /** Counts prompt tokens, which are given back at the end. A request alone is bounded by the context. */
 function admit(tokens: number): void {
-  if (promptTokens > 0 && promptTokens + tokens > settings.maxTokens) throw new Overload();
+  if (promptTokens > 0 && promptTokens + tokens > settings.maxTokens)
+    throw new Overload("the server holds as many prompt tokens as it admits");
   promptTokens += tokens;
 }
 
@@ -162,6 +182,33 @@ function makeRoom(): void {
   const now = performance.now();
   if ([...running.values()].some(({ unreadSince }) => unreadSince !== undefined && now - unreadSince > settings.unreadMs))
     model.setAside({ idleMs: settings.unreadMs });
+}
+
+/** Host memory that holds what had to make room in the cache, of all models. */
+function asideBytes(of = model.memory()): number {
+  return Object.values(of.beside).reduce((sum, other) => sum + asideBytes(other), of.savedBytes);
+}
+
+let isShedding = false;
+/**
+ * How much runs will put aside is not known when they begin: it depends on the branches that their methods keep and on who reads. Where it
+ * is more than there may be, those are ended that would wait the longest, one after the other and never the last, so that somebody finishes.
+ */
+async function shed(): Promise<void> {
+  if (isShedding) return;
+  isShedding = true;
+  try {
+    while (asideBytes() > settings.maxAsideBytes) {
+      const alive = [...running.values()].filter(({ controller }) => !controller.signal.aborted);
+      const last = alive.sort((a, b) => b.priority - a.priority || a.id - b.id).at(-1);
+      if (last === undefined || alive.length === 1) return;
+      last.controller.abort(new Shed());
+      for (const resume of last.waiting) resume();
+      await last.ended;
+    }
+  } finally {
+    isShedding = false;
+  }
 }
 
 /** Sends one run's events as fast as the parent takes them. */
@@ -173,6 +220,7 @@ async function answer(
   send: (event: WireEvent) => Promise<void>,
 ): Promise<void> {
   for await (const event of events) {
+    void shed();
     if (event.kind === "token") {
       const logprob = event.fact.top === undefined ? undefined : named(of, event.fact);
       await send({ kind: "token", choice, text: event.text, fact: event.fact, ...(logprob === undefined ? {} : { logprob }) });
@@ -205,14 +253,22 @@ function named(of: Model, { id, logprob, top = [] }: TokenFact): TokenLogprob {
   return { id, text: text(id), logprob: logprob!, top: top.map((entry) => ({ ...entry, text: text(entry.id) })) };
 }
 
-/** More prompt tokens than the server admits. */
+/** More of something than the server admits. */
 class Overload extends Error {}
+/** A run had to end for the memory that the runs before it need. */
+class Shed extends Error {}
 
 /** What a client is told of an error; what it can't help stays general, and the log has it. */
 function describe(error: unknown): WireError {
   const message = error instanceof Error ? error.message : String(error);
-  if (error instanceof Overload)
-    return { status: 429, code: "too_many_tokens", message: "the server holds as many prompt tokens as it admits", param: null };
+  if (error instanceof Overload) return { status: 429, code: "too_many_tokens", message, param: null };
+  if (error instanceof Shed)
+    return {
+      status: 503,
+      code: "out_of_memory",
+      message: "the answers that wait hold as much memory as the server has for them",
+      param: null,
+    };
   if (error instanceof ContextOverflowError) return { status: 400, code: "context_length_exceeded", message, param: null };
   if (error instanceof MemoryError) return { status: 503, code: "out_of_memory", message, param: null };
   if (error instanceof OptionError) return { status: 400, code: "invalid_value", message, param: error.option };
@@ -228,5 +284,15 @@ function describe(error: unknown): WireError {
 function status() {
   const { streams, streamsUsed, preemptions, passes, queued } = model.memory();
   const unread = [...running.values()].filter(({ unreadSince }) => unreadSince !== undefined).length;
-  return { running: running.size, unread, queued, streams, streamsUsed, preemptions, passes, residentBytes: process.memoryUsage.rss() };
+  return {
+    running: running.size,
+    unread,
+    queued,
+    streams,
+    streamsUsed,
+    preemptions,
+    asideBytes: asideBytes(),
+    passes,
+    residentBytes: process.memoryUsage.rss(),
+  };
 }

@@ -91,6 +91,8 @@ export interface EngineStatus {
   readonly streams: number;
   readonly streamsUsed: number;
   readonly preemptions: number;
+  /** Bytes of host memory that hold caches put aside. */
+  readonly asideBytes: number;
   readonly passes: number;
   readonly residentBytes: number;
 }
@@ -124,6 +126,8 @@ export interface ChildSettings {
   };
   /** Prompt tokens of all runs that have not ended; more are refused with 429. */
   readonly maxTokens: number;
+  /** Bytes of host memory for caches that had to make room. Above it no run begins, and the youngest ones are ended. */
+  readonly maxAsideBytes: number;
   /** Milliseconds that a run may wait for its reader before its cache makes room for others. */
   readonly unreadMs: number;
 }

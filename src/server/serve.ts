@@ -1,5 +1,6 @@
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import { totalmem } from "node:os";
 import { serve as listen } from "@hono/node-server";
 import { Admission, type AdmissionLimits } from "./admission.ts";
 import { type AppOptions, createApp } from "./app.ts";
@@ -19,10 +20,17 @@ export interface ServeOptions extends AppOptions, AdmissionLimits, ForecastLimit
   readonly port?: number;
   /** Prompt tokens of all requests under way; more get 429. Default 65,536. */
   readonly maxTokens?: number;
+  /**
+   * Bytes of host memory for the caches of runs that have to make room for others, or for which nobody reads. Above it requests get 429, and
+   * the youngest runs of the lowest priority 503. Default: a quarter of the machine's memory.
+   */
+  readonly maxAsideBytes?: number;
   /** Milliseconds that a request's header may take to arrive; then its connection is closed. Default 10,000. */
   readonly headerMs?: number;
   /** Milliseconds that a run may wait for a reader that doesn't read before it makes room for others. Default 30,000. */
   readonly unreadMs?: number;
+  /** Milliseconds that requests under way have to finish when the server is told to stop. Default 30,000. */
+  readonly stopMs?: number;
   /** Gives up while the model loads; a server that runs is ended with `stop`. */
   readonly signal?: AbortSignal;
 }
@@ -33,7 +41,7 @@ export interface RunningServer extends AsyncDisposable {
   /**
    * Says that it is not ready and refuses new requests by 503, lets those under way finish, cuts them at the deadline, also by 503; then
    * nobody listens any more.
-   * @param deadlineMs  default 30,000
+   * @param deadlineMs  default: the option `stopMs`
    */
   stop(deadlineMs?: number): Promise<void>;
 }
@@ -50,6 +58,7 @@ export async function serve(options: ServeOptions = {}): Promise<RunningServer> 
     model: options.model ?? "smollm2",
     load: options.load ?? {},
     maxTokens: options.maxTokens ?? 65_536,
+    maxAsideBytes: options.maxAsideBytes ?? Math.floor(memoryBytes() / 4),
     unreadMs: options.unreadMs ?? 30_000,
   };
   const engine = new EngineClient(settings, options);
@@ -64,7 +73,7 @@ export async function serve(options: ServeOptions = {}): Promise<RunningServer> 
   }
   const { url, stop: stopFace } = face;
   let stopping: Promise<void> | undefined;
-  const stop = (deadlineMs = 30_000) => {
+  const stop = (deadlineMs = options.stopMs ?? 30_000) => {
     stopping ??= (async () => {
       const cut = setTimeout(() => void engine.close(), deadlineMs);
       await stopFace(deadlineMs);
@@ -74,6 +83,11 @@ export async function serve(options: ServeOptions = {}): Promise<RunningServer> 
     return stopping;
   };
   return { url, engine, stop, [Symbol.asyncDispose]: () => stop(0) };
+}
+
+/** What the machine has, or as much of it as this process may have. */
+function memoryBytes(): number {
+  return Math.min(totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY);
 }
 
 /** The sockets of a server. */

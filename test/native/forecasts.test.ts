@@ -18,7 +18,7 @@ let engine: EngineClient;
 beforeAll(async () => {
   await writeTinyChatModel(path);
   engine = new EngineClient(
-    { model: path, load: { threads: 1, context: 1024, cacheBytes: 2 ** 26 }, maxTokens: 20_000, unreadMs: 30_000 },
+    { model: path, load: { threads: 1, context: 1024, cacheBytes: 2 ** 26 }, maxTokens: 20_000, maxAsideBytes: 2 ** 30, unreadMs: 30_000 },
     { execArgv },
   );
   await engine.ready();

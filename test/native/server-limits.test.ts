@@ -29,7 +29,7 @@ let engine: EngineClient;
 beforeAll(async () => {
   await writeTinyChatModel(path, { contextLength, hiddenSize: 256, blocks: 4 });
   const load = { threads: 1, context: contextLength, cacheBytes: 2 ** 27 };
-  engine = new EngineClient({ model: path, load, maxTokens: 20_000, unreadMs: 100 }, options);
+  engine = new EngineClient({ model: path, load, maxTokens: 20_000, maxAsideBytes: 2 ** 30, unreadMs: 100 }, options);
   await engine.ready();
 });
 afterAll(async () => {
@@ -458,6 +458,27 @@ test("bench serve: fused, in static batches and one by one, every token of every
   }
 });
 
+test("what is put aside is bounded: above it no run begins and the youngest ends, never the last; readers who come back get the rest", async () => {
+  const load = { threads: 1, context: contextLength, cacheBytes: 2 ** 27 };
+  const other = new EngineClient({ model: path, load, maxTokens: 20_000, maxAsideBytes: 1, unreadMs: 300 }, options);
+  try {
+    await other.ready();
+    const { app } = appOf(other);
+    const ask = async (more: object) =>
+      app.request("/v1/completions", { method: "POST", body: JSON.stringify({ ...endless, max_tokens: 200, ...more }) });
+    const [first, second] = await Promise.all([ask({ stream: true }), ask({ stream: true })]);
+    await until(async () => (await other.ping()).asideBytes > 1);
+    const refused = await ask({});
+    expect([refused.status, await errorOf(refused)]).toEqual([429, "too_many_tokens"]);
+    expect(await second.text()).toMatch(/event: error\ndata: .*"out_of_memory"/);
+    expect(await first.text()).toContain("[DONE]");
+    expect((await other.ping()).asideBytes).toBe(0);
+    expect((await ask({})).status).toBe(200);
+  } finally {
+    await other.close();
+  }
+});
+
 // the last ones: they end the engine's process
 test("an engine that is silent is killed and started again", async () => {
   await using server = await face();
@@ -497,7 +518,10 @@ test("one that is silent while it loads again is killed too", async () => {
 
 test("a first one that is silent is a server that doesn't start, and says so", async () => {
   const load = { threads: 1, context: 64, cacheBytes: 2 ** 24 };
-  const first = new EngineClient({ model: path, load, maxTokens: 100, unreadMs: 100 }, { execArgv, heartbeatMs: 500 });
+  const first = new EngineClient(
+    { model: path, load, maxTokens: 100, maxAsideBytes: 2 ** 20, unreadMs: 100 },
+    { execArgv, heartbeatMs: 500 },
+  );
   process.kill(first.pid!, "SIGSTOP");
   await expect(first.ready()).rejects.toThrow("silent");
   await first.close();

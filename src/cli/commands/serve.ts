@@ -15,6 +15,8 @@ interface Options extends ModelOptions {
   readonly maxRunning?: number;
   readonly maxTokens?: number;
   readonly maxBytes?: number;
+  readonly maxAside?: number;
+  readonly maxBody?: number;
   readonly maxForecasts?: number;
   readonly timeouts?: Partial<Record<Timeout, number>>;
   readonly prefixCache?: number;
@@ -22,7 +24,7 @@ interface Options extends ModelOptions {
   readonly quiet?: boolean;
 }
 
-/** Stages of a request, and the server's option for each. */
+/** Stages of a request and of the server, and the server's option for each. */
 const stages = {
   header: "headerMs",
   body: "bodyMs",
@@ -30,6 +32,8 @@ const stages = {
   "first-token": "firstTokenMs",
   total: "totalMs",
   unread: "unreadMs",
+  heartbeat: "heartbeatMs",
+  stop: "stopMs",
 } as const;
 type Timeout = (typeof stages)[keyof typeof stages];
 
@@ -61,10 +65,16 @@ export const serve = addModelOptions(new Command("serve").description("an OpenAI
   .option("--max-running <count>", "requests that the engine works on at the same time; others wait (default: 64)", integer)
   .option("--max-tokens <count>", "prompt tokens under way before more get 429 (default: 65536)", integer)
   .option("--max-bytes <count>", "bytes of all bodies under way before more get 429 (default: 67108864)", integer)
+  .option("--max-body <bytes>", "of one body, before it gets 413 (default: 4M)", bytes)
+  .option(
+    "--max-aside <bytes>",
+    "host memory for answers that make room or that nobody reads, before requests get 429 (default: a quarter of the memory)",
+    bytes,
+  )
   .option("--max-forecasts <count>", "forecasts worked on at the same time, each on a core (default: half of the cores)", integer)
   .option(
     "--timeouts <list>",
-    "seconds for the stages of a request (default: header=10,body=30,queue=60,first-token=120,total=600,unread=30)",
+    "seconds for the stages of a request, for the engine's answer to a ping, and for ending (default: header=10,body=30,queue=60,first-token=120,total=600,unread=30,heartbeat=20,stop=30)",
     parseTimeouts,
   )
   .option("--prefix-cache <bytes>", "most of the cache that ended prompts keep for later ones; 0 turns it off; default half", bytes)
@@ -103,6 +113,8 @@ export const serve = addModelOptions(new Command("serve").description("an OpenAI
       ...(maxRunning === undefined ? {} : { maxRunning }),
       ...(maxTokens === undefined ? {} : { maxTokens }),
       ...(maxBytes === undefined ? {} : { maxBytes }),
+      ...(options.maxBody === undefined ? {} : { maxBodyBytes: options.maxBody }),
+      ...(options.maxAside === undefined ? {} : { maxAsideBytes: options.maxAside }),
       ...(options.maxForecasts === undefined ? {} : { maxForecasts: options.maxForecasts }),
       ...(options.training === undefined ? {} : { training: options.training }),
       ...timeouts,
