@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type DecodingModel, type GenerateOptions, generateText } from "../../src/decoding/index.ts";
 import { toyTokenizer } from "../../src/decoding/testing/toy-tokenizer.ts";
 import { measureSkipPrices } from "../../src/engine/index.ts";
+import type { TokenId } from "../../src/token.ts";
 import { openEngine, temporaryFolder } from "../support/engine.ts";
 import { writeTinyModel } from "../support/tiny-model.ts";
 
@@ -71,11 +72,23 @@ describe.each(["f32", "q8_0"] as const)("skipping on the engine, %s", (type) => 
     const perRow = Array.from({ length: 19 }, (_, row) => facts.skips!.blocks.filter(([at]) => at === row).length / 2);
     expect(perRow).toEqual([...perRow].sort((a, b) => a - b));
     expect([perRow[0], perRow.at(-1)]).toEqual([1, 3]); // 0.8 of 6 blocks is 5; the 19th of 20 tokens runs 3
-    const sideBySide = await Promise.all([
-      run({ skip: "layers,from=0.8,to=0.4,first=1" }),
-      run({ skip: "layers,from=0.8,to=0.4,first=1" }),
-    ]);
-    for (const { tokens } of sideBySide) expect(tokens).toEqual((await run({ skip: "layers,from=0.8,to=0.4,first=1" })).tokens);
+  });
+
+  test("layers: rows of different prompts in one pass are what they are alone", async () => {
+    const prompts = ["abcabcabdabc", "the quick", "zyxwvutsrqponm"].map((text) => tokenizer.encode(text.replace(" ", "_")));
+    const answer = async (tokens: readonly TokenId[]) => {
+      const given = { maxTokens: 20, ignoreEndTokens: true, logprobs: 1, skip: "layers,from=0.8,to=0.4,first=1" };
+      const { tokens: own, logprobs, facts } = await generateText(model, tokens, given);
+      return { said: { own, logprobs, skipped: facts.skips }, passes: facts.passes };
+    };
+    const alone = [];
+    for (const one of prompts) alone.push(await answer(one));
+    expect(new Set(alone.map(({ said }) => said.own.join())).size).toBe(3);
+    const before = opened.engine.passCount;
+    const together = await Promise.all(prompts.map(answer));
+    expect(together.map(({ said }) => said)).toEqual(alone.map(({ said }) => said));
+    // the prompts have passes of their own, then every step is one pass for all three
+    expect(opened.engine.passCount - before).toBeLessThanOrEqual(alone[0]!.passes + prompts.length + 2);
   });
 
   test("what can't go together is refused by both names", async () => {
