@@ -1,30 +1,5 @@
-import type { LayoutPrompt, Model, Prompt } from "../../src/index.ts";
+import type { LayoutPrompt, Prompt } from "../../src/index.ts";
 import { type Findings, mean, percent, prompts, type Row, type Setting, type Steps } from "./harness.ts";
-
-/** Total log-probability of a continuation after a prompt, whatever its layout. */
-async function continued(model: Model, prompt: Prompt, continuations: readonly string[]): Promise<number[]> {
-  const { tokens, positions, visible } = await model.layOut(prompt);
-  using sequence = model.sequence();
-  const laidOut = { ...(positions === undefined ? {} : { positions }), ...(visible === undefined ? {} : { visible }) };
-  const first = continuations.map((text) => model.tokenize(text, { bos: false }));
-  const { rows } = await sequence.forward({
-    input: tokens,
-    ...laidOut,
-    want: { logits: "last", top: 1, scores: [first.map((list) => list[0]!)] },
-  });
-  const logSum = rows[0]!.candidates!.logSumExp;
-  return Promise.all(
-    first.map(async (list, index) => {
-      let total = rows[0]!.scores![index]! - logSum;
-      if (list.length === 1) return total;
-      using fork = sequence.fork();
-      const scores = list.slice(1).map((token) => [token]);
-      const result = await fork.forward({ input: list.slice(0, -1), want: { logits: "all", top: 1, scores } });
-      for (const { scores: own, candidates } of result.rows) total += own![0]! - candidates!.logSumExp;
-      return total;
-    }),
-  );
-}
 
 async function setRows(setting: Setting): Promise<Findings> {
   const { model, modelName, say, isQuick } = setting;
@@ -33,8 +8,8 @@ async function setRows(setting: Setting): Promise<Findings> {
     const members = options.map((option) => ` ${option}`);
     const [head, tail] = [`${question} Options:`, ".\nThe answer is:"];
     const prompt: Prompt = isSet ? { kind: "set", prompt: [head, members, tail] } : `${head}${members.join("")}${tail}`;
-    const totals = await continued(model, prompt, members);
-    return options[totals.indexOf(Math.max(...totals))]!;
+    const { best } = await model.scoreChoices(prompt, members);
+    return options[best]!;
   };
   const found = { plain: { flips: 0, right: 0 }, set: { flips: 0, right: 0 } };
   for (const { question, options, answer } of items) {

@@ -29,6 +29,7 @@ export type { Timings } from "./record.ts";
 export { registry } from "./registry.ts";
 export { philox4x32 } from "./sampling/random.ts";
 export { type ScoreOptions, type ScoreResult, score } from "./score.ts";
+export { type ScoreChoicesOptions, type ScoredChoice, type ScoredChoices, scoreChoices } from "./score-choices.ts";
 export { type AttributeHead, isAttributeHead } from "./search/attribute-head.ts";
 export type { AttributeFunction } from "./search/conditional-beam.ts";
 export { type FitAttributeOptions, fitAttribute } from "./search/fit-attribute.ts";

@@ -34,9 +34,12 @@ import {
   type ModelSource,
   type Prompt,
   parseAdapters,
+  type ScoreChoicesOptions,
+  type ScoredChoices,
   type ScoreOptions,
   type ScoreResult,
   score,
+  scoreChoices,
 } from "../decoding/index.ts";
 import type { CostCurve, Engine, Exit, Sequence } from "../engine/index.ts";
 import { DisposedError } from "../errors.ts";
@@ -191,6 +194,11 @@ export class Model implements AsyncDisposable {
   /** What each token of an answer owes to the prompt's tokens. */
   async explain(prompt: Prompt, options: ExplainOptions = {}): Promise<Explanation> {
     return explain(this.#alive(), prompt, options);
+  }
+
+  /** Which of several continuations of a prompt it finds most probable: multiple choice. */
+  async scoreChoices(prompt: Prompt, choices: readonly string[], options: ScoreChoicesOptions = {}): Promise<ScoredChoices> {
+    return scoreChoices(this.#alive(), prompt, choices, options);
   }
 
   /** How probable a text or a conversation is, token by token. */
