@@ -1,6 +1,7 @@
 import type { ChoiceFact, Facts, ForwardRequest, Sequence, TokenFact } from "../engine/index.ts";
 import { OptionError } from "../errors.ts";
 import type { TokenId } from "../token.ts";
+import { pieceText } from "../tokenizer/index.ts";
 import { nameOf, openModels } from "./companions.ts";
 import type { DecodingModel, ModelSource } from "./model.ts";
 import { adaptersOf, type GenerateOptions, ownershipOf, type Plan, resolveMaxTokens, resolveOptions, sequencesOf } from "./options.ts";
@@ -280,7 +281,7 @@ function startRun(
 }
 
 function withTexts(model: DecodingModel, facts: readonly TokenFact[]): TokenLogprob[] {
-  const named = (id: number, logprob: number) => ({ id, text: model.tokenizer.decode([id as TokenId], { special: true }), logprob });
+  const named = (id: number, logprob: number) => ({ id, text: pieceText(model.tokenizer, id as TokenId), logprob });
   return facts.map(({ id, logprob, top = [] }) => ({ ...named(id, logprob!), top: top.map((entry) => named(entry.id, entry.logprob)) }));
 }
 

@@ -1,6 +1,6 @@
-import type { GenerateOptions, TokenLogprob } from "../decoding/index.ts";
+import type { GenerateOptions } from "../decoding/index.ts";
 import { RequestError } from "./parse-body.ts";
-import type { SearchStep, WireOptions, WireResult } from "./protocol.ts";
+import type { SearchStep, WireLogprob, WireOptions, WireResult } from "./protocol.ts";
 import type { MethodSpec, SamplingFields } from "./schemas.ts";
 
 // What OpenAI's endpoints have in common: options in, log-probabilities and usage out.
@@ -38,14 +38,12 @@ export function sharedOptions(request: SamplingFields, guide?: MethodSpec): Wire
 
 export const finishReason = ({ finishReason }: WireResult): "stop" | "length" => (finishReason === "stop" ? "stop" : "length");
 
-const bytesOf = (text: string) => [...Buffer.from(text)];
-
 /** An entry of a chat's or response's log-probabilities. */
-export const chatLogprob = ({ text, logprob, top }: TokenLogprob) => ({
+export const chatLogprob = ({ text, bytes, logprob, top }: WireLogprob) => ({
   token: text,
   logprob,
-  bytes: bytesOf(text),
-  top_logprobs: top.map((entry) => ({ token: entry.text, logprob: entry.logprob, bytes: bytesOf(entry.text) })),
+  bytes,
+  top_logprobs: top.map((entry) => ({ token: entry.text, logprob: entry.logprob, bytes: entry.bytes })),
 });
 
 /** Tokens of a request; the answers to one prompt share it. */

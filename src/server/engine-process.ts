@@ -1,13 +1,14 @@
 // The child: one model, every run on it. Started by `EngineProcess`; speaks `protocol.ts` over Node's channel between processes.
 
-import { describeRegistry, type GenerateEvent, type LaidOut, type TokenLogprob, withLayout } from "../decoding/index.ts";
+import { describeRegistry, type GenerateEvent, type LaidOut, withLayout } from "../decoding/index.ts";
 import type { TokenFact } from "../engine/index.ts";
 import { ChainruleError, ContextOverflowError, MemoryError, NotFoundError, OptionError, TimeoutError } from "../errors.ts";
 import { load, type Model } from "../load/index.ts";
 import type { TokenId } from "../token.ts";
-import { Detokenizer } from "../tokenizer/index.ts";
+import { pieceText } from "../tokenizer/index.ts";
+import { echoOf } from "./echo.ts";
 import { Outbox } from "./outbox.ts";
-import type { ChildSettings, Task, ToChild, ToParent, WireError, WireEvent, WireResult } from "./protocol.ts";
+import type { ChildSettings, Task, ToChild, ToParent, WireError, WireEvent, WireLogprob } from "./protocol.ts";
 
 /** One task from its start to its last message. */
 interface Running {
@@ -135,6 +136,7 @@ async function run(id: number, task: Task, one: Running): Promise<unknown> {
             model,
             choice,
             laidOut,
+            typeof prompt === "string" ? prompt : undefined,
             model.stream(laidOut, { ...options, ...(seed === undefined ? {} : { seed: seed + choice }), signal }),
             send,
           ),
@@ -216,6 +218,7 @@ async function answer(
   of: Model,
   choice: number,
   prompt: LaidOut,
+  text: string | undefined,
   events: AsyncGenerator<GenerateEvent>,
   send: (event: WireEvent) => Promise<void>,
 ): Promise<void> {
@@ -228,16 +231,10 @@ async function answer(
       await send({ kind: "search", choice, step: toPlain(event) as typeof event });
     } else if (event.kind === "finish") {
       const { text: _, logprobs: __, ...result } = event.result;
-      const echo = result.promptLogprobs === undefined ? {} : { echo: echoOf(of, prompt.tokens) };
+      const echo = result.promptLogprobs === undefined ? {} : { echo: echoOf(of.tokenizer, prompt.tokens, text) };
       await send({ kind: "finish", choice, text: event.text, result: { ...(toPlain(result) as typeof result), ...echo } });
     }
   }
-}
-
-function echoOf({ tokenizer }: Model, tokens: readonly TokenId[]): NonNullable<WireResult["echo"]> {
-  const detokenizer = new Detokenizer(tokenizer, { special: true });
-  const pieces = tokens.map((token) => detokenizer.push(token));
-  return { first: tokenizer.decode(tokens.slice(0, 1), { special: true }), pieces };
 }
 
 /** Lists in place of typed arrays, which JSON would write as objects. */
@@ -248,9 +245,12 @@ function toPlain(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, entry]) => [key, toPlain(entry)]));
 }
 
-function named(of: Model, { id, logprob, top = [] }: TokenFact): TokenLogprob {
-  const text = (token: number) => of.tokenizer.decode([token as TokenId], { special: true });
-  return { id, text: text(id), logprob: logprob!, top: top.map((entry) => ({ ...entry, text: text(entry.id) })) };
+function named({ tokenizer }: Model, { id, logprob, top = [] }: TokenFact): WireLogprob {
+  const written = (token: number) => ({
+    text: pieceText(tokenizer, token as TokenId),
+    bytes: [...tokenizer.piece(token as TokenId, { special: true })],
+  });
+  return { id, ...written(id), logprob: logprob!, top: top.map((entry) => ({ ...entry, ...written(entry.id) })) };
 }
 
 /** More of something than the server admits. */

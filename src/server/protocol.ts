@@ -11,6 +11,7 @@ import type {
 } from "../decoding/index.ts";
 import type { TokenFact } from "../engine/index.ts";
 import type { ErrorCode } from "../errors.ts";
+import type { Echo } from "./echo.ts";
 
 /**
  * What parent and child say to each other: lists of messages, one list per turn of either event loop. The parent owns the sockets, the
@@ -49,18 +50,24 @@ export type WireEvent =
       readonly text: string;
       readonly fact: TokenFact;
       /** With `logprobs`. */
-      readonly logprob?: TokenLogprob;
+      readonly logprob?: WireLogprob;
     }
   /** How a search goes on, beside the answer's tokens. */
   | { readonly kind: "search"; readonly choice: number; readonly step: SearchStep }
   | { readonly kind: "finish"; readonly choice: number; readonly text: string; readonly result: WireResult };
+
+/** With the bytes of each token, of which half a character's text tells nothing. */
+export interface WireLogprob extends TokenLogprob {
+  readonly bytes: readonly number[];
+  readonly top: readonly (TokenLogprob["top"][number] & { readonly bytes: readonly number[] })[];
+}
 
 export type SearchStep = Extract<GenerateEvent, { kind: "growth" | "branch" | "effort" }>;
 
 /** A run's result as it crosses the wire: all of it but what its events have said already. Arrays of numbers are plain lists. */
 export interface WireResult extends Omit<GenerateResult, "text" | "logprobs"> {
   /** With `promptLogprobs`: text of the prompt's first token, which has none, and the text that each of the prompt's tokens adds. */
-  readonly echo?: { readonly first: string; readonly pieces: readonly string[] };
+  readonly echo?: Echo;
 }
 
 /** What is wrong with a task, as the client is told. */

@@ -1,8 +1,8 @@
 import type { AnswerDelta, Message as ChatMessage, ToolCall } from "../chat/index.ts";
-import type { Prompt, TokenLogprob } from "../decoding/index.ts";
+import type { Prompt } from "../decoding/index.ts";
 import { chatLogprob, extensionOf, sharedOptions } from "./answers.ts";
 import { RequestError } from "./parse-body.ts";
-import type { WireOptions, WireResult } from "./protocol.ts";
+import type { WireLogprob, WireOptions, WireResult } from "./protocol.ts";
 import type { Answer, GenerateTask, Message, StreamShape } from "./runs.ts";
 import type { ResponsesRequest } from "./schemas.ts";
 import { type AnswerForm, AnswerReader, answerForm, earlierCall, newId } from "./tools.ts";
@@ -101,7 +101,7 @@ export class GrowingResponse {
   }
 
   /** @param more  goes out with the token's first event */
-  token(text: string, logprobs: readonly TokenLogprob[], more: object): Message[] {
+  token(text: string, logprobs: readonly WireLogprob[], more: object): Message[] {
     this.#logprobs.push(...logprobs.map(chatLogprob));
     return this.#reader.push(text).flatMap((delta, index) => this.#take(delta, index === 0 ? more : {}));
   }

@@ -1,10 +1,9 @@
 import type { HttpBindings } from "@hono/node-server";
 import type { Context } from "hono";
-import type { TokenLogprob } from "../decoding/index.ts";
 import type { Ticket } from "./admission.ts";
 import type { EngineClient } from "./engine-client.ts";
 import { asHttpError, type HttpError } from "./http-error.ts";
-import type { Task, WireEvent, WireResult } from "./protocol.ts";
+import type { Task, WireEvent, WireLogprob, WireResult } from "./protocol.ts";
 import type { RequestRecord } from "./request-record.ts";
 import { type Limit, type TimeLimits, timeLimit } from "./time-limit.ts";
 
@@ -38,7 +37,7 @@ export interface Answer {
   readonly text: string;
   /** The text that became certain with each token; what follows the last one is the rest of `text`. */
   readonly pieces: readonly string[];
-  readonly logprobs: readonly TokenLogprob[];
+  readonly logprobs: readonly WireLogprob[];
   readonly result: WireResult;
 }
 
@@ -69,7 +68,7 @@ export class Runs {
   /** Whole answers, by choice. @throws HttpError, TaskError */
   async collect(c: Context<Env>, tasks: readonly GenerateTask[]): Promise<Answer[]> {
     const pieces: string[][] = [];
-    const logprobs: TokenLogprob[][] = [];
+    const logprobs: WireLogprob[][] = [];
     const answers: Answer[] = [];
     for await (const event of this.#events(c, tasks, timeLimit(c, this.#limits))) {
       if (event.kind === "search") continue; // it is in the result's facts

@@ -7,12 +7,12 @@ import type { Tokenizer } from "./tokenizer.ts";
  * prescribes; all text put together is the decoding of all bytes.
  */
 export class Detokenizer {
-  readonly #tokenizer: Tokenizer;
+  readonly #tokenizer: Pick<Tokenizer, "piece">;
   readonly #special: boolean;
   #held: Uint8Array = new Uint8Array();
 
   /** @param options.special  write special tokens out; default false */
-  constructor(tokenizer: Tokenizer, options: { readonly special?: boolean } = {}) {
+  constructor(tokenizer: Pick<Tokenizer, "piece">, options: { readonly special?: boolean } = {}) {
     this.#tokenizer = tokenizer;
     this.#special = options.special ?? false;
   }
@@ -39,6 +39,11 @@ export class Detokenizer {
     copy.#held = this.#held;
     return copy;
   }
+}
+
+/** A token alone as text: special tokens written out, a space at its front kept, half a character as U+FFFD. */
+export function pieceText(tokenizer: Pick<Tokenizer, "piece">, token: TokenId): string {
+  return decode(tokenizer.piece(token, { special: true }));
 }
 
 const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { NativeError, OptionError } from "../errors.ts";
+import { ContextOverflowError, NativeError, OptionError } from "../errors.ts";
 import { loadNative, type Native, Owner, type Pointer } from "../ggml/index.ts";
 import { type TokenId, tokenId } from "../token.ts";
 import { checkVocabulary, type GgufFile, headerOnlyCopy, type VocabularyFacts } from "../weights/index.ts";
@@ -133,7 +133,7 @@ export class LlamaVocabulary extends Owner implements Tokenizer {
   }
 
   /**
-   * @throws RangeError for a text of more bytes than a full context of the longest tokens, or than 4 MiB; or, with a
+   * @throws ContextOverflowError for a text of more bytes than a full context of the longest tokens; RangeError for more than 4 MiB; or, with a
    *         pre-tokenizer that recurses, for one with a word of more than 2,048 characters; OptionError for `bos: true` where
    *         the vocabulary has none; DisposedError
    */
@@ -144,9 +144,10 @@ export class LlamaVocabulary extends Owner implements Tokenizer {
     const limit = Math.min(this.#contextLength * this.#longestTokenBytes, maxTextBytes);
     const sizeBytes = text.length > limit ? text.length : Buffer.byteLength(text); // UTF-8 has no fewer bytes than UTF-16 has units
     if (sizeBytes > limit) {
-      throw new RangeError(
-        `the text has ${sizeBytes} bytes or more; ${limit} are the most that a context of ${this.#contextLength} tokens could hold`,
-      );
+      const message = `the text has ${sizeBytes} bytes or more; ${limit} are the most that a context of ${this.#contextLength} tokens could hold`;
+      const neededTokens = Math.ceil(sizeBytes / this.#longestTokenBytes);
+      if (neededTokens > this.#contextLength) throw new ContextOverflowError(message, { neededTokens, contextLength: this.#contextLength });
+      throw new RangeError(`the text has ${sizeBytes} bytes or more; ${limit} are the most that are taken as one text`);
     }
     if (this.#recursesOnWords) refuseLongStretches(text);
     const tokens = this.#tokenize(Buffer.from(text), special);

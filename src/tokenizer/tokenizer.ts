@@ -15,7 +15,7 @@ export interface Tokenizer {
   /**
    * @param options.special  parse special tokens written in the text (`<|im_start|>`) as such; default false
    * @param options.bos      put BOS before the text; default {@link addBos}
-   * @throws RangeError for text longer than the context could hold; lone surrogates become U+FFFD
+   * @throws ContextOverflowError for text longer than the context could hold; lone surrogates become U+FFFD
    */
   encode(text: string, options?: { special?: boolean; bos?: boolean }): TokenId[];
   /** Bytes of one token: may be part of a UTF-8 character. Special tokens give their written form, or nothing if `special` is false. */

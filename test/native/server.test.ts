@@ -266,6 +266,24 @@ describe("the openai client", () => {
     expect(offsets![ids.length]).toBe(text.length);
   });
 
+  test("chat: the bytes of log-probabilities are the tokens' own, also where a character spans several", async () => {
+    const { choices } = await client.chat.completions.create({
+      ...{ model: model.name, messages, max_tokens: 60, seed: 5, logprobs: true, top_logprobs: 3 },
+      ...({ chainrule: { ignoreEndTokens: true } } as object),
+    });
+    const entries = choices[0]!.logprobs!.content!;
+    expect(entries.some(({ token, bytes }) => token === "\ufffd" && bytes!.length === 1 && bytes![0]! >= 0x80)).toBe(true);
+    for (const { token, bytes } of entries.flatMap((entry) => [entry, ...entry.top_logprobs]))
+      expect(Buffer.from(bytes!).toString()).toBe(token);
+    const written = entries.filter(({ token }) => !token.startsWith("<|")); // special tokens are no text of the answer
+    expect(Buffer.from(written.flatMap(({ bytes }) => bytes!)).toString()).toBe(choices[0]!.message.content);
+  });
+
+  test("a text that no context could hold is too long for this one", async () => {
+    const { status, body } = await post("/v1/completions", { prompt: "a fox ".repeat(50_000) });
+    expect([status, body.error.code]).toEqual([400, "context_length_exceeded"]);
+  });
+
   test("chat: several drawn answers, whole and streamed, with log-probabilities", async () => {
     const chat = { model: model.name, messages, max_tokens: 10, seed: 3, n: 2, logprobs: true, top_logprobs: 1 };
     const { choices, usage } = await client.chat.completions.create(chat);
