@@ -26,6 +26,8 @@ test("with the real model: whatever arrives, leaves or goes first beside it, a r
     { temperature: 0, draft: "ngram" },
     { temperature: 0, search: "beam,width=2" },
     { temperature: 0, repetitionPenalty: 1.3 },
+    { temperature: 0, skip: "ffn,budget=0.5,threshold=0" },
+    { temperature: 0, guide: { name: "grammar", regex: "[a-z ,.]{1,80}" }, ignoreEndTokens: false },
   ];
   for (let round = 0; round < rounds; round += 1) {
     const next = random(process.env.CHAINRULE_SOAK ? Math.floor(Math.random() * 2 ** 31) : 17);
@@ -36,7 +38,7 @@ test("with the real model: whatever arrives, leaves or goes first beside it, a r
       return {
         prompt: words.slice(from, from + 4 + below(90)),
         // later ones go before those that run, so that these lose their streams
-        options: { ...kinds[index % kinds.length], maxTokens, ignoreEndTokens: true, priority: index < 4 ? -1 : below(3) },
+        options: { ignoreEndTokens: true, ...kinds[index % kinds.length], maxTokens, priority: index < 4 ? -1 : below(3) },
         arrivesAt: index < 4 ? 0 : below(30),
         leavesAfter: index % 4 === 3 ? below(maxTokens) : undefined,
       };
