@@ -3,6 +3,7 @@ import { ApiError, Client } from "./api/client.ts";
 import type { Registry, ServerStatus } from "./api/wire.ts";
 import { History, type Sample } from "./charts/history.ts";
 import { Vocabulary } from "./run/vocabulary.ts";
+import { Watch } from "./watch.ts";
 
 // What the whole page knows: the key, the server, the theme. The key lives in this tab only.
 
@@ -35,7 +36,7 @@ export const samples = signal<readonly Sample[]>([]);
 export const model = computed(() => status.value?.model ?? undefined);
 
 /** Whether somebody looks at the charts, or something runs: then the server is asked every second, otherwise rarely. */
-export const isWatched = signal(false);
+export const watch = new Watch(() => view.value === "server");
 const history = new History();
 
 async function refresh(): Promise<void> {
@@ -63,14 +64,14 @@ export async function poll(): Promise<void> {
   if (!document.hidden) await refresh();
   clearTimeout(timer);
   const isIncomplete = registry.value.kind !== "ready" && !isKeyAsked.value;
-  timer = setTimeout(() => void poll(), isWatched.value || isIncomplete ? 1000 : 10_000);
+  timer = setTimeout(() => void poll(), watch.isWatched.value || isIncomplete ? 1000 : 10_000);
 }
 
 export function start(): void {
   void poll();
   document.addEventListener("visibilitychange", () => void poll());
   effect(() => {
-    if (isWatched.value) void poll();
+    if (watch.isWatched.value) void poll();
   });
 }
 

@@ -36,7 +36,7 @@ export type Registry = Readonly<Record<string, readonly MethodDescription[]>>;
 /** `GET /v1/chainrule/status`. */
 export interface ServerStatus {
   readonly ready: boolean;
-  readonly requests: { readonly running: number; readonly accepted: number; readonly refused: number };
+  readonly requests: { readonly running: number; readonly waiting: number; readonly accepted: number; readonly refused: number };
   readonly tokens: { readonly prompt: number; readonly completion: number };
   readonly restarts: number;
   /** Where the curves of a training run are; absent or null where the server shows none. */

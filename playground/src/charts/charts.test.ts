@@ -37,7 +37,7 @@ test("a line has a gap where a value is missing", () => {
 
 const status = (completion: number, engine: ServerStatus["engine"]): ServerStatus => ({
   ...{ ready: true, restarts: 0, model: null, engine },
-  requests: { running: 2, accepted: 5, refused: 0 },
+  requests: { running: 2, waiting: 3, accepted: 5, refused: 0 },
   tokens: { prompt: 0, completion },
 });
 const engine = { running: 2, queued: 1, streams: 8, streamsUsed: 2, preemptions: 0, passes: 9, residentBytes: 1 };
@@ -47,10 +47,10 @@ test("throughput is tokens by the time between two answers; a server that was st
   history.add(status(100, engine), 1000);
   history.add(status(120, engine), 3000);
   history.add(status(5, null), 4000);
-  expect(history.samples.map(({ tokensPerSecond, queued, cache }) => ({ tokensPerSecond, queued, cache }))).toEqual([
-    { tokensPerSecond: undefined, queued: 1, cache: 0.25 },
-    { tokensPerSecond: 10, queued: 1, cache: 0.25 },
-    { tokensPerSecond: undefined, queued: undefined, cache: undefined },
+  expect(history.samples.map(({ tokensPerSecond, waiting, queued, cache }) => ({ tokensPerSecond, waiting, queued, cache }))).toEqual([
+    { tokensPerSecond: undefined, waiting: 3, queued: 1, cache: 0.25 },
+    { tokensPerSecond: 10, waiting: 3, queued: 1, cache: 0.25 },
+    { tokensPerSecond: undefined, waiting: 3, queued: undefined, cache: undefined },
   ]);
 });
 

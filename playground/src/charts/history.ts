@@ -5,6 +5,9 @@ export interface Sample {
   readonly atMs: number;
   readonly tokensPerSecond?: number;
   readonly running: number;
+  /** Requests whose turn has not come. */
+  readonly waiting: number;
+  /** Of those that run: requests to the engine that wait for a pass. */
   readonly queued?: number;
   /** Share of the cache's streams in use, 0 to 1. */
   readonly cache?: number;
@@ -30,7 +33,7 @@ export class History {
     const isFirst = last === undefined || completionTokens < last.completionTokens || atMs <= last.atMs; // a server that was started again counts anew
     const { engine } = status;
     const entry: Entry = {
-      ...{ atMs, completionTokens, running: status.requests.running },
+      ...{ atMs, completionTokens, running: status.requests.running, waiting: status.requests.waiting },
       ...(isFirst ? {} : { tokensPerSecond: ((completionTokens - last.completionTokens) * 1000) / (atMs - last.atMs) }),
       ...(engine === null ? {} : { queued: engine.queued, cache: engine.streams === 0 ? 0 : engine.streamsUsed / engine.streams }),
     };

@@ -1,6 +1,6 @@
 import { signal } from "@preact/signals";
 import type { Message } from "../api/wire.ts";
-import { client, isWatched, model, serverError } from "../app-state.ts";
+import { client, model, serverError, watch } from "../app-state.ts";
 import { Report } from "../facts/report.tsx";
 import { isUnderWay, type Run } from "../run/run.ts";
 import { Runner } from "../run/runner.ts";
@@ -36,9 +36,7 @@ async function ask(question: string, earlier: readonly Turn[]): Promise<void> {
   ];
   draft.value = "";
   turns.value = [...earlier, { question, run: undefined }];
-  isWatched.value = true;
-  await runner.start({ prompt: { kind: "chat", messages }, settings: settings.value, model: model.value?.name ?? "" });
-  isWatched.value = false;
+  await watch.during(runner.start({ prompt: { kind: "chat", messages }, settings: settings.value, model: model.value?.name ?? "" }));
 }
 
 /** All turns, the last with the answer as far as it is. */

@@ -1,5 +1,5 @@
 import { type Signal, signal } from "@preact/signals";
-import { client, isWatched, model } from "../app-state.ts";
+import { client, model, watch } from "../app-state.ts";
 import { numbersOf, Report } from "../facts/report.tsx";
 import { Picker } from "../picker/picker.tsx";
 import { firstDifference, isUnderWay, type Run } from "../run/run.ts";
@@ -21,13 +21,13 @@ const sides: readonly [Side, Side] = [
 ];
 
 async function run(): Promise<void> {
-  isWatched.value = true;
-  await Promise.all(
-    sides.map(({ settings, runner }) =>
-      runner.start({ prompt: { kind: "text", text: prompt.value }, settings: settings.value, model: model.value?.name ?? "" }),
+  await watch.during(
+    Promise.all(
+      sides.map(({ settings, runner }) =>
+        runner.start({ prompt: { kind: "text", text: prompt.value }, settings: settings.value, model: model.value?.name ?? "" }),
+      ),
     ),
   );
-  isWatched.value = false;
 }
 
 export function CompareView() {

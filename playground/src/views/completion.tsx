@@ -1,5 +1,5 @@
 import { signal } from "@preact/signals";
-import { client, isWatched, model, serverError } from "../app-state.ts";
+import { client, model, serverError, watch } from "../app-state.ts";
 import { Report } from "../facts/report.tsx";
 import { isUnderWay } from "../run/run.ts";
 import { Runner } from "../run/runner.ts";
@@ -19,9 +19,7 @@ const takeError = signal<string | undefined>(undefined);
 
 async function run(given: RunPrompt): Promise<void> {
   takeError.value = undefined;
-  isWatched.value = true;
-  await runner.start({ prompt: given, settings: settings.value, model: model.value?.name ?? "" });
-  isWatched.value = false;
+  await watch.during(runner.start({ prompt: given, settings: settings.value, model: model.value?.name ?? "" }));
 }
 
 /** Goes on from before a token with another in its place. */

@@ -1,8 +1,7 @@
 import { signal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
 import { ApiError } from "../api/client.ts";
 import type { CostCurve } from "../api/wire.ts";
-import { client, isWatched, samples, status, view } from "../app-state.ts";
+import { client, samples, status } from "../app-state.ts";
 import { CostChart } from "../charts/cost-chart.tsx";
 import { TimeChart } from "../charts/time-chart.tsx";
 
@@ -21,14 +20,6 @@ async function loadCurve(): Promise<void> {
 }
 
 export function ServerView() {
-  const isShown = view.value === "server";
-  useEffect(() => {
-    if (!isShown) return;
-    isWatched.value = true;
-    return () => {
-      isWatched.value = false;
-    };
-  }, [isShown]);
   const now = status.value;
   const last = samples.value.at(-1);
   const engine = now?.engine ?? undefined;
@@ -49,10 +40,15 @@ export function ServerView() {
           samples={samples.value}
           lines={[
             { name: "under way", value: ({ running }) => running },
+            { name: "waiting for their turn", value: ({ waiting }) => waiting },
             { name: "waiting for a pass", value: ({ queued }) => queued },
           ]}
           now={last === undefined ? undefined : String(last.running)}
-          note={last?.queued === undefined ? undefined : `${last.queued} waiting for a pass`}
+          note={
+            last === undefined
+              ? undefined
+              : `${last.waiting} waiting for their turn${last.queued === undefined ? "" : `, ${last.queued} for a pass`}`
+          }
         />
         <TimeChart
           title="Cache"
