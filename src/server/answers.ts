@@ -5,6 +5,12 @@ import type { MethodSpec, SamplingFields } from "./schemas.ts";
 
 // What OpenAI's endpoints have in common: options in, log-probabilities and usage out.
 
+/** @throws RequestError for options of a stream that isn't asked for */
+export function checkStreamOptions(request: { readonly stream?: boolean | null | undefined; readonly stream_options?: unknown }): void {
+  if (request.stream_options != null && request.stream !== true)
+    throw new RequestError("stream_options", "invalid_value", "stream_options needs stream: true");
+}
+
 /**
  * What every request for text says of sampling, limits and axes.
  * @param guide  what holds the answer to a form

@@ -1,6 +1,6 @@
 import type { AnswerDelta, Message as ChatMessage } from "../chat/index.ts";
 import type { Prompt } from "../decoding/index.ts";
-import { chatLogprob, extensionOf, finishReason, searchStep, sharedOptions, usageOf } from "./answers.ts";
+import { chatLogprob, checkStreamOptions, extensionOf, finishReason, searchStep, sharedOptions, usageOf } from "./answers.ts";
 import { RequestError } from "./parse-body.ts";
 import type { WireOptions, WireResult } from "./protocol.ts";
 import type { Answer, GenerateTask, Message, StreamShape } from "./runs.ts";
@@ -19,6 +19,7 @@ export interface ChatHead {
 /** @throws RequestError */
 export function chatTask(request: ChatRequest): { readonly task: GenerateTask; readonly form: AnswerForm } {
   const { max_tokens: maxTokens, max_completion_tokens: maxCompletionTokens, top_logprobs: topLogprobs, tool_choice: choice } = request;
+  checkStreamOptions(request);
   if (maxTokens != null && maxCompletionTokens != null && maxTokens !== maxCompletionTokens)
     throw new RequestError("max_tokens", "invalid_value", "max_tokens and max_completion_tokens contradict each other");
   if (topLogprobs != null && request.logprobs !== true)

@@ -1,5 +1,5 @@
 import type { Prompt, TokenLogprob } from "../decoding/index.ts";
-import { extensionOf, finishReason, searchStep, sharedOptions, usageOf } from "./answers.ts";
+import { checkStreamOptions, extensionOf, finishReason, searchStep, sharedOptions, usageOf } from "./answers.ts";
 import type { ChatHead } from "./chat.ts";
 import { RequestError } from "./parse-body.ts";
 import type { WireResult } from "./protocol.ts";
@@ -10,6 +10,7 @@ import type { CompletionRequest } from "./schemas.ts";
 
 /** One task per prompt. @throws RequestError */
 export function completionTasks(request: CompletionRequest): GenerateTask[] {
+  checkStreamOptions(request);
   const { prompt, echo, logprobs } = request;
   const maxTokens = request.max_tokens ?? 16; // OpenAI's own default here
   if (maxTokens === 0 && echo !== true) throw new RequestError("max_tokens", "invalid_value", "max_tokens: 0 is allowed with echo only");

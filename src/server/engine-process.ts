@@ -172,8 +172,15 @@ async function run(id: number, task: Task, one: Running): Promise<unknown> {
   }
 }
 
-/** Counts prompt tokens, which are given back at the end. A request alone is bounded by the context. */
+/**
+ * Counts prompt tokens, which are given back at the end. One prompt alone is bounded by the context; many of one request could never be
+ * admitted where they are more than there may be of all.
+ */
 function admit(tokens: number): void {
+  if (tokens > Math.max(settings.maxTokens, model.contextLength))
+    throw new TooManyAtOnce(
+      `the request's prompts have ${tokens} tokens, over all its answers or texts; the server admits ${settings.maxTokens}`,
+    );
   if (promptTokens > 0 && promptTokens + tokens > settings.maxTokens)
     throw new Overload("the server holds as many prompt tokens as it admits");
   promptTokens += tokens;
@@ -255,6 +262,8 @@ function named({ tokenizer }: Model, { id, logprob, top = [] }: TokenFact): Wire
 
 /** More of something than the server admits. */
 class Overload extends Error {}
+/** More than the server ever admits. */
+class TooManyAtOnce extends Error {}
 /** A run had to end for the memory that the runs before it need. */
 class Shed extends Error {}
 
@@ -262,6 +271,7 @@ class Shed extends Error {}
 function describe(error: unknown): WireError {
   const message = error instanceof Error ? error.message : String(error);
   if (error instanceof Overload) return { status: 429, code: "too_many_tokens", message, param: null };
+  if (error instanceof TooManyAtOnce) return { status: 400, code: "too_many_tokens", message, param: null };
   if (error instanceof Shed)
     return {
       status: 503,

@@ -16,7 +16,7 @@ export class HttpError extends Error {
 
   /** Whether the same request may do better later. */
   get isRetryable(): boolean {
-    return this.status === 429 || this.status === 503;
+    return this.status === 429 || this.status === 503 || this.code === "engine_crashed";
   }
 
   get body() {

@@ -61,6 +61,7 @@ const errors: Readonly<Record<number, string>> = {
   400: "something is wrong with the request; `param` names it",
   401: "no valid key",
   404: "no such model or path",
+  405: "the path takes another method; `allow` names it",
   408: "the body took too long",
   413: "the body is too large",
   429: "the server is full; x-should-retry is true",
@@ -93,7 +94,7 @@ export function openApi() {
 
 function operation(path: string, { summary, body, answer, event, isOpen }: Endpoint) {
   const error = { "application/json": { schema: { $ref: "#/components/schemas/Error" } } };
-  const expected = body === undefined ? [401, 404, 500, 503] : Object.keys(errors);
+  const expected = body === undefined ? [401, 404, 405, 500, 503] : Object.keys(errors);
   const names = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
   return {
     summary,

@@ -1,6 +1,6 @@
 import type { AnswerDelta, Message as ChatMessage, ToolCall } from "../chat/index.ts";
 import type { Prompt } from "../decoding/index.ts";
-import { chatLogprob, extensionOf, sharedOptions } from "./answers.ts";
+import { chatLogprob, checkStreamOptions, extensionOf, sharedOptions } from "./answers.ts";
 import { RequestError } from "./parse-body.ts";
 import type { WireLogprob, WireOptions, WireResult } from "./protocol.ts";
 import type { Answer, GenerateTask, Message, StreamShape } from "./runs.ts";
@@ -11,6 +11,7 @@ import { type AnswerForm, AnswerReader, answerForm, earlierCall, newId } from ".
 
 /** @throws RequestError */
 export function responsesTask(request: ResponsesRequest): { readonly task: GenerateTask; readonly form: AnswerForm } {
+  checkStreamOptions(request);
   const wantsLogprobs = request.include?.includes("message.output_text.logprobs") === true;
   if (request.top_logprobs != null && !wantsLogprobs)
     throw new RequestError("top_logprobs", "invalid_value", 'top_logprobs needs include: ["message.output_text.logprobs"]');

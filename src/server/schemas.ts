@@ -162,7 +162,12 @@ export const completionRequest = z
     error: `times the prompts is more than ${maxAnswers} answers`,
   });
 
-const responseText = z.union([text, z.array(z.looseObject({ type: z.enum(["input_text", "output_text", "text"]), text })).min(1)]);
+/** A text of the client's, or of an earlier answer given back as it came. */
+const responsePart = z.strictObject({
+  ...{ type: z.enum(["input_text", "output_text", "text"]), text },
+  ...{ annotations: z.array(z.json()).max(0).optional(), logprobs: z.array(z.json()).optional() },
+});
+const responseText = z.union([text, z.array(responsePart).min(1)]);
 const itemStatus = z.enum(["in_progress", "completed", "incomplete"]).optional();
 const responseItem = z.union([
   z.strictObject({

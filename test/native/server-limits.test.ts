@@ -287,6 +287,59 @@ test("bodies are bounded together, prompt tokens in the engine", async () => {
   held.abort();
   await many;
   await until(async () => (await engine.ping()).running === 0);
+  const never = await other.post({ ...longPrompt, n: 16 }); // of 48,000 tokens none would ever be let in
+  expect([never.status, never.headers.get("x-should-retry"), await errorOf(never)]).toEqual([400, "false", "too_many_tokens"]);
+});
+
+const many = (count: number) => Array.from({ length: count }, (_, index) => `stop ${index}`);
+const large = { type: "object", description: "x".repeat(70_000) };
+test.each<[string, string, object]>([
+  ["/v1/completions", "n", { prompt: "a", n: 17 }],
+  ["/v1/completions", "n", { prompt: Array.from({ length: 20 }, () => "a"), n: 10 }],
+  ["/v1/completions", "stop", { prompt: "a", stop: many(17) }],
+  ["/v1/completions", "stop", { prompt: "a", stop: "x".repeat(1025) }],
+  ["/v1/completions", "logprobs", { prompt: "a", logprobs: 21 }],
+  ["/v1/completions", "logit_bias", { prompt: "a", logit_bias: Object.fromEntries(many(4097).map((_, index) => [index, 1])) }],
+  ["/v1/completions", "chainrule.guide", { prompt: "a", chainrule: { guide: { name: "grammar", gbnf: "x".repeat(70_000) } } }],
+  ["/v1/completions", "stream_options", { prompt: "a", stream_options: { include_usage: true } }],
+  ["/v1/chat/completions", "top_logprobs", { messages: [{ role: "user", content: "a" }], logprobs: true, top_logprobs: 21 }],
+  [
+    "/v1/chat/completions",
+    "response_format",
+    { messages: [{ role: "user", content: "a" }], response_format: { type: "json_schema", json_schema: { name: "a", schema: large } } },
+  ],
+  [
+    "/v1/chat/completions",
+    "tools",
+    { messages: [{ role: "user", content: "a" }], tools: [{ type: "function", function: { name: "f", parameters: large } }] },
+  ],
+  ["/v1/responses", "text", { input: "a", text: { format: { type: "json_schema", name: "a", schema: large } } }],
+  ["/v1/responses", "input", { input: [{ role: "user", content: [{ type: "input_text", text: "a", nonsense: 1 }] }] }],
+  ["/v1/responses", "stream_options", { input: "a", stream_options: { include_obfuscation: false } }],
+  ["/v1/embeddings", "input", { input: many(257) }],
+])("%s beyond the cap of %s: 400 with the field's name", async (path, field, body) => {
+  const { app } = appOf(engine);
+  const response = await app.request(path, { method: "POST", body: JSON.stringify(body) });
+  const { error } = (await response.json()) as { error: { param: string | null } };
+  expect([response.status, error.param?.startsWith(field)]).toEqual([400, true]);
+});
+
+test("pages, answers and errors have the strict policy, and no origin but its own may read any", async () => {
+  await using server = await face();
+  const policy = "default-src 'none'; script-src 'self'; style-src 'self'; ";
+  const origin = { origin: "https://elsewhere.example" };
+  const preflight = { ...origin, "access-control-request-method": "POST", "access-control-request-headers": "content-type" };
+  for (const response of [
+    await fetch(`${server.url}/`, { headers: origin }),
+    await fetch(`${server.url}/v1/models`, { headers: origin }),
+    await server.post({ prompt: 5 }, { headers: origin }),
+    await fetch(`${server.url}/nowhere`, { headers: origin }),
+    await fetch(`${server.url}/v1/completions`, { method: "OPTIONS", headers: preflight }),
+  ]) {
+    expect(response.headers.get("content-security-policy")).toMatch(new RegExp(`^${policy}`));
+    expect(response.headers.get("x-content-type-options")).toBe("nosniff");
+    expect([...response.headers.keys()].filter((name) => name.startsWith("access-control-"))).toEqual([]);
+  }
 });
 
 test("another method on a known path: 405 with what is allowed", async () => {
@@ -489,7 +542,7 @@ test("an engine that is silent is killed and started again", async () => {
   process.kill(pid!, "SIGSTOP");
   const failed = await running;
   options.heartbeatMs = 60_000;
-  expect([failed.status, await errorOf(failed)]).toEqual([500, "engine_crashed"]);
+  expect([failed.status, failed.headers.get("x-should-retry"), await errorOf(failed)]).toEqual([500, "true", "engine_crashed"]);
   expect((await fetch(`${server.url}/ready`)).status).toBe(503);
   const refused = await server.post(endless);
   expect([refused.status, refused.headers.get("x-should-retry"), await errorOf(refused)]).toEqual([503, "true", "engine_not_ready"]);
