@@ -13,21 +13,18 @@ import { openApi } from "./openapi.ts";
 import { annotations, parseBody, refused } from "./parse-body.ts";
 import { type RequestLog, RequestRecord } from "./request-record.ts";
 import { responsesAnswer, responsesStream, responsesTask } from "./responses.ts";
-import { type Env, type GenerateTask, Runs } from "./runs.ts";
+import { type Env, type GenerateTask, type RunOptions, Runs } from "./runs.ts";
 import { chatRequest, completionRequest, detokenizeRequest, embeddingRequest, responsesRequest, tokenizeRequest } from "./schemas.ts";
 import { contentSecurityPolicy, playground, playgroundFolder, trainingPage } from "./static.ts";
-import type { TimeLimits } from "./time-limit.ts";
 import { newId } from "./tools.ts";
 
-export interface AppOptions extends TimeLimits, BodyLimits {
+export interface AppOptions extends RunOptions, BodyLimits {
   /** Keys one of which a request must bring as `Authorization: Bearer …`. Default: none is asked for. */
   readonly apiKeys?: readonly string[];
   /** Folder of a training run whose curves `GET /training` shows, like the playground for anybody, without a key. */
   readonly training?: string;
   /** Told of every request when its answer has ended. */
   readonly onRequest?: (log: RequestLog) => void;
-  /** Told of failures that are the server's own, which a client sees as "internal error" only. */
-  readonly onError?: (error: unknown, requestId: string) => void;
 }
 
 /** What the app stands on; all of it lives in the parent. */

@@ -11,6 +11,7 @@ export class TaskError extends Error {
   constructor(error: WireError) {
     super(error.message);
     this.error = error;
+    if (error.stack !== undefined) this.stack = error.stack;
   }
 }
 

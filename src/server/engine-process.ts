@@ -287,8 +287,8 @@ function describe(error: unknown): WireError {
   if (error instanceof NotFoundError) return { status: 400, code: "not_found", message, param: null };
   if (error instanceof TimeoutError) return { status: 503, code: "timeout", message, param: null };
   if (error instanceof RangeError && !message.startsWith("internal:")) return { status: 400, code: "invalid_value", message, param: null };
-  process.stderr.write(`${error instanceof Error ? error.stack : message}\n`); // becomes a log line of the parent's
-  return { status: 500, code: "internal_error", message: "internal error", param: null };
+  const stack = (error instanceof Error ? error.stack : undefined) ?? message; // becomes a line of the parent's log, with the request's id
+  return { status: 500, code: "internal_error", message: "internal error", param: null, stack };
 }
 
 function status() {

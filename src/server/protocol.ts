@@ -76,6 +76,8 @@ export interface WireError {
   readonly code: string;
   readonly message: string;
   readonly param: string | null;
+  /** For the log alone: the stack of a failure that is the server's own. */
+  readonly stack?: string;
 }
 
 export interface ModelInfo {

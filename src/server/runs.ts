@@ -44,14 +44,19 @@ export interface Answer {
 /** Milliseconds that a reader has for the error event after its time is up, before its connection is cut. */
 const graceMs = 500;
 
+export interface RunOptions extends TimeLimits {
+  /** Told of failures that are the server's own, which a client sees as "internal error" only. */
+  readonly onError?: (error: unknown, requestId: string) => void;
+}
+
 /** Bounds the time of a request's work, and gives its events whole or as a stream. */
 export class Runs {
   readonly #engine: EngineClient;
-  readonly #limits: TimeLimits;
+  readonly #limits: RunOptions;
 
-  constructor(engine: EngineClient, limits: TimeLimits) {
+  constructor(engine: EngineClient, options: RunOptions) {
     this.#engine = engine;
-    this.#limits = limits;
+    this.#limits = options;
   }
 
   /** What a task without events gives, when its turn has come. @throws HttpError, TaskError */
@@ -150,6 +155,7 @@ export class Runs {
       const known = asHttpError(error);
       if (!client.aborted) {
         record.failed(known);
+        if (known.code === "internal_error") this.#limits.onError?.(error, c.get("id"));
         yield written([shape.failed(known)]);
         isOver = true;
       }

@@ -7,8 +7,8 @@ import { connectTo } from "../../src/cli/load-test/client.ts";
 import { loadTest } from "../../src/cli/load-test/run.ts";
 import { Admission } from "../../src/server/admission.ts";
 import { errorAnswer } from "../../src/server/answer-schemas.ts";
-import { createApp } from "../../src/server/app.ts";
-import { EngineClient } from "../../src/server/engine-client.ts";
+import { type AppOptions, createApp } from "../../src/server/app.ts";
+import { EngineClient, TaskError } from "../../src/server/engine-client.ts";
 import { Forecasts } from "../../src/server/forecasts.ts";
 import { Metrics } from "../../src/server/metrics.ts";
 import { endpoints } from "../../src/server/openapi.ts";
@@ -54,10 +54,13 @@ async function face(options: Omit<ServeOptions, "model" | "load"> = {}) {
   };
 }
 /** The routes alone, without sockets. */
-function appOf(engine: EngineClient) {
+function appOf(engine: EngineClient, options: AppOptions = {}) {
   const [admission, forecasts] = [new Admission(), new Forecasts({ execArgv })];
   opened.push(forecasts);
-  const app = createApp({ engine, admission, forecasts, metrics: new Metrics(engine, admission, forecasts), isDraining: () => false });
+  const app = createApp(
+    { engine, admission, forecasts, metrics: new Metrics(engine, admission, forecasts), isDraining: () => false },
+    options,
+  );
   return { app, admission };
 }
 const opened: Forecasts[] = [];
@@ -322,6 +325,33 @@ test.each<[string, string, object]>([
   const response = await app.request(path, { method: "POST", body: JSON.stringify(body) });
   const { error } = (await response.json()) as { error: { param: string | null } };
   expect([response.status, error.param?.startsWith(field)]).toEqual([400, true]);
+});
+
+test("a failure of the engine's own is told to the log with its stack and the request's id, in a stream too, and to no client", async () => {
+  const event = { kind: "token", choice: 0, text: "a", fact: { id: 1, source: "model" } };
+  const failing = {
+    ...{ isReady: true, info: engine.info, status: undefined, restarts: 0 },
+    async *stream() {
+      yield event;
+      throw new TaskError({
+        status: 500,
+        code: "internal_error",
+        message: "internal error",
+        param: null,
+        stack: "Error: deep\n    at child",
+      });
+    },
+  } as unknown as EngineClient;
+  const told: [string, string][] = [];
+  const onError = (error: unknown, id: string) => told.push([id, (error as Error).stack!]);
+  const { app } = appOf(failing, { onError });
+  for (const stream of [false, true]) {
+    const headers = { "x-request-id": `fails-${stream}` };
+    const response = await app.request("/v1/completions", { method: "POST", headers, body: JSON.stringify({ prompt: "a", stream }) });
+    const text = await response.text();
+    expect([text.includes('"internal_error"'), text.includes("deep")]).toEqual([true, false]);
+    expect(told.pop()).toEqual([`fails-${stream}`, "Error: deep\n    at child"]);
+  }
 });
 
 test("pages, answers and errors have the strict policy, and no origin but its own may read any", async () => {
