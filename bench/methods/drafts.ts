@@ -96,14 +96,14 @@ async function autoRow(setting: Setting, kind: (typeof kinds)[number]): Promise<
   const fixedBest = ratios[2] ?? { median: 1, low: 1, high: 1 };
   const against = auto.median / Math.max(fixedBest.median, 1); // "off" is a fixed setting, too
   const ofIdeal = auto.median / ideal;
+  const omniscient = clairvoyantGain(curve, (plains[0]?.tokens.length ?? 1) - 1);
   const aims = [
     `${percent(against)} of the best fixed setting (aim 90 %: ${verdict(against >= 0.9)})`,
-    `${percent(ofIdeal)} of the clairvoyant one (aim 75 %: ${verdict(ofIdeal >= 0.75)})`,
+    `${percent(ofIdeal)} of the clairvoyant one (aim 75 %: ${verdict(ofIdeal >= 0.75)}); of one that is told the answer ${percent(auto.median / omniscient)} (75 %: ${verdict(auto.median >= 0.75 * omniscient)})`,
     ...(share >= 0.85 ? [`aim 1.6 for copied text: ${verdict(auto.median >= 1.6)}`] : []),
     `aim 0.97: ${verdict(auto.median >= 0.97)}`,
   ];
   const bestText = best === undefined ? "" : `; best fixed \`${fixedBest.median >= 1 ? best : "off"}\` ${show(fixedBest)}`;
-  const omniscient = clairvoyantGain(curve, (plains[0]?.tokens.length ?? 1) - 1);
   say(`  auto on ${kind}: ${show(auto)}${bestText}, clairvoyant ${ideal.toFixed(2)}, ${percent(share)} from the context`);
   const row: Row = {
     method: "draft auto",

@@ -66,6 +66,9 @@ async function grammarRows(setting: Setting): Promise<Findings> {
   const list = await onePerKind(setting);
   const any = { guide: [{ name: "grammar", regex: "[\\s\\S]{0,4000}" }], ignoreEndTokens: false };
   const { ratios, results } = await alternate(setting, list, [{ ignoreEndTokens: false }, any], pairs, false);
+  // the schemas' own masks, per token: their answers differ in length from those without
+  const schemaMs = mean(perToken[1]!) - mean(perToken[0]!);
+  const isCheap = added(results) <= 1 && schemaMs <= 1;
   const figure = `${percent(mean(valid[1]))} of ${items.length} answers parse and validate, ${percent(mean(valid[0]))} without`;
   say(`  grammar: ${figure}, ${show(ratios[1]!)}`);
   const row: Row = {
@@ -74,8 +77,8 @@ async function grammarRows(setting: Setting): Promise<Findings> {
       model: modelName,
       claim: "every answer that ends is what the schema says, at no more than 1 ms per token",
     },
-    figure: `${figure}; ${added(results).toFixed(2)} ms per token more than without`,
-    met: mean(valid[1]) === 1 ? "yes" : "no",
+    figure: `${figure}; ${added(results).toFixed(2)} ms per token more than without for any text, ${schemaMs.toFixed(2)} for the schemas`,
+    met: `${mean(valid[1]) === 1 ? "yes" : "no"}; at most 1 ms per token: ${isCheap ? "met" : "missed"}`,
     speed: show(ratios[1]!),
     passes: perPass(results[1]!),
   };

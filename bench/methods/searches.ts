@@ -1,12 +1,12 @@
 import { repeatedShare as repeatedWithin } from "../../src/decoding/search/fit-attribute.ts";
 import { openings } from "../../src/decoding/search/openings.ts";
 import type { GenerateOptions, GenerateResult, Judged } from "../../src/index.ts";
+import { summarize } from "../statistics.ts";
 import {
   alternate,
   asked,
   type Findings,
   mean,
-  median,
   onePerKind,
   percent,
   perPass,
@@ -55,7 +55,9 @@ async function fourRows(setting: Setting): Promise<Findings> {
       "a repeated 4-gram stands in an answer",
     ),
   ];
-  return { rows };
+  const { isotropy, withoutFirst } = await setting.model.isotropy();
+  const note = `Isotropy of ${modelName}'s last states: ${isotropy.toFixed(3)}, ${withoutFirst.toFixed(3)} without first tokens: what \`contrastive\` tells tokens apart by.`;
+  return { rows, notes: [note] };
 }
 
 const head = "fluent";
@@ -93,7 +95,7 @@ async function headRows(setting: Setting): Promise<Findings> {
   const share = (name: string) => percent(mean(of(name).repeated.map((value) => Number(value >= degenerate))));
   const part = ([name]: (typeof ways)[number]) =>
     `${name} ${share(name)} degenerate, ${percent(mean(of(name).repeated))} of 4-grams repeated`;
-  const cost = median(of("head").ms) / median(of("greedy").ms);
+  const speed = summarize(of("head").ms.map((ms, index) => of("greedy").ms[index]! / ms));
   const [beam, weighed] = [mean(of("beam").repeated), Math.min(mean(of("head").repeated), mean(of("head, weight 5").repeated))];
   const figure = `${heldOut.length} openings held out: ${ways.map(part).join("; ")}; the head orders ${percent(facts.auc)} of held-out pairs rightly`;
   say(`  head: ${figure}`);
@@ -108,7 +110,7 @@ async function headRows(setting: Setting): Promise<Findings> {
       weighed < beam
         ? "yes: less repetition than the beam without it"
         : "no: the head's weight changes little beside the log-probabilities",
-    speed: (1 / cost).toFixed(2),
+    speed: show(speed),
     passes: perPass(answers),
   };
   return { rows: [row] };
@@ -126,7 +128,6 @@ async function questions(setting: Setting, count: number) {
 
 interface Asked {
   readonly accuracy: number;
-  readonly msPerAnswer: number;
   readonly results: readonly GenerateResult[];
 }
 
@@ -151,11 +152,15 @@ async function ask(
       name,
       {
         accuracy: mean(right[name]!),
-        msPerAnswer: median(results[name]!.map(({ timings }) => timings.completionMs)),
         results: results[name]!,
       },
     ]),
   );
+}
+
+/** Time of one way over that of another, question by question. */
+function ratioOf(one: Asked, other: Asked) {
+  return summarize(one.results.map(({ timings }, index) => timings.completionMs / other.results[index]!.timings.completionMs));
 }
 
 /** What was expected first, and what it came to. */
@@ -189,12 +194,24 @@ async function bestOfRows(setting: Setting): Promise<Findings> {
     drawn: () => drawn,
     restart: () => ({ ...drawn, search: "best-of,n=4,judge=restart" }),
     options: () => ({ ...drawn, search: "best-of,n=4,judge=options" }),
+    pruned: () => ({ ...drawn, search: "best-of,n=4,judge=restart,check=8" }),
+    adaptive: () => ({ ...drawn, search: "best-of,n=16,judge=restart,check=8,enough=0.9" }),
+    "adaptive oracle": (capital) => ({ ...drawn, search: { name: "best-of", n: 16, check: 8, enough: 0.9, judge: oracle(capital) } }),
     oracle: (capital) => ({ ...drawn, search: { name: "best-of", n: 4, judge: oracle(capital) } }),
   });
   const quality = await model.judgeQuality("restart");
+  const drawnOf = ({ results }: Asked) => mean(results.map(({ facts }) => facts.branches!.length));
+  const rowsOf = ({ results }: Asked) => mean(results.map(({ facts }) => facts.rows));
+  /** Of what all that may be drawn gain over one, how much the adaptive number keeps. */
+  const kept = (found["adaptive oracle"]!.accuracy - found.drawn!.accuracy) / (found.oracle!.accuracy - found.drawn!.accuracy);
+  const adaptive = [
+    `enough=0.9 of 16 draws ${drawnOf(found.adaptive!).toFixed(1)} answers in the mean, ${drawnOf(found["adaptive oracle"]!).toFixed(1)} with a judge that knows`,
+    Number.isFinite(kept) ? `which keeps ${percent(kept)} of that judge's gain with 4` : "where that judge gains nothing with 4",
+    `check=8 reads ${percent(rowsOf(found.pruned!) / rowsOf(found.restart!))} of the rows`,
+  ].join(", ");
   const figure = `${list.length} questions of fact, right: ${Object.entries(found)
     .map(([name, { accuracy }]) => `${name === "drawn" ? "one answer drawn" : `judge ${name}`} ${percent(accuracy)}`)
-    .join(", ")}; ${foretold(found.restart!.results)}`;
+    .join(", ")}; ${adaptive}; ${foretold(found.restart!.results)}`;
   say(`  best-of: ${figure}`);
   const row: Row = {
     ...{
@@ -207,7 +224,7 @@ async function bestOfRows(setting: Setting): Promise<Findings> {
       found.restart!.accuracy > found.drawn!.accuracy
         ? "yes"
         : `no: the judge is ${quality.isAtChance ? "at chance" : "weak"} (${percent(quality.share)} of ${quality.numPairs} pairs); one that knows the answer does gain`,
-    speed: (found.drawn!.msPerAnswer / found.restart!.msPerAnswer).toFixed(2),
+    speed: show(ratioOf(found.drawn!, found.restart!)),
     passes: perPass(found.restart!.results),
   };
   return { rows: [row] };
@@ -222,9 +239,10 @@ async function rewindRows(setting: Setting): Promise<Findings> {
     drawn: () => drawn,
     options: () => ({ ...drawn, search: `rewind,iterations=${iterations}` }),
     oracle: (capital) => ({ ...drawn, search: { name: "rewind", iterations, judge: oracle(capital) } }),
+    "fewer, oracle": (capital) => ({ ...drawn, search: { name: "rewind", iterations: Math.ceil(iterations / 4), judge: oracle(capital) } }),
   });
   const quality = await model.judgeQuality("options");
-  const figure = `${list.length} questions of fact, ${iterations} iterations per segment, right: one answer drawn ${percent(found.drawn!.accuracy)}, judge options ${percent(found.options!.accuracy)}, a judge that knows ${percent(found.oracle!.accuracy)}; ${foretold(found.options!.results)}`;
+  const figure = `${list.length} questions of fact, ${iterations} iterations per segment, right: one answer drawn ${percent(found.drawn!.accuracy)}, judge options ${percent(found.options!.accuracy)}, a judge that knows ${percent(found.oracle!.accuracy)}, with ${Math.ceil(iterations / 4)} iterations ${percent(found["fewer, oracle"]!.accuracy)}; ${foretold(found.options!.results)}`;
   say(`  rewind: ${figure}`);
   const row: Row = {
     ...{
@@ -237,7 +255,7 @@ async function rewindRows(setting: Setting): Promise<Findings> {
       found.options!.accuracy > found.drawn!.accuracy
         ? "yes"
         : `no: the judge is ${quality.isAtChance ? "at chance" : "weak"} (${percent(quality.share)} of ${quality.numPairs} pairs)`,
-    speed: (found.drawn!.msPerAnswer / found.options!.msPerAnswer).toFixed(3),
+    speed: show(ratioOf(found.drawn!, found.options!), 3),
     passes: perPass(found.options!.results),
   };
   return { rows: [row] };

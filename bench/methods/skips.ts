@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { ffn } from "../../src/decoding/skipping/ffn.ts";
 import { blocksOf, layers } from "../../src/decoding/skipping/layers.ts";
 import type { BlockPlan } from "../../src/engine/index.ts";
 import { BlockDraw, ffnRule, planOf, SkipMeasures, scoredRows } from "../skip-measures.ts";
@@ -42,6 +43,13 @@ async function ffnRows(setting: Setting): Promise<Findings> {
     points.push({ share: count / numBlocks, loss: ours.perplexity / plain - 1, randomLoss: median(others) / plain - 1, speed });
   }
   const quarter = points.at(-1)!;
+  const most = Math.max(Math.round(0.25 * numBlocks), 1);
+  const usual = Number(ffn.parameters.threshold!.default);
+  const sweep: string[] = [];
+  for (const threshold of isQuick ? [usual] : [usual, 0.9, 0.8, 0.6]) {
+    const ours = await measures.perplexity(() => ffnRule(prices, most, threshold), true);
+    sweep.push(`${threshold}: ${ours.skipped.toFixed(2)} halves, perplexity ${signed(ours.perplexity / plain - 1)}`);
+  }
   const describe = ({ share, loss, randomLoss, speed }: (typeof points)[number]) =>
     `${(100 * share).toFixed(0)} %: perplexity ${signed(loss)} (random ${signed(randomLoss)}), ${speed.median.toFixed(2)}x`;
   const isAim = quarter.speed.median >= 1.12 && quarter.loss <= 0.05;
@@ -49,7 +57,7 @@ async function ffnRows(setting: Setting): Promise<Findings> {
   const best = points.filter(({ loss }) => loss <= 0.05).sort((a, b) => b.speed.median - a.speed.median)[0];
   const row: Row = {
     ...{ method: "skip ffn", model: modelName, claim: "25 to 30 % of the feed-forward halves left out at little loss (7 B parameters)" },
-    figure: `${points.map(describe).join("; ")}; ${plain.toFixed(1)} without`,
+    figure: `${points.map(describe).join("; ")}; ${plain.toFixed(1)} without; by threshold, at most ${most} of ${numBlocks}: ${sweep.join("; ")}`,
     met: `${isAim ? "yes" : "no: a small model has no such saturation"}; 1.12x at +5 %: ${verdict(isAim)}, best within +5 %: ${best === undefined ? "none" : describe(best)}; better than random at each share: ${verdict(isBetter)}`,
     speed: show(quarter.speed),
   };
