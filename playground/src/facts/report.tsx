@@ -5,6 +5,7 @@ import { bitsPerToken, factsOf, isUnderWay, type Run } from "../run/run.ts";
 import { AttributionPanel } from "./attribution-panel.tsx";
 import { DraftPanel } from "./draft-panel.tsx";
 import { EffortPanel } from "./effort-panel.tsx";
+import { otherFacts } from "./other-facts.ts";
 import { SearchTree } from "./search-tree.tsx";
 import { SkipMap } from "./skip-map.tsx";
 
@@ -12,6 +13,7 @@ import { SkipMap } from "./skip-map.tsx";
 export function Report({ run, hasNumbers = true }: { readonly run: Run; readonly hasNumbers?: boolean }) {
   const facts = factsOf(run);
   const { drafts, skips, branches, effort, attribution, adapters, guides, choices } = facts;
+  const others = isUnderWay(run) ? [] : otherFacts(facts);
   const growing = isUnderWay(run) ? run.growing : [];
   return (
     <div class="report">
@@ -85,6 +87,19 @@ export function Report({ run, hasNumbers = true }: { readonly run: Run; readonly
             ))}
           </dl>
         </Section>
+      )}
+      {others.length > 0 && (
+        <details class="section">
+          <summary>Other facts</summary>
+          <dl class="choices other-facts">
+            {others.map(([path, value]) => (
+              <div key={path}>
+                <dt>{path}</dt>
+                <dd class="number">{value}</dd>
+              </div>
+            ))}
+          </dl>
+        </details>
       )}
     </div>
   );
