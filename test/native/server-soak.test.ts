@@ -13,7 +13,7 @@ import { random } from "../support/tiny-model.ts";
 
 const isSoak = process.env.CHAINRULE_SOAK !== undefined;
 const size = isSoak
-  ? { clients: 256, requests: 5000, kills: 8, maxRequests: 200, maxRunning: 64 }
+  ? { clients: 256, requests: 15_000, kills: 8, maxRequests: 200, maxRunning: 64 }
   : { clients: 24, requests: 150, kills: 2, maxRequests: 20, maxRunning: 8 };
 
 interface Case {
