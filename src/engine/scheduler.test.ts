@@ -2,8 +2,9 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type ModelJob, SchedulerModel } from "./testing/scheduler-model.ts";
 
-const actionsPerRun = 250;
-const runs = (process.env.CHAINRULE_SOAK ? 10_000_000 : 100_000) / actionsPerRun;
+const actionsPerRun = 250; // about half of them steps, and those in which what is left ends
+const wantedSteps = process.env.CHAINRULE_SOAK ? 10_000_000 : 100_000;
+const runs = Math.ceil((2 * wantedSteps) / actionsPerRun);
 
 /** A prompt's tokens: texts of a kind share their beginnings, as chats and templates do. */
 const promptOf = (kind: number, length: number) =>
@@ -31,12 +32,14 @@ const cells = 256;
 test("whatever happens, no request is lost, doubled or left out, no cell leaks, and every cell holds what it holds alone", () => {
   let reused = 0;
   let preempted = 0;
+  let steps = 0;
   fc.assert(
     fc.property(setting, fc.array(action, { minLength: actionsPerRun, maxLength: actionsPerRun }), ({ streams, ...options }, actions) => {
       const model = new SchedulerModel({ streams, cells }, { contextLength: cells, ...options });
       const { scheduler, live } = model;
       const waiting = new Map<number, ModelJob>();
       const step = () => {
+        steps += 1;
         for (const job of model.run()) {
           expect(waiting.delete(job.id)).toBe(true); // asked for, and ended once
           expect(job.rows.length).toBe(job.request.rows);
@@ -67,8 +70,8 @@ test("whatever happens, no request is lost, doubled or left out, no cell leaks, 
         else if (kind === "rewind") model.rewind(sequence, size % (sequence.entries.length + 1));
       }
       // what is left ends soon: each step at least one waiting request has a pass
-      for (let steps = 0; scheduler.queuedCount > 0; steps += 1) {
-        expect(steps).toBeLessThan(12 * 8);
+      for (let last = 0; scheduler.queuedCount > 0; last += 1) {
+        expect(last).toBeLessThan(12 * 8);
         step();
       }
       expect(model.finished + model.cancelled).toBe(model.asked);
@@ -86,6 +89,7 @@ test("whatever happens, no request is lost, doubled or left out, no cell leaks, 
     }),
     { numRuns: runs },
   );
+  expect(steps).toBeGreaterThanOrEqual(wantedSteps);
   expect(reused).toBeGreaterThan(runs * 20); // prefixes were handed on, and streams put aside
   expect(preempted).toBeGreaterThan(runs);
 });

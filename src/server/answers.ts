@@ -42,6 +42,24 @@ export function sharedOptions(request: SamplingFields, guide?: MethodSpec): Wire
   };
 }
 
+/** Where a request says what an option of generate() is made of; the first one that it has. */
+const fields: Readonly<Record<string, readonly string[]>> = {
+  maxTokens: ["max_completion_tokens", "max_output_tokens", "max_tokens"],
+  topP: ["top_p"],
+  presencePenalty: ["presence_penalty"],
+  frequencyPenalty: ["frequency_penalty"],
+  bias: ["logit_bias"],
+  logprobs: ["top_logprobs", "logprobs"],
+  guide: ["response_format", "text", "tools"],
+};
+
+/** The field of a request that an option of generate() came from. */
+export function fieldOf(request: object, option: string): string {
+  const { chainrule, ...own } = request as { readonly chainrule?: object; readonly [field: string]: unknown };
+  if (chainrule !== undefined && Object.hasOwn(chainrule, option)) return `chainrule.${option}`;
+  return fields[option]?.find((field) => own[field] != null) ?? option;
+}
+
 export const finishReason = ({ finishReason }: WireResult): "stop" | "length" => (finishReason === "stop" ? "stop" : "length");
 
 /** An entry of a chat's or response's log-probabilities. */

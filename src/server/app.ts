@@ -1,6 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { type Context, Hono, type MiddlewareHandler } from "hono";
+import type { z } from "zod";
 import type { Admission } from "./admission.ts";
+import { fieldOf } from "./answers.ts";
 import { type BodyLimits, readBody } from "./body.ts";
 import { chatAnswer, chatStream, chatTask } from "./chat.ts";
 import { completionAnswer, completionStream, completionTasks } from "./completions.ts";
@@ -43,6 +45,12 @@ export function createApp({ engine, admission, forecasts, metrics, isDraining }:
   const app = new Hono<Env>();
   const created = () => Math.floor(Date.now() / 1000);
   const bodyOf = (c: Context<Env>) => readBody(c.req.raw, c.get("ticket"), options);
+  /** A request for text; what is wrong with it later is told by its own fields. */
+  const requestOf = async <T extends object>(c: Context<Env>, schema: z.ZodType<T>): Promise<T> => {
+    const request = parseBody(schema, await bodyOf(c));
+    c.set("fieldOf", (option) => fieldOf(request, option));
+    return request;
+  };
 
   app.use(async (c, next) => {
     const given = c.req.header("x-request-id");
@@ -68,7 +76,7 @@ export function createApp({ engine, admission, forecasts, metrics, isDraining }:
   });
 
   app.onError((error, c) => {
-    const known = asHttpError(error);
+    const known = asHttpError(error, c.get("fieldOf"));
     c.get("record").failed(known);
     if (known.code === "internal_error" && !c.req.raw.signal.aborted) options.onError?.(error, c.get("id"));
     if (known.isRetryable) {
@@ -162,7 +170,7 @@ export function createApp({ engine, admission, forecasts, metrics, isDraining }:
   });
 
   app.post("/v1/chat/completions", admitted, async (c) => {
-    const request = parseBody(chatRequest, await bodyOf(c));
+    const request = await requestOf(c, chatRequest);
     const head = { id: `chatcmpl-${c.get("id")}`, created: created(), model: modelName(request.model) };
     const { task, form } = chatTask(request);
     if (request.stream === true) return runs.stream(c, [task], chatStream(request, form, head));
@@ -170,7 +178,7 @@ export function createApp({ engine, admission, forecasts, metrics, isDraining }:
   });
 
   app.post("/v1/responses", admitted, async (c) => {
-    const request = parseBody(responsesRequest, await bodyOf(c));
+    const request = await requestOf(c, responsesRequest);
     const head = { id: newId("resp"), created_at: created(), model: modelName(request.model) };
     const { task, form } = responsesTask(request);
     if (request.stream === true) return runs.stream(c, [task], responsesStream(request, form, head));
@@ -179,7 +187,7 @@ export function createApp({ engine, admission, forecasts, metrics, isDraining }:
   });
 
   app.post("/v1/completions", admitted, async (c) => {
-    const request = parseBody(completionRequest, await bodyOf(c));
+    const request = await requestOf(c, completionRequest);
     const head = { id: `cmpl-${c.get("id")}`, created: created(), model: modelName(request.model) };
     const tasks = completionTasks(request);
     const echoed = request.echo === true ? await promptTexts(c, tasks) : tasks.map(() => "");

@@ -33,11 +33,18 @@ const errorTypes: Readonly<Record<number, string>> = {
   504: "server_error",
 };
 
-/** What a client is told of any error; what it can't help stays general. */
-export function asHttpError(error: unknown): HttpError {
+/**
+ * What a client is told of any error; what it can't help stays general.
+ *
+ * @param fieldOf  the request's field for an option that the engine names
+ */
+export function asHttpError(error: unknown, fieldOf = (option: string) => option): HttpError {
   if (error instanceof HttpError) return error;
   if (error instanceof RequestError) return new HttpError(400, error.code, error.message, error.param);
-  if (error instanceof TaskError) return new HttpError(error.error.status, error.error.code, error.error.message, error.error.param);
+  if (error instanceof TaskError) {
+    const { status, code, message, param } = error.error;
+    return new HttpError(status, code, message, param === null ? null : fieldOf(param));
+  }
   if (error instanceof z.ZodError) return new HttpError(400, "invalid_value", error.message);
   return new HttpError(500, "internal_error", "internal error");
 }

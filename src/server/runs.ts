@@ -9,7 +9,13 @@ import { type Limit, type TimeLimits, timeLimit } from "./time-limit.ts";
 
 export type Env = {
   Bindings: Partial<HttpBindings>;
-  Variables: { id: string; record: RequestRecord; ticket: Ticket; client: string | undefined };
+  Variables: {
+    id: string;
+    record: RequestRecord;
+    ticket: Ticket;
+    client: string | undefined;
+    fieldOf: ((option: string) => string) | undefined;
+  };
 };
 export type GenerateTask = Extract<Task, { kind: "generate" }>;
 export type TokenEvent = Extract<WireEvent, { kind: "token" }>;
@@ -152,7 +158,7 @@ export class Runs {
       yield written(shape.end(results));
       isOver = true;
     } catch (error) {
-      const known = asHttpError(error);
+      const known = asHttpError(error, c.get("fieldOf"));
       if (!client.aborted) {
         record.failed(known);
         if (known.code === "internal_error") this.#limits.onError?.(error, c.get("id"));

@@ -297,7 +297,7 @@ describe("what is wrong is said in OpenAI's form", () => {
       "invalid_value",
       "chainrule.sample",
     ],
-    ["an unknown method", "/v1/chat/completions", { ...chat, chainrule: { draft: "psychic" } }, 400, "invalid_value", "draft"],
+    ["an unknown method", "/v1/chat/completions", { ...chat, chainrule: { draft: "psychic" } }, 400, "invalid_value", "chainrule.draft"],
     ["a prompt beyond the context", "/v1/completions", { prompt: "word ".repeat(600) }, 400, "context_length_exceeded", null],
     ["another model", "/v1/completions", { prompt: "x", model: "gpt-4" }, 404, "model_not_found", "model"],
     ["no JSON", "/v1/completions", "{", 400, "invalid_json", null],
