@@ -19,10 +19,10 @@ import { normalizedWindow } from "../../src/forecasting/models/window-moments.ts
 import type { History, TimeGrid } from "../../src/forecasting/types.ts";
 import { liveOwnerCount } from "../../src/ggml/index.ts";
 import { grad, input, Program, type Tensor } from "../../src/tensor/index.ts";
-import { interpret } from "../../src/tensor/testing/reference.ts";
 import { forward, setRows } from "../../src/training/index.ts";
 import { openGguf, Parameters, readRows, toFloat } from "../../src/weights/index.ts";
 import { temporaryFolder } from "../support/engine.ts";
+import { expectSlopes } from "../support/slopes.ts";
 import { writeTinyChatModel } from "../support/tiny-chat-model.ts";
 import { type TinyOptions, writeTinyModel } from "../support/tiny-model.ts";
 
@@ -159,35 +159,13 @@ describe.each(["llama", "gemma3", "gpt2"] as const)("%s", (architecture) => {
         objective.fill(program, batch, batch.targetCount, frozen.model);
         program.runSync();
 
-        using file = openGguf(path);
-        const leaves: Record<string, Float64Array> = Object.fromEntries(
-          [...file.tensors.values()].map(({ name }) => [name, Float64Array.from(readRows(file, name, undefined, toFloat))]),
-        );
-        for (const name of names) leaves[name] = Float64Array.from(parameters.values(name));
         const mask = Array.from({ length: B * N * N }, (_, i) => (i % N <= Math.floor(i / N) % N ? 0 : Number.NEGATIVE_INFINITY));
         const inputs: Record<string, ArrayLike<number>> = {
           ...{ segments: batch.segments, stamps: batch.stamps!, targets: batch.targets },
           weights: batch.weights.map((weight) => weight / batch.targetCount),
           positions: Array.from({ length: rows }, (_, row) => row % N),
         };
-        for (const name of program.inputNames) if (name.startsWith("mask")) inputs[name] = mask;
-        const lossAt = () => interpret({ loss }, { inputs, leaves }).loss.data[0]!;
-        const isGelu = architecture !== "llama"; // a table of f16 numbers
-        expect(program.read("loss")[0]).toBeCloseTo(lossAt(), isGelu ? 2 : 4);
-        for (const name of names) {
-          const gradient = program.read(name);
-          const at = gradient.reduce((best, value, i) => (Math.abs(value) > Math.abs(gradient[best]!) ? i : best), 0);
-          const values = leaves[name]!;
-          const before = values[at]!;
-          const step = 1e-4;
-          values[at] = before + step;
-          const above = lossAt();
-          values[at] = before - step;
-          const below = lossAt();
-          values[at] = before;
-          const slope = (above - below) / (2 * step);
-          expect(Math.abs(gradient[at]! - slope), `${name}[${at}]`).toBeLessThan((isGelu ? 2e-2 : 2e-3) * Math.abs(slope) + 1e-5);
-        }
+        expectSlopes({ program, loss, parameters, path, inputs, mask, isGelu: architecture !== "llama" });
       },
     );
   });

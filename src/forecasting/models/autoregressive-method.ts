@@ -1,4 +1,5 @@
 import { checkHistory, gaussian, type Method } from "./fitted-model.ts";
+import { latest } from "./latest.ts";
 import { saturated } from "./magnitude.ts";
 import type { Fields } from "./saved-state.ts";
 
@@ -28,12 +29,7 @@ export function autoregressiveMethod(
       checkHistory(name, history, order);
       return { recent: history.values.slice(history.values.length - order) };
     },
-    advance({ coefficients }, { recent }, values) {
-      const longer = new Float64Array(recent.length + values.length);
-      longer.set(recent);
-      longer.set(values, recent.length);
-      return { recent: longer.slice(longer.length - coefficients.length) };
-    },
+    advance: ({ coefficients }, { recent }, values) => ({ recent: latest(recent, values, coefficients.length) }),
     predict({ constant, coefficients, sigma }, { recent }, horizon) {
       const mean = iterate(constant, coefficients, recent, horizon);
       return sigma === undefined ? { mean } : gaussian(mean, deviations(coefficients, sigma, horizon));

@@ -24,9 +24,10 @@ import { FrozenModel } from "./language-model/frozen-model.ts";
 import { hashValues, headFolder } from "./language-model/head-store.ts";
 import { inGroups } from "./language-model/in-groups.ts";
 import { type Stamps, type Steps, stampsOf } from "./language-model/stamps.ts";
+import { latest } from "./latest.ts";
 import { saturated } from "./magnitude.ts";
 import type { Fields } from "./saved-state.ts";
-import { standardOf } from "./standardize.ts";
+import { standardizedParts } from "./standardize.ts";
 
 const parameterSchema = {
   /** Path of the file, or "none". */
@@ -97,11 +98,8 @@ const method: Method<typeof parameterSchema, typeof stateSchema> = {
     const { recent, contextLength } = state;
     const isOwn = state.contextGrid === state.grid && state.contextEnd === state.end - segments * segment;
     const end = state.end + values.length;
-    const longer = new Float64Array(recent.length + values.length);
-    longer.set(recent);
-    longer.set(values, recent.length);
-    if (isOwn) return { ...state, recent: longer.slice(-recent.length), end, contextEnd: state.contextEnd + values.length };
-    const moved = longer.slice(-recent.length);
+    const moved = latest(recent, values, recent.length);
+    if (isOwn) return { ...state, recent: moved, end, contextEnd: state.contextEnd + values.length };
     moved.set(recent.subarray(0, contextLength)); // another series' example stays
     return { ...state, recent: moved, end };
   },
@@ -266,18 +264,13 @@ async function fitAll(histories: readonly History[], task: FitTask, options: Par
     );
   const hasStamps = stampsWanted(histories, settings.stamps, frozen);
   const shape: AutoTimesShape = { segment, hiddenSize, hasStamps, embeddingLength: settings.embeddingScale * frozen.embeddingLength() };
-  const trainEnds = histories.map(({ values }) => Math.round(values.length * (1 - validation)));
-  const standards = histories.map(({ values }, index) => standardOf(values.subarray(0, trainEnds[index])));
+  const parts = standardizedParts(histories, validation);
   const stamps = hasStamps ? await trainingStamps(frozen, histories, task) : undefined;
   const windows = new SegmentWindows(
-    histories.map(({ values, time }, index) => {
-      const { mean, scale } = standards[index]!;
-      return {
-        values: values.map((value) => value / scale - mean / scale),
-        trainEnd: trainEnds[index]!,
-        ...(stamps !== undefined && { stamp: (step: number) => stamps.at(time!, step) }),
-      };
-    }),
+    parts.map((part, index) => ({
+      ...part,
+      ...(stamps !== undefined && { stamp: (step: number) => stamps.at(histories[index]!.time!, step) }),
+    })),
     { segment, segments, hiddenSize, sequences: batch, seed },
     hashValues(histories.map(({ values }) => values)),
   );
@@ -304,7 +297,7 @@ async function fitAll(histories: readonly History[], task: FitTask, options: Par
     const fitted: Fitted = {
       ...{ languageModel, fingerprint: frozen.fingerprint, blocks, threads, segment, segments, hiddenSize },
       ...{ embeddingLength: shape.embeddingLength, stamps: hasStamps ? 1 : 0, context: settings.context },
-      ...standards[index]!,
+      ...parts[index]!.standard,
       ...trained,
     };
     return fittedModel(method, fitted, method.begin(fitted, history));

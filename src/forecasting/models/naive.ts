@@ -1,5 +1,6 @@
 import type { Forecaster, History, ParameterSpec, ParameterValues } from "../types.ts";
 import { checkHistory, fitEach, fittedModel, gaussian, loadFitted, type Method, type Prediction } from "./fitted-model.ts";
+import { latest } from "./latest.ts";
 import { divided, magnitudeOf, saturated } from "./magnitude.ts";
 
 /*
@@ -168,12 +169,7 @@ const windowMeanMethod = {
       throw new RangeError(`${recent.length} recent values do not fit a window of ${window}`);
   },
   begin: ({ window }, history) => ({ recent: history.values.slice(-window) }),
-  advance({ window }, { recent }, values) {
-    const longer = new Float64Array(recent.length + values.length);
-    longer.set(recent);
-    longer.set(values, recent.length);
-    return { recent: longer.slice(-window) };
-  },
+  advance: ({ window }, { recent }, values) => ({ recent: latest(recent, values, window) }),
   predict({ sigma }, { recent }, horizon) {
     return withDeviation(new Float64Array(horizon).fill(meanOf(recent)), sigma, () => 1 + 1 / recent.length);
   },

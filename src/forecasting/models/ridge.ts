@@ -2,6 +2,7 @@ import { OptionError } from "../../errors.ts";
 import type { FitTask, FittedForecaster, Forecaster, History, ParameterSpec, ParameterValues } from "../types.ts";
 import { solvePositiveDefinite } from "./cholesky.ts";
 import { checkHistory, fittedModel, loadFitted, type Method } from "./fitted-model.ts";
+import { latest } from "./latest.ts";
 import type { Fields } from "./saved-state.ts";
 import { standardOf } from "./standardize.ts";
 import { addWindowMoments, windowStatistics } from "./window-moments.ts";
@@ -36,12 +37,7 @@ const method: Method<typeof parameterSchema, typeof stateSchema> = {
     checkHistory("ridge", history, lookback);
     return { recent: history.values.slice(-lookback) };
   },
-  advance({ lookback }, { recent }, values) {
-    const longer = new Float64Array(lookback + values.length);
-    longer.set(recent);
-    longer.set(values, lookback);
-    return { recent: longer.slice(-lookback) };
-  },
+  advance: ({ lookback }, { recent }, values) => ({ recent: latest(recent, values, lookback) }),
   predict({ lookback, horizon: numOutputs, mean, scale, weights }, { recent }, horizon) {
     const path = new Float64Array(lookback + horizon);
     for (let i = 0; i < lookback; i++) path[i] = recent[i]! / scale - mean / scale;

@@ -2,6 +2,7 @@ import { OptionError } from "../../errors.ts";
 import type { FitProgress, FitTask, FittedForecaster, Forecaster, History, ParameterSpec, ParameterValues } from "../types.ts";
 import { checkHistory, fitEachInParts, fittedModel, loadFitted, type Method } from "./fitted-model.ts";
 import { atOnce } from "./in-parts.ts";
+import { latest } from "./latest.ts";
 import { mapTensors, type NetworkShape, type NetworkWeights, prepareNetwork, tensorNames, tensorShapes } from "./spacetime/network.ts";
 import { trainNetwork } from "./spacetime/train.ts";
 import { standardOf } from "./standardize.ts";
@@ -37,12 +38,7 @@ const method: Method<typeof parameterSchema, typeof stateSchema> = {
     checkHistory("spacetime", history, lookback);
     return { recent: history.values.slice(-lookback) };
   },
-  advance({ lookback }, { recent }, values) {
-    const longer = new Float64Array(lookback + values.length);
-    longer.set(recent);
-    longer.set(values, lookback);
-    return { recent: longer.slice(-lookback) };
-  },
+  advance: ({ lookback }, { recent }, values) => ({ recent: latest(recent, values, lookback) }),
   predict({ mean, scale, weights, ...shape }, { recent }, horizon) {
     const standardized = recent.map((value) => value / scale - mean / scale);
     const center = standardized.reduce((sum, value) => sum + value / recent.length, 0);

@@ -8,10 +8,11 @@ import { checkCounts, withFitted } from "./language-model/fitted-over.ts";
 import { FrozenModel } from "./language-model/frozen-model.ts";
 import { hashValues, headFolder } from "./language-model/head-store.ts";
 import { inGroups } from "./language-model/in-groups.ts";
+import { latest } from "./latest.ts";
 import { saturated } from "./magnitude.ts";
 import { normalSampler } from "./normal-sampler.ts";
 import type { Fields } from "./saved-state.ts";
-import { standardOf } from "./standardize.ts";
+import { standardizedParts } from "./standardize.ts";
 import { forecastWindows } from "./time-llm/forecast-windows.ts";
 import { type FittedName, fittedNames, fittedShapes, patchCount, type TimeLlmShape, trainedShapes } from "./time-llm/network.ts";
 import { promptOf, type WindowStatistics, widestPrompt } from "./time-llm/prompt.ts";
@@ -77,12 +78,7 @@ const method: Method<typeof parameterSchema, typeof stateSchema> = {
     checkHistory("time-llm", history, lookback);
     return { recent: history.values.slice(-lookback) };
   },
-  advance({ lookback }, { recent }, values) {
-    const longer = new Float64Array(lookback + values.length);
-    longer.set(recent);
-    longer.set(values, lookback);
-    return { recent: longer.slice(-lookback) };
-  },
+  advance: ({ lookback }, { recent }, values) => ({ recent: latest(recent, values, lookback) }),
   predict: (parameters, state, horizon) => predictAll([{ parameters, state }], horizon)[0]!,
 };
 
@@ -209,13 +205,9 @@ async function fitAll(histories: readonly History[], task: FitTask, options: Par
       `${patchCount(shape)} patches and a prompt of ${shape.promptLength} tokens are more than the model's context of ${contextLength}`,
     );
   const words = wordsOf(frozen, wordCount, seed);
-  const trainEnds = histories.map(({ values }) => Math.round(values.length * (1 - validation)));
-  const standards = histories.map(({ values }, index) => standardOf(values.subarray(0, trainEnds[index])));
+  const parts = standardizedParts(histories, validation);
   const windows = new HorizonWindows(
-    histories.map(({ values }, index) => {
-      const { mean, scale } = standards[index]!;
-      return { values: values.map((value) => value / scale - mean / scale), trainEnd: trainEnds[index]! };
-    }),
+    parts,
     shape,
     { sequences: batch, seed, tokens: tokensOf(frozen, description, shape) },
     { values: hashValues(histories.map(({ values }) => values)), description },
@@ -248,7 +240,7 @@ async function fitAll(histories: readonly History[], task: FitTask, options: Par
     const fitted: Fitted = {
       ...{ languageModel, fingerprint: frozen.fingerprint, blocks, threads, description },
       ...shape,
-      ...standards[index]!,
+      ...parts[index]!.standard,
       ...trained,
     };
     return fittedModel(method, fitted, method.begin(fitted, history));

@@ -183,6 +183,7 @@ export interface HorizonBatch extends PassRows {
   readonly patches: Float32Array;
   /** [B·T] */
   readonly prompt: Int32Array;
+  readonly documents: Int32Array;
   /** [B, H] normalized alike. */
   readonly targets: Float32Array;
   /** [B] squared scale of a window, so that the loss is one of values: 0 for a window that doesn't count. */

@@ -62,7 +62,7 @@ export async function trainTimeLlm(
   });
   const featuresFor = async (batch: HorizonBatch) => {
     task.signal?.throwIfAborted();
-    setRows(look, model.config, { sequences, length }, { documents: batch.documents! });
+    setRows(look, model.config, { sequences, length }, { documents: batch.documents });
     fillWindows(look, batch, words);
     await look.run();
     return look.read("features");
