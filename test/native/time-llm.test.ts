@@ -21,7 +21,7 @@ import type { History } from "../../src/forecasting/types.ts";
 import { liveOwnerCount } from "../../src/ggml/index.ts";
 import { grad, input, Program } from "../../src/tensor/index.ts";
 import { forward, setRows } from "../../src/training/index.ts";
-import { Parameters } from "../../src/weights/index.ts";
+import { openGguf, Parameters } from "../../src/weights/index.ts";
 import { temporaryFolder } from "../support/engine.ts";
 import { expectSlopes } from "../support/slopes.ts";
 import { writeTinyChatModel } from "../support/tiny-chat-model.ts";
@@ -252,6 +252,19 @@ describe.each(["llama", "gemma3", "gpt2"] as const)("%s", (architecture) => {
     };
     expectSlopes({ program, loss, parameters, path, inputs, mask, isGelu: architecture !== "llama" });
   });
+});
+
+test("words of the vocabulary: text tokens of more than a character, in its own order; ids outside it don't reach the table", async () => {
+  using folder = temporaryFolder();
+  const path = `${folder.path}/tiny.gguf`;
+  await writeTinyChatModel(path);
+  using frozen = await FrozenModel.open(path, { threads: 1 });
+  using file = openGguf(path);
+  const tokens = [...file.metadata.requireStrings("tokenizer.ggml.tokens")];
+  const types = file.metadata.getNumbers("tokenizer.ggml.token_type")!;
+  const words = [...frozen.frequentTokens(20)];
+  expect(words).toEqual([...tokens.keys()].filter((id) => types[id] === 1 && [...tokens[id]!].length > 1).slice(0, 20));
+  for (const ids of [[], [-1], [tokens.length]]) expect(() => frozen.embeddingsOf(Int32Array.from(ids))).toThrow(RangeError);
 });
 
 test("prompts stand at the end of their places, in a document of their own together with the patches", () => {

@@ -103,11 +103,15 @@ export class FrozenModel extends Owner {
     const found: number[] = [];
     for (const [id, token] of [...metadata.requireStrings("tokenizer.ggml.tokens")].entries())
       if (found.length < count && isText(token, id)) found.push(id);
+    if (found.length === 0) throw new OptionError("languageModel", `${this.#file.path} has no token of more than one character`);
     return Int32Array.from(found);
   }
 
-  /** Their embeddings: [ids.length, C]. */
+  /** Embeddings of tokens: [ids.length, C]. @throws RangeError for an id outside the vocabulary, or none at all */
   embeddingsOf(ids: Int32Array): Float32Array {
+    const { vocabSize } = this.model.config;
+    if (ids.length === 0 || ids.some((id) => id < 0 || id >= vocabSize))
+      throw new RangeError(`expected at least one token id, each in [0, ${vocabSize}), got ${ids.length === 0 ? "none" : "others"}`);
     using program = Program.compile(this.device, { rows: this.model.embed(input("ids", "i32", [ids.length])) });
     program.input<"i32">("ids").set(ids);
     program.runSync();
