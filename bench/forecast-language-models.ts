@@ -91,10 +91,10 @@ export async function benchLanguageModels(
   options: LanguageModelOptions,
 ): Promise<string> {
   const { home, minutes, threads, blocks } = options;
-  const kept = join(home, "bench", `forecast-language-models-${minutes}-${options.pairs ?? "all"}-${blocks}.json`);
+  const kept = keptPath(options);
   mkdirSync(join(home, "bench"), { recursive: true });
-  const results: Record<string, Result> =
-    existsSync(kept) && !options.isFresh ? (JSON.parse(readFileSync(kept, "utf8")) as Record<string, Result>) : {};
+  const results = readResults(kept);
+  if (options.isFresh) for (const name of names) for (const row of [...variants, floor]) delete results[keyOf(name, row)];
   const rates: Record<string, { steps: number; stepsPerMinute: number }> = {};
   const ratesPath = kept.replace(".json", "-steps.json");
   if (existsSync(ratesPath)) Object.assign(rates, JSON.parse(readFileSync(ratesPath, "utf8")));
@@ -107,6 +107,7 @@ export async function benchLanguageModels(
       const learned = channels.map((values) => historyOf(values, 0, trainEnd));
       const ridge = forecasters.ridge.fit(learned, { horizon: task.horizons[0]! }, { lookback: task.lookback, penalty: 1e-4 });
       results[keyOf(name, floor)] = { scores: score(task, forecastEach, ridge, channels, pairs) };
+      writeFileSync(kept, JSON.stringify(results));
       console.log(`${name}, ${floor}: ${shown(task, results[keyOf(name, floor)]!)}`);
     }
     for (const variant of variants) {
@@ -149,6 +150,23 @@ export async function benchLanguageModels(
     }
   }
   return table(results, options);
+}
+
+const keptPath = ({ home, minutes, pairs, blocks }: Pick<LanguageModelOptions, "home" | "minutes" | "pairs" | "blocks">) =>
+  join(home, "bench", `forecast-language-models-${minutes}-${pairs ?? "all"}-${blocks}.json`);
+
+const readResults = (path: string): Record<string, Result> =>
+  existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as Record<string, Result>) : {};
+
+/** What training, loading and scoring each row took, of 15 minutes of training each. */
+export function languageModelSeconds(home: string): readonly { readonly label: string; readonly seconds: number | undefined }[] {
+  const results = readResults(keptPath({ home, minutes: 15, blocks: 0 }));
+  return languageModelTasks.flatMap((name) =>
+    variants.map((variant) => {
+      const seconds = results[keyOf(name, variant)]?.seconds;
+      return { label: `${name} ${variant}`, seconds: seconds && seconds[0] + seconds[1] };
+    }),
+  );
 }
 
 /** Of what is kept: another parameter is another row. */

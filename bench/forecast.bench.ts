@@ -5,7 +5,7 @@
  *
  *   npm run bench:forecast -- --quick     the models that take seconds: some minutes, computed again each time
  *   npm run bench:forecast                all of them; channels that are done are kept in CHAINRULE_HOME and not computed again
- *   ... -- --fresh                        forgets what was kept, trained weights excepted
+ *   ... -- --fresh                        computes the rows that it runs again, trained weights excepted
  *   ... -- --only spacetime               rows whose label has this text
  *   ... -- --only autotimes [--minutes 15] [--pairs 2600] [--blocks 0] [--threads 2]
  *   ... -- --only time-llm                the forecasters over a language model: minutes of training for each, (window, channel) pairs
@@ -13,7 +13,6 @@
  *
  * CHAINRULE_DATA names the folder with ett/ETTh1.csv and ett/ETTh2.csv.
  */
-import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus, homedir } from "node:os";
@@ -27,14 +26,17 @@ import type {
   SavedForecaster,
   TrainedForecaster,
 } from "../src/forecasting/types.ts";
-import { benchLanguageModels, languageModelTasks } from "./forecast-language-models.ts";
+import { benchLanguageModels, languageModelSeconds, languageModelTasks } from "./forecast-language-models.ts";
+import { writeBetween } from "./page.ts";
+
+const page = "docs/forecast-bench.md";
 
 const lookback = 336;
 const horizons = [96, 192, 336, 720] as const;
 const [trainEnd, testStart, end] = [8640, 11_520, 14_400];
 
-/** Sums over the windows of a channel, by horizon. */
-type Sums = Record<number, { squared: number; absolute: number; count: number }>;
+/** Sums over the windows of a channel, by horizon, and the seconds of fitting and scoring (of old results: none). */
+type Sums = Record<number, { squared: number; absolute: number; count: number; seconds?: number }>;
 /** MSE and MAE by horizon. */
 type Scores = Record<number, { mse: number; mae: number }>;
 
@@ -162,16 +164,20 @@ function deviationOf(values: Float64Array): number {
 
 const history = (values: Float64Array): History => ({ values, seasonalPeriod: 24 });
 
+/** Models of channels, and the seconds of fitting them, in this run or, of trained ones, in the run that trained them; NaN where that kept none. */
+interface Fitted {
+  readonly models: readonly FittedForecaster[];
+  readonly seconds: number;
+}
+
 /** Fits a row's model to every channel; trained ones are kept. */
-async function fitAll(
-  { model, parameters = {}, on }: Row,
-  channels: readonly Float64Array[],
-  horizon: number,
-): Promise<readonly FittedForecaster[]> {
-  if (on === "window") return [];
+async function fitAll({ model, parameters = {}, on }: Row, channels: readonly Float64Array[], horizon: number): Promise<Fitted> {
+  if (on === "window") return { models: [], seconds: 0 };
+  const start = performance.now();
   const past = channels.map((values) => history(values.slice(0, on === "channel, validated" ? testStart : trainEnd)));
-  if (on !== "channel, validated") return await model.fit(past, { horizon }, parameters);
+  if (on !== "channel, validated") return { models: await model.fit(past, { horizon }, parameters), seconds: secondsSince(start) };
   const all: FittedForecaster[] = [];
+  let total = 0;
   for (const one of past) {
     const { threads: _, ...same } = parameters; // what the weights depend on
     const identity = createHash("sha256")
@@ -180,16 +186,20 @@ async function fitAll(
       .digest("hex")
       .slice(0, 16);
     const path = join(home, "bench", `${model.name}-${identity}.json`);
-    const saved = readJson<SavedForecaster>(path);
+    const saved = readJson<SavedForecaster & { seconds?: number }>(path);
     const started = performance.now();
     const fitted = saved === undefined ? (await model.fit([one], { horizon }, parameters))[0]! : model.load(saved);
+    const seconds = saved === undefined ? secondsSince(started) : (saved.seconds ?? Number.NaN);
     all.push(fitted);
+    total += seconds;
     if (saved !== undefined) continue;
-    writeFileSync(path, JSON.stringify(fitted));
-    console.log(`  trained ${model.name} for ${horizon} steps in ${((performance.now() - started) / 1000).toFixed(0)} s: ${path}`);
+    writeFileSync(path, JSON.stringify({ ...fitted.toJSON(), seconds }));
+    console.log(`  trained ${model.name} for ${horizon} steps in ${seconds.toFixed(0)} s: ${path}`);
   }
-  return all;
+  return { models: all, seconds: total };
 }
+
+const secondsSince = (start: number) => (performance.now() - start) / 1000;
 
 /** Scores every test window of a channel at the horizons given, from forecasts of the longest of them. */
 async function score(row: Row, values: Float64Array, fitted: FittedForecaster | undefined, targets: readonly number[]): Promise<Sums> {
@@ -271,13 +281,45 @@ function written({ data, rows }: Table): string {
   return [`| data | model | ${horizons.join(" | ")} |`, `| --- | --- | ${horizons.map(() => "---").join(" | ")} |`, ...lines].join("\n");
 }
 
+/** Of fitting and scoring a row; undefined where a channel is missing or was computed before seconds were kept. */
+function secondsOf(name: string, channels: readonly number[], row: Row): number | undefined {
+  const all = channels.flatMap((channel) => horizons.map((horizon) => kept[keyOf(name, row, channel)]?.[horizon]?.seconds));
+  const seconds = all.reduce((sum: number, one) => sum + (one ?? Number.NaN), 0);
+  return Number.isNaN(seconds) ? undefined : seconds;
+}
+
+/** How long each row took when it was computed, and all together; the forecasters over a language model as kept for 15 minutes each. */
+function durations(): string {
+  const cells = tables.flatMap(({ data, rows }) =>
+    data.flatMap(({ name, channels }) =>
+      rows.map((row) => ({ label: `${name} ${row.label}`, isQuick: !row.slow, seconds: secondsOf(name, channels, row) })),
+    ),
+  );
+  const all = [...cells, ...languageModelSeconds(home).map((one) => ({ ...one, isQuick: false }))];
+  const line = (label: string, some: typeof all) => {
+    const timed = some.flatMap(({ seconds }) => (seconds === undefined ? [] : [seconds]));
+    const minutes = timed.reduce((sum, seconds) => sum + seconds, 0) / 60;
+    return `| ${label} | ${timed.length === 0 ? "–" : minutes.toFixed(1)} | ${timed.length} of ${some.length} |`;
+  };
+  const group = (text: string) => all.filter(({ label, isQuick }) => !isQuick && label.includes(text));
+  return [
+    "| rows | minutes | timed |\n| --- | --- | --- |",
+    line(
+      "those of `--quick`",
+      all.filter(({ isQuick }) => isQuick),
+    ),
+    ...["AR-Net", "SpaceTime", "Theta", "ETS", "autotimes", "time-llm"].map((text) => line(text, group(text))),
+    line("all", all),
+  ].join("\n");
+}
+
 const isQuick = process.argv.includes("--quick");
 const isFresh = process.argv.includes("--fresh");
 const only = process.argv.includes("--only") ? process.argv[process.argv.indexOf("--only") + 1]!.toLowerCase() : "";
 const home = process.env.CHAINRULE_HOME ?? join(homedir(), ".cache", "chainrule");
 const keptPath = join(home, "bench", "forecast-channels.json");
 mkdirSync(join(home, "bench"), { recursive: true });
-const kept: Record<string, Sums> = (isFresh ? undefined : readJson<Record<string, Sums>>(keptPath)) ?? {};
+const kept: Record<string, Sums> = readJson<Record<string, Sums>>(keptPath) ?? {};
 for (const { data, rows } of tables)
   for (const { name, file, channels } of data) {
     const values = readChannels(file);
@@ -285,16 +327,20 @@ for (const { data, rows } of tables)
       const started = performance.now();
       for (const targets of row.direct ? horizons.map((horizon) => [horizon]) : [horizons]) {
         const isDone = (channel: number) =>
-          !(isQuick && !row.slow) && targets.every((horizon) => kept[keyOf(name, row, channel)]?.[horizon] !== undefined);
+          !isFresh && !(isQuick && !row.slow) && targets.every((horizon) => kept[keyOf(name, row, channel)]?.[horizon] !== undefined);
         const left = channels.filter((channel) => !isDone(channel));
         if (left.length === 0) continue;
         const series = (list: readonly number[]) => list.map((channel) => values[channel]!);
         // a model of all channels is fitted to all; the others one after another, so that each is kept as soon as it is done
         const shared = row.on === "all channels" ? await fitAll(row, series(channels), Math.max(...targets)) : undefined;
         for (const channel of left) {
-          const fitted = shared?.[channels.indexOf(channel)] ?? (await fitAll(row, series([channel]), Math.max(...targets)))[0];
+          const own = shared === undefined ? await fitAll(row, series([channel]), Math.max(...targets)) : undefined;
+          const scoring = performance.now();
+          const sums = await score(row, values[channel]!, own?.models[0] ?? shared?.models[channels.indexOf(channel)], targets);
+          const seconds = (own?.seconds ?? shared!.seconds / channels.length) + secondsSince(scoring);
+          for (const horizon of targets) sums[horizon]!.seconds = seconds / targets.length;
           const key = keyOf(name, row, channel);
-          kept[key] = { ...kept[key], ...(await score(row, values[channel]!, fitted, targets)) };
+          kept[key] = { ...kept[key], ...sums };
           writeFileSync(keptPath, JSON.stringify(kept));
         }
       }
@@ -304,11 +350,8 @@ for (const { data, rows } of tables)
       console.log(`${name} ${row.label}  ${shown}  (${((performance.now() - started) / 1000).toFixed(1)} s)`);
     }
   }
-let page = readFileSync("docs/forecast-bench.md", "utf8");
 for (const table of tables) {
-  const start = page.indexOf(table.marker) + table.marker.length;
-  if (start < table.marker.length) throw new Error(`docs/forecast-bench.md has no ${table.marker}`);
-  page = `${page.slice(0, start)}\n\n${written(table)}\n\n${page.slice(page.indexOf("<!-- end of table -->", start))}`;
+  writeBetween(page, table.marker, written(table));
   console.log(`\n${written(table)}`);
 }
 const option = (name: string, otherwise: number) =>
@@ -324,13 +367,9 @@ if (overModels.length > 0) {
   };
   const text = await benchLanguageModels(overModels, readChannels("ETTh1"), { home, ...settings });
   console.log(`\n${text}`);
-  const marker = "<!-- table: language models -->";
-  const start = page.indexOf(marker) + marker.length;
-  if (start < marker.length) throw new Error(`docs/forecast-bench.md has no ${marker}`);
   // a first look with fewer minutes or blocks is printed only
   if (settings.minutes === 15 && settings.blocks === 0 && settings.pairs === undefined)
-    page = `${page.slice(0, start)}\n\n${text}\n\n${page.slice(page.indexOf("<!-- end of table -->", start))}`;
+    writeBetween(page, "<!-- table: language models -->", text);
 }
-writeFileSync("docs/forecast-bench.md", page);
-execFileSync("npx", ["biome", "format", "--write", "docs/forecast-bench.md"], { stdio: "ignore" });
-console.log(`\nNode ${process.version}, ${cpus()[0]?.model ?? "unknown CPU"}; written to docs/forecast-bench.md`);
+writeBetween(page, "<!-- table of minutes: npm run bench:forecast -->", durations());
+console.log(`\n${durations()}\n\nNode ${process.version}, ${cpus()[0]?.model ?? "unknown CPU"}; written to ${page}`);
