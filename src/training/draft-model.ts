@@ -8,7 +8,7 @@ import { exportModel } from "./export.ts";
 import { type ModelShape, vocabularyOf, writeRandomModel } from "./from-scratch.ts";
 import { principalComponents } from "./principal-components.ts";
 import { type TrainProgress, train } from "./trainer.ts";
-import { readTexts, type Writer, writeTexts } from "./write-texts.ts";
+import { readTexts, type Writer, type WritingProgress, writeTexts } from "./write-texts.ts";
 
 export interface DraftModelOptions {
   /** `general.name` of the file. */
@@ -27,7 +27,7 @@ export interface DraftModelOptions {
 }
 
 export interface DraftModelHooks {
-  readonly onTexts?: (progress: { readonly texts: number; readonly tokens: number; readonly secondsLeft: number }) => void;
+  readonly onTexts?: (progress: WritingProgress) => void;
   readonly onTrain?: (progress: TrainProgress) => void;
   readonly signal?: AbortSignal | undefined;
 }
@@ -58,16 +58,9 @@ export async function buildDraftModel(
   const { name, shape, texts, maxTokens, candidates, seed, threads, steps, sequences, length } = options;
   const { onTexts, onTrain, signal } = hooks;
   const written = join(folder, "texts.jsonl");
-  const startMs = performance.now();
-  let first: number | undefined;
   await writeTexts(writer, written, {
     ...{ count: texts, maxTokens, seed, top: candidates, chat: base.metadata.getString("tokenizer.chat_template") !== undefined, signal },
-    onProgress: (progress) => {
-      const before = first ?? 0;
-      first ??= progress.texts;
-      const perText = (performance.now() - startMs) / 1000 / Math.max(1, progress.texts - before);
-      onTexts?.({ ...progress, secondsLeft: perText * (texts - progress.texts) });
-    },
+    ...(onTexts === undefined ? {} : { onProgress: onTexts }),
   });
   const startPath = join(folder, "start.gguf");
   if (!existsSync(startPath)) {

@@ -51,6 +51,13 @@ export function readTransferMaps(path: string, base: string, config: ModelConfig
   return { layers, matrices };
 }
 
+/** Whether maps can be trained for a model, to be asked before it writes texts. @throws OptionError, UnsupportedError */
+export function checkTransfer({ blocks }: ModelConfig, layers: readonly number[]): void {
+  checkLayers(layers, blocks.length);
+  if (blocks.some(({ slidingWindow }) => slidingWindow !== undefined))
+    throw new UnsupportedError("hidden-transfer: models with sliding windows have no maps");
+}
+
 function checkLayers(layers: readonly number[], blocks: number): void {
   const isAscending = layers.every((layer, i) => Number.isInteger(layer) && layer < blocks && layer > (layers[i - 1] ?? -1));
   if (layers.length < 1 || layers.length > 4 || !isAscending)
@@ -75,6 +82,8 @@ export interface TransferResult {
   /** Part of the held-out tokens that each step guessed as the model would, before and after training. */
   readonly before: readonly number[];
   readonly after: readonly number[];
+  /** How many held-out tokens that was, for each step. */
+  readonly heldOutTokens: readonly number[];
 }
 
 /**
@@ -96,9 +105,7 @@ export async function trainTransferMaps(
   using device = Device.create("cpu", threads);
   using weights = TrainingWeights.open(device, base);
   const model = familyOf(base.metadata.requireString("general.architecture")).build(base.metadata, weights);
-  checkLayers(layers, model.blocks.length);
-  if (model.config.blocks.some(({ slidingWindow }) => slidingWindow !== undefined))
-    throw new UnsupportedError("hidden-transfer: models with sliding windows have no maps");
+  checkTransfer(model.config, layers);
   const { hiddenSize } = model.config;
   using maps = Parameters.create(
     device,
@@ -110,18 +117,21 @@ export async function trainTransferMaps(
   const objective = transfer(layers, maps, length, candidates);
   const measure = () => accuracy(device, model, objective, source, length, layers.length);
 
-  const before = await measure();
+  const { shares: before, counts: heldOutTokens } = await measure();
   const result = await train(
     device,
     { model, parameters: maps, weightBytes: weights.sizeBytes + maps.sizeBytes, objective, identity: { base: base.fingerprint(), layers } },
     source,
     folder,
-    { steps, sequences: 1, length, accumulate, learningRate, seed, weightDecay: 0, validationWindows: 16 },
+    {
+      ...{ steps, sequences: 1, length, accumulate, learningRate, seed, weightDecay: 0 },
+      ...{ validateEvery: Math.ceil(steps / 6), validationWindows: 16 },
+    },
     hooks,
   );
   if (!result.isFinished) hooks.signal?.throwIfAborted();
   const matrices = maps.names.map((name) => maps.values(name).slice());
-  return { maps: { layers, matrices }, before, after: await measure() };
+  return { maps: { layers, matrices }, before, after: (await measure()).shares, heldOutTokens };
 }
 
 interface TransferObjective extends Objective<DistillationBatch> {
@@ -233,11 +243,11 @@ async function accuracy(
   source: DistillationSource,
   length: number,
   steps: number,
-): Promise<number[]> {
+): Promise<{ readonly shares: number[]; readonly counts: number[] }> {
   const ends = objective.ends(forward(model, { sequences: 1, length }), model);
   using program = Program.compile(device, Object.fromEntries(ends.map((end, i) => [`guess.${i}`, argmax(model.head(end))])));
   const right = new Array<number>(steps).fill(0);
-  const all = new Array<number>(steps).fill(0);
+  const counts = new Array<number>(steps).fill(0);
   for (const batch of source.validation(64)) {
     setRows(program, model.config, { sequences: 1, length }, { ids: batch.ids, documents: batch.documents });
     objective.fillEnds(program, batch);
@@ -247,12 +257,12 @@ async function accuracy(
       for (let row = 0; row < length; row += 1) {
         const best = aheadOf(batch, row, i + 1, length)?.[0]?.[0];
         if (best === undefined) continue;
-        all[i]! += 1;
+        counts[i]! += 1;
         if (guesses[row] === best) right[i]! += 1;
       }
     }
   }
-  return right.map((count, i) => count / Math.max(1, all[i]!));
+  return { shares: right.map((count, i) => count / Math.max(1, counts[i]!)), counts };
 }
 
 /** Where a run's work lies, under a home folder. */

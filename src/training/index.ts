@@ -27,6 +27,7 @@ export { exportModel } from "./export.ts";
 export { type Forward, type ForwardOptions, forward, type Rows, setRows } from "./forward.ts";
 export { type ModelShape, vocabularyMetadata, vocabularyOf, writeRandomModel } from "./from-scratch.ts";
 export {
+  checkTransfer,
   readTransferMaps,
   type TransferMaps,
   type TransferResult,
@@ -61,4 +62,4 @@ export {
   type TrainResult,
   train,
 } from "./trainer.ts";
-export { readTexts, type Writer, type WriteTextsOptions, type WrittenText, writeTexts } from "./write-texts.ts";
+export { readTexts, type Writer, type WriteTextsOptions, type WritingProgress, type WrittenText, writeTexts } from "./write-texts.ts";

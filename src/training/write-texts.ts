@@ -23,6 +23,14 @@ export interface WrittenText {
   readonly top?: readonly (readonly [id: number, logprob: number])[][];
 }
 
+export interface WritingProgress {
+  /** Those of earlier calls included. */
+  readonly texts: number;
+  readonly tokens: number;
+  /** At the rate of this call. */
+  readonly secondsLeft: number;
+}
+
 export interface WriteTextsOptions {
   readonly count: number;
   /** Most tokens of a text. */
@@ -35,7 +43,7 @@ export interface WriteTextsOptions {
   readonly chat?: boolean;
   /** Texts written at the same time, in shared passes; default 16. */
   readonly width?: number;
-  readonly onProgress?: (progress: { readonly texts: number; readonly tokens: number }) => void;
+  readonly onProgress?: (progress: WritingProgress) => void;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -58,6 +66,7 @@ export async function writeTexts(writer: Writer, path: string, options: WriteTex
     texts = whole.length;
     for (const line of whole) tokens += (JSON.parse(line) as WrittenText).tokens.length;
   }
+  const [begunAt, startMs] = [texts, performance.now()];
   // in rounds, so that the file's order does not depend on which text is finished first
   while (texts < count) {
     const numbers = Array.from({ length: Math.min(width, count - texts) }, (_, index) => texts + index);
@@ -85,7 +94,8 @@ export async function writeTexts(writer: Writer, path: string, options: WriteTex
     appendFileSync(path, round.map((one) => `${JSON.stringify(one)}\n`).join(""));
     texts += round.length;
     for (const one of round) tokens += one.tokens.length;
-    onProgress?.({ texts, tokens });
+    const seconds = (performance.now() - startMs) / 1000;
+    onProgress?.({ texts, tokens, secondsLeft: (seconds / (texts - begunAt)) * (count - texts) });
   }
 }
 

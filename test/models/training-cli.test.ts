@@ -89,10 +89,22 @@ test("distill keeps maps of the layers it chooses beside the model, and those of
   const refused = run(...args, "--layers", "2");
   expect(refused).toMatchObject({ status: 2, stdout: "" });
   expect(refused.stderr).toMatch(/--out: name a file with --layers/);
+  // what can't be is said before the model writes anything
+  const unfit = run(...args, "--layers", "1,3", "--out", at("head.safetensors"));
+  expect(unfit.status).toBe(2);
+  expect(unfit.stderr).toMatch(/1 to 4 ascending block indices below 3, got 1,3/);
+  expect(run(...args, "--out", at("nowhere", "maps.safetensors")).stderr).toMatch(/--out: .*nowhere does not exist/);
+  expect(unfit.stderr).not.toMatch(/written/);
   const chosen = run(...args);
   expect(chosen.status).toBe(0);
-  const { path, layers, before, after } = JSON.parse(chosen.stdout);
-  expect([path, layers, before.length, after.length]).toEqual([maps, [1, 2], 2, 2]);
+  expect(chosen.stderr).toMatch(/^the model writes 12 texts, then 2 maps \(after block 1, 2\) learn from them in 1 steps: roughly \d+ min/);
+  expect(chosen.stderr).toMatch(/written 12 of 12 texts, \d+ tokens; 0 min left for them\nstep 1 of 1, loss/);
+  const { path, layers, before, after, heldOutTokens } = JSON.parse(chosen.stdout);
+  expect([path, layers, before.length, after.length, heldOutTokens.length]).toEqual([maps, [1, 2], 2, 2, 2]);
+  expect(heldOutTokens[0]).toBeGreaterThan(heldOutTokens[1]);
+  const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
+  const again = run(...args.slice(0, -1)); // finished already: the same figures, for a page
+  expect(again.stdout).toContain(`| 2 | 2 | ${heldOutTokens[1]} | ${percent(before[1])} | ${percent(after[1])} |\n`);
   const bytes = readFileSync(maps);
   const head = JSON.parse(run(...args, "--layers", "2", "--out", at("head.safetensors")).stdout);
   expect([head.path, head.layers]).toEqual([at("head.safetensors"), [2]]);

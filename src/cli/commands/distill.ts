@@ -1,8 +1,9 @@
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdirSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
 import { Command } from "commander";
 import { OptionError } from "../../errors.ts";
 import {
+  checkTransfer,
   readTexts,
   type TransferResult,
   trainTransferMaps,
@@ -15,6 +16,9 @@ import { openGguf } from "../../weights/index.ts";
 import { home } from "../home.ts";
 import { interruptible } from "../interrupt.ts";
 import { addModelOptions, integer, loadModel, type ModelOptions, number } from "../load-model.ts";
+
+/** Most tokens of a text that the model writes, and tokens of a pass. */
+const [textTokens, windowTokens] = [160, 128];
 
 interface Options extends ModelOptions {
   readonly layers?: string;
@@ -43,6 +47,8 @@ export const distill = addModelOptions(
         "--out",
         "name a file with --layers: the maps beside the model's file are those that --draft hidden-transfer uses",
       );
+    if (options.out !== undefined && !existsSync(dirname(resolve(options.out))))
+      throw new OptionError("--out", `${dirname(resolve(options.out))} does not exist`);
     await interruptible(async (signal) => {
       const say = (line: string) => process.stderr.write(`${line}\n`);
       let path: string;
@@ -56,28 +62,40 @@ export const distill = addModelOptions(
         ({ path, hash, threads } = model);
         hiddenSize = model.config.hiddenSize;
         layers = layersOf(options.layers, model.config.blocks.length);
+        checkTransfer(model.config, layers);
         folder = transferFolder(home(), hash);
         mkdirSync(folder, { recursive: true });
+        say(plan(path, layers, threads, options));
         await writeTexts(model, join(folder, "texts.jsonl"), {
-          ...{ count: options.texts, maxTokens: 160, seed: 1, top: 8, chat: hasTemplate(path), signal },
-          onProgress: ({ texts, tokens }) => say(`written ${texts} of ${options.texts} texts, ${tokens} tokens`),
+          ...{ count: options.texts, maxTokens: textTokens, seed: 1, top: 8, chat: hasTemplate(path), signal },
+          onProgress: ({ texts, tokens, secondsLeft }) =>
+            say(`written ${texts} of ${options.texts} texts, ${tokens} tokens; ${minutes(secondsLeft)} left for them`),
         });
       }
       using base = openGguf(path);
-      const run = join(folder, ["run", ...layers, options.steps, options.learningRate].join("-"));
+      const run = join(folder, ["run", ...layers, options.texts, options.steps, options.learningRate].join("-"));
       mkdirSync(run, { recursive: true });
       let lastMs = Number.NEGATIVE_INFINITY;
       const result = await trainTransferMaps(
         base,
-        readTexts(join(folder, "texts.jsonl")),
+        readTexts(join(folder, "texts.jsonl")).slice(0, options.texts), // an earlier call may have wanted more
         run,
-        { layers, steps: options.steps, length: 128, accumulate: 4, learningRate: options.learningRate, candidates: 8, threads, seed: 1 },
+        {
+          layers,
+          steps: options.steps,
+          length: windowTokens,
+          accumulate: 4,
+          learningRate: options.learningRate,
+          candidates: 8,
+          threads,
+          seed: 1,
+        },
         {
           signal,
           onProgress({ step, steps, loss, secondsLeft }) {
             if (performance.now() - lastMs < 10_000 && step < steps) return;
             lastMs = performance.now();
-            say(`step ${step} of ${steps}, loss ${loss.toFixed(3)}, ${Math.ceil(secondsLeft / 60)} min left`);
+            say(`step ${step} of ${steps}, loss ${loss.toFixed(3)}, ${minutes(secondsLeft)} left`);
           },
         },
       );
@@ -99,14 +117,34 @@ function layersOf(text: string | undefined, blocks: number): number[] {
   return layers;
 }
 
-const toJson = (path: string, { maps, before, after }: TransferResult) => ({ path, layers: maps.layers, before, after });
+const minutes = (seconds: number): string => `${Math.ceil(seconds / 60)} min`;
 
-const table = (path: string, { maps, before, after }: TransferResult): string =>
-  [
-    ...maps.layers.map(
-      (layer, i) =>
-        `${i + 2} tokens ahead, after block ${layer}: ${(100 * after[i]!).toFixed(1)} % guessed as the model would, untrained ${(100 * before[i]!).toFixed(1)} %`,
-    ),
+/** What is about to be done, and how long it takes by the rates of SmolLM2-135M on two cores with AVX-512. */
+function plan(path: string, layers: readonly number[], threads: number, { texts, steps }: Options): string {
+  using file = openGguf(path);
+  const parameters = [...file.tensors.values()].reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
+  const perThread = 30e9; // floating-point operations a second of a step's passes; writing reaches about half of it
+  const writing = (texts * textTokens * 4 * parameters) / (perThread * threads);
+  const training = (steps * 4 * windowTokens * (4 + 2 * layers.length) * parameters) / (perThread * threads);
+  return `the model writes ${texts} texts, then ${layers.length} maps (after block ${layers.join(", ")}) learn from them in ${steps} steps: roughly ${minutes(writing + training)}; stopped, it goes on where it was when asked again`;
+}
+
+const toJson = (path: string, { maps, before, after, heldOutTokens }: TransferResult) => ({
+  ...{ path, layers: maps.layers, before, after, heldOutTokens },
+});
+
+/** In Markdown, for a page of figures. */
+function table(path: string, { maps, before, after, heldOutTokens }: TransferResult): string {
+  const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
+  const rows = maps.layers.map(
+    (layer, i) => `| ${i + 1} | ${layer} | ${heldOutTokens[i]} | ${percent(before[i]!)} | ${percent(after[i]!)} |`,
+  );
+  return [
+    "| step | map after block | held-out tokens | guessed as the model would: untrained | trained |",
+    "| --- | --- | --- | --- | --- |",
+    ...rows,
+    "",
     path,
     "",
   ].join("\n");
+}
