@@ -5,6 +5,7 @@ import type { Transformer } from "../models/index.ts";
 import { Program, type Storage, type Tensor } from "../tensor/index.ts";
 import { FloatTensors } from "../weights/index.ts";
 import type { Entry, Family } from "./family.ts";
+import { HalfCount } from "./half-count.ts";
 import { KvCache } from "./kv-cache.ts";
 import { ModelSequence } from "./model-sequence.ts";
 import { fillInputs, type Job, type PassParts, readResults } from "./pass-io.ts";
@@ -71,6 +72,8 @@ export class Engine implements AsyncDisposable {
   #isDisposed = false;
   /** Passes run since the start. */
   passCount = 0;
+  /** Rows for which half-blocks ran since the start; passes that were cancelled or failed don't count. */
+  readonly ranHalves = new HalfCount();
 
   /** @throws MemoryError naming the option that bounds it */
   static create(device: Device, model: Transformer, options: EngineOptions = {}): Engine {
@@ -444,6 +447,9 @@ export class Engine implements AsyncDisposable {
         job.computeMs += computeMs;
       }
       if (outcome === "cancelled") return []; // everybody in it had left
+      const rows = parts.flat().reduce((sum, { entries }) => sum + entries.length, 0);
+      const ran = program instanceof Program ? [{ computed: program.computed, structure, rows }] : program.ran;
+      for (const one of ran) this.ranHalves.add(one, outputs.length);
       await readResults(program, structure, outputs, parts, first, this.model, this.programs);
       for (const { decided, job, entry, requestRow } of ruled) {
         entry.missing = missingOf(decided.skipped);

@@ -61,6 +61,7 @@ export function halfIndex(half: string): number {
  * The graph of a pass, or of a part of one, which also gives the residual stream around each feed-forward half: `ffn.<i>.before` (unless that
  * is its input) and `ffn.<i>.after` [N, E]. Inputs: `ids` [N] or `embeddings` [N, E], `positions` [N], `cells` [N], masks [S, 1, R, C], `outputs` [O] and per injection
  * `inject.<tap>` [N, E] or [N, 1], `inject.<tap>.from` [N], and those of adapters. Outputs: `logits`, `shares`, `state`, taps and exits by name.
+ * `halves`: what each half-block adds to the residual stream, [N, E]; [O, E] where the last feed-forward half runs for the outputs only.
  */
 export function buildPass(
   model: Transformer,
@@ -68,7 +69,7 @@ export function buildPass(
   structure: Structure,
   { maps, adapters }: { readonly maps: StateMaps; readonly adapters: AdapterStacks },
   span?: Span,
-): { outputs: Record<string, Tensor>; effects: readonly Tensor[] } {
+): { outputs: Record<string, Tensor>; effects: readonly Tensor[]; halves: ReadonlyMap<string, Tensor> } {
   const { streams, rows, cells } = structure;
   const { hiddenSize } = model.config;
   const N = streams * rows;
@@ -148,11 +149,17 @@ export function buildPass(
   };
   let x = from === 0 ? embedded() : input("x", "f32", [N, hiddenSize]); // [N, E]
   let selected = false;
+  const halves = new Map<string, Tensor>();
+  const added = (name: string, from: Tensor, out: Tensor) => {
+    const delta = deltas.half(name, from, out);
+    halves.set(name, delta);
+    return delta;
+  };
   model.blocks.forEach(({ attention: attend, feedForward }, block) => {
     const at = `blocks.${block}`;
     x = point(`${at}.resid_pre`, x);
     if (runs(2 * block) && !skipped.has(`${at}.attn`)) {
-      let delta = point(`${at}.attn_out`, deltas.half(`${at}.attn`, x, attend(x, pass)));
+      let delta = point(`${at}.attn_out`, added(`${at}.attn`, x, attend(x, pass)));
       // the last block's feed-forward half is computed for the rows that are asked for only
       const early = block === last && outputRows !== undefined && structure.outputs < N && to > end && !wantsAllRows(structure, at);
       if (early) {
@@ -165,7 +172,7 @@ export function buildPass(
     x = point(`${at}.resid_mid`, x);
     if (runs(2 * block + 1) && !skipped.has(`${at}.ffn`)) {
       const before = x;
-      x = add(point(`${at}.mlp_out`, deltas.half(`${at}.ffn`, x, feedForward(x, pass))), x);
+      x = add(point(`${at}.mlp_out`, added(`${at}.ffn`, x, feedForward(x, pass))), x);
       if (span !== undefined && !selected) {
         if (from < 2 * block + 1) outputs[`ffn.${block}.before`] = before;
         outputs[`ffn.${block}.after`] = x;
@@ -178,7 +185,7 @@ export function buildPass(
   else if (structure.outputs > 0) finish("", selected ? x : select(x));
   // nothing is asked for: the last block need not be computed beyond what it writes to the cache
   if (Object.keys(outputs).length === 0 && writes.length === 0) outputs.end = x;
-  return { outputs, effects: writes };
+  return { outputs, effects: writes, halves };
 }
 
 /** Whether something after the last block's attention needs every row: adapters' choices are given for all. */

@@ -45,8 +45,8 @@ export class ProgramCache implements Disposable {
   /** A whole pass, or a part of one. It may be disposed when the next one is asked for. */
   pass(structure: Structure, span?: Span): Program {
     return this.#get(`${structure.adapters.length === 0 ? "" : adapted}${structureKey(structure)}|${span?.from}|${span?.to}`, () => {
-      const { outputs, effects } = buildPass(this.#model, this.#cache, structure, this.#graph, span);
-      return Program.compile(this.#device, outputs, { backend: structure.backend, rowWise: this.#rowWise, effects });
+      const { outputs, effects, halves } = buildPass(this.#model, this.#cache, structure, this.#graph, span);
+      return Program.compile(this.#device, outputs, { backend: structure.backend, rowWise: this.#rowWise, effects, marks: halves });
     });
   }
 

@@ -3,6 +3,7 @@ import { OptionError } from "../errors.ts";
 import type { Device } from "../ggml/index.ts";
 import type { Transformer } from "../models/index.ts";
 import type { Program } from "../tensor/index.ts";
+import type { Ran } from "./half-count.ts";
 import type { KvCache } from "./kv-cache.ts";
 import { halfIndex, maskName, type Span } from "./pass.ts";
 import type { PassProgram } from "./pass-io.ts";
@@ -66,6 +67,8 @@ export class SegmentedPass implements PassProgram {
   readonly #cache: KvCache;
   readonly #inputs: ReadonlyMap<string, Values>;
   readonly #rows: readonly RuleRow[];
+  /** What ran. */
+  readonly ran: Ran[] = [];
   #windowRow = 0;
   #last: Program | undefined;
 
@@ -125,6 +128,7 @@ export class SegmentedPass implements PassProgram {
     const { hiddenSize } = this.#model.config;
     const before = span.from % 2 === 1 ? x.slice() : x; // its first half is a feed-forward one: there `x` is what was before
     this.#runProgram(program, x);
+    this.ran.push({ computed: program.computed, structure, rows: this.#rows.length });
     const row = (values: Float32Array, index: number) => values.subarray(index * hiddenSize, (index + 1) * hiddenSize);
     for (let half = span.from + (1 - (span.from % 2)); half < Math.min(span.to, 2 * this.#model.config.blocks.length); half += 2) {
       const block = (half - 1) / 2;
@@ -142,12 +146,14 @@ export class SegmentedPass implements PassProgram {
     const skipping = this.#rows.filter((one) => one.skips(half));
     if (skipping.length === this.#rows.length) return;
     const { hiddenSize } = this.#model.config;
-    const program = this.#programs.pass({ ...this.#structure, outputs: 0, head: false, decides: [] }, { from: at, to: at + 1 });
+    const structure = { ...this.#structure, outputs: 0, head: false, decides: [] };
+    const program = this.#programs.pass(structure, { from: at, to: at + 1 });
     const kept = skipping.map(({ row }) => ({ row, values: x.slice(row * hiddenSize, (row + 1) * hiddenSize) }));
     const cells = this.#inputs.get("cells") as BigInt64Array;
     const own = kept.map(({ row }) => cells[row]!);
     for (const { row } of kept) cells[row] = BigInt(this.#cache.scratchRow);
     this.#runProgram(program, x);
+    this.ran.push({ computed: program.computed, structure, rows: this.#rows.length }); // for those too that keep their stream
     for (const [index, { row }] of kept.entries()) cells[row] = own[index]!;
     x.set(program.peek("x"));
     for (const { row, values } of kept) x.set(values, row * hiddenSize);
@@ -170,6 +176,7 @@ export class SegmentedPass implements PassProgram {
       }
     }
     program.runSync();
+    this.ran.push({ computed: program.computed, structure, rows: running.length });
     const after = program.peek("x");
     for (const [index, one] of running.entries()) {
       const stream = x.subarray(one.row * hiddenSize, (one.row + 1) * hiddenSize);

@@ -30,6 +30,8 @@ export interface CompileOptions {
   readonly rowWise?: (storage: Storage) => boolean;
   /** Tensors that are computed though nobody reads them: writes to a cache. */
   readonly effects?: readonly Tensor[];
+  /** Tensors of the caller's, by name: {@link Program.computed} says which of them the graph computes. */
+  readonly marks?: ReadonlyMap<string, Tensor>;
   /** Copy inputs to the device and outputs from it, as is always done where its memory can't be seen from here. Default: only there. */
   readonly staging?: boolean;
 }
@@ -67,6 +69,8 @@ export class Program extends Owner {
   readonly backend: BackendName;
   /** Bytes of inputs and intermediate results. */
   readonly sizeBytes: number;
+  /** Of the tensors marked those that a run computes, with their shapes: what no output and no effect depends on is left out of the graph. */
+  readonly computed: ReadonlyMap<string, readonly number[]>;
   readonly #context: TensorContext;
   readonly #graph: Graph;
   readonly #allocator: Pointer<"ggml_gallocr">;
@@ -160,7 +164,9 @@ export class Program extends Owner {
       const sizeBytes = native.ggml_gallocr_get_buffer_size(allocator, 0) + inputBytes;
       const lastWindowRow = Math.min(...order.flatMap((x) => (x.op === "window" ? [lastStart(x)] : [])));
       const staging = options.staging === true || !native.ggml_backend_buft_is_host(device.bufferType());
-      const parts = { context, graph, allocator, inputBuffer, windows, lastWindowRow };
+      const marked = [...(options.marks ?? [])].filter(([, x]) => pointers.has(x));
+      const computed = new Map(marked.map(([name, { shape }]) => [name, shape] as const));
+      const parts = { context, graph, allocator, inputBuffer, windows, lastWindowRow, computed };
       return new Program({ device, backend, ...parts, inputs: bound, outputs: results, sizeBytes, staging });
     } catch (error) {
       if (allocator !== undefined) native.ggml_gallocr_free(allocator);
@@ -181,6 +187,7 @@ export class Program extends Owner {
     outputs: ReadonlyMap<string, Result>;
     windows: readonly { field: BigUint64Array; start: bigint; rowBytes: bigint }[];
     lastWindowRow: number;
+    computed: ReadonlyMap<string, readonly number[]>;
     sizeBytes: number;
     staging: boolean;
   }) {
@@ -188,6 +195,7 @@ export class Program extends Owner {
     this.device = parts.device;
     this.backend = parts.backend;
     this.sizeBytes = parts.sizeBytes;
+    this.computed = parts.computed;
     this.#context = parts.context;
     this.#graph = parts.graph;
     this.#allocator = parts.allocator;

@@ -92,6 +92,32 @@ test("rows that disagree get what they get alone, on quantized weights too", asy
   }
 });
 
+test("what ran is counted by row, of plans and of rules that disagree in one pass", async () => {
+  await using opened = await open();
+  const { engine } = opened;
+  const [prompt, step] = [tokens(12), tokens(1)];
+  const ranIn = async (requests: readonly ForwardRequest[]) => {
+    const sequences = requests.map(() => engine.sequence());
+    for (const sequence of sequences) await sequence.forward({ input: prompt });
+    const { attn, ffn } = engine.ranHalves;
+    const passes = engine.passCount;
+    await Promise.all(sequences.map((sequence, index) => sequence.forward({ want, ...requests[index]! })));
+    for (const sequence of sequences) sequence[Symbol.dispose]();
+    return { attn: engine.ranHalves.attn - attn, ffn: engine.ranHalves.ffn - ffn, passes: engine.passCount - passes };
+  };
+  const one = (rule: SkipRule | BlockPlan) => ({ input: step, blocks: rule });
+  expect(await ranIn([{ input: step }])).toEqual({ attn: 4, ffn: 4, passes: 1 });
+  expect(await ranIn([{ input: tokens(5) }])).toEqual({ attn: 20, ffn: 20, passes: 1 });
+  // nobody asks for more than the last row: the last half runs for it alone
+  expect(await ranIn([{ input: tokens(5), want: { logits: "last" } }])).toEqual({ attn: 20, ffn: 16, passes: 1 });
+  expect(await ranIn([one(planOf(["blocks.1.ffn", "blocks.2.attn", "blocks.2.ffn"]))])).toEqual({ attn: 3, ffn: 2, passes: 1 });
+  const odd = (half: string) => fixed([half], never.decides);
+  expect(await ranIn([one(never), one(odd("blocks.1.ffn")), one(odd("blocks.3.ffn"))])).toEqual({ attn: 12, ffn: 10, passes: 1 });
+  // an attention half runs for all rows once one wants it
+  expect(await ranIn([one(never), one(odd("blocks.2.attn"))])).toEqual({ attn: 8, ffn: 8, passes: 1 });
+  expect(await ranIn([one(odd("blocks.2.attn")), one(odd("blocks.2.attn"))])).toEqual({ attn: 6, ffn: 8, passes: 1 });
+});
+
 test("rows of one request may disagree; what was skipped is told by row", async () => {
   await using opened = await open();
   const odd: SkipRule = {

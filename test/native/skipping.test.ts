@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type DecodingModel, type GenerateOptions, generateText } from "../../src/decoding/index.ts";
+import { blocksOf } from "../../src/decoding/skipping/layers.ts";
 import { toyTokenizer } from "../../src/decoding/testing/toy-tokenizer.ts";
 import { measureSkipPrices } from "../../src/engine/index.ts";
 import type { TokenId } from "../../src/token.ts";
@@ -20,11 +21,11 @@ describe.each(["f32", "q8_0"] as const)("skipping on the engine, %s", (type) => 
     await writeTinyModel(`${folder.path}/tiny.gguf`, { type, vocabSize, blocks, hiddenSize: 128 });
     opened = await openEngine(`${folder.path}/tiny.gguf`, { contextLength: 128 });
     const { engine } = opened;
-    const prices = measureSkipPrices(engine, prompt);
+    const prices = await measureSkipPrices(engine, prompt); // else it would share the first runs' passes
     model = {
       ...{ hash: "tiny", vocabSize, contextLength: engine.contextLength, tokenizer, blocks },
       sequence: () => engine.sequence(),
-      skipPrices: () => prices,
+      skipPrices: async () => prices,
     };
   });
   afterAll(async () => {
@@ -32,6 +33,48 @@ describe.each(["f32", "q8_0"] as const)("skipping on the engine, %s", (type) => 
     folder[Symbol.dispose]();
   });
   const run = (options: GenerateOptions) => generateText(model, prompt, { maxTokens: 20, ignoreEndTokens: true, logprobs: 1, ...options });
+
+  /** The rows for which the engine ran halves while a run was under way, beside what the run says. */
+  const counted = async (options: GenerateOptions) => {
+    const { attn, ffn } = opened.engine.ranHalves;
+    const { facts } = await run(options);
+    const skipped = (kind: "attn" | "ffn") => facts.skips?.blocks.filter(([, , half]) => half === kind).length ?? 0;
+    return {
+      ran: { attn: opened.engine.ranHalves.attn - attn, ffn: opened.engine.ranHalves.ffn - ffn },
+      skips: facts.skips,
+      skipped: { attn: skipped("attn"), ffn: skipped("ffn") },
+    };
+  };
+  const steps = 19; // the prompt's pass gives the first of 20 tokens
+  const whole = { attn: (prompt.length + steps) * blocks, ffn: (prompt.length + steps) * blocks - (prompt.length - 1) }; // the last half of a prompt runs for its last row
+
+  test("the engine runs as many halves as blocks times rows less those that the facts name", async () => {
+    expect((await counted({})).ran).toEqual(whole);
+    for (const [skip, numSkipped] of [
+      ["ffn,budget=0.5,threshold=0", 3 * steps],
+      ["ffn,budget=0.5,threshold=0,warmup=4", 3 * (steps - 4)],
+      ["ffn,budget=0.5,threshold=0.2", undefined],
+    ] as const) {
+      const { ran, skips, skipped } = await counted({ skip });
+      expect(skipped).toEqual({ attn: 0, ffn: numSkipped ?? skipped.ffn });
+      expect(ran).toEqual({ attn: whole.attn, ffn: whole.ffn - skipped.ffn });
+      expect(skips!.run).toBe(2 * blocks * steps - skipped.ffn);
+    }
+  });
+
+  test("the engine runs as many blocks as the schedule of layers has, step by step", async () => {
+    for (const [from, to] of [
+      [0.8, 0.4],
+      [1, 0.5],
+      [0.5, 0.5],
+    ] as const) {
+      const { ran, skips } = await counted({ skip: `layers,from=${from},to=${to},first=1` });
+      const at = Array.from({ length: steps }, (_, index) => blocksOf({ blocks, from, to, first: 1 }, index, 20));
+      const sum = at.reduce((total, count) => total + count, 0);
+      expect(ran).toEqual({ attn: whole.attn - steps * blocks + sum, ffn: whole.ffn - steps * blocks + sum });
+      expect(skips!.run).toBe(2 * sum);
+    }
+  });
 
   test("budget 0, an unreachable threshold and all layers are the plain answer, to the bit", async () => {
     const plain = await run({});
