@@ -52,6 +52,11 @@ export interface DecodingModel {
   /** How well a judge tells good answers from bad ones: measured at the first call and kept. @see measureJudge */
   judgeQuality?(judge: JudgeName, options: { readonly signal?: AbortSignal }): Promise<JudgeQuality>;
   /**
+   * Where it, or the adapter of it by this name, was trained on pairs of answers and its run's metrics are known: the share of held-out pairs that
+   * it ranked right in the end, in [0, 1].
+   */
+  heldOutAccuracy?(adapter?: string): Promise<number | undefined>;
+  /**
    * Another model by name or path, loaded at the first call and disposed with this one. Absent: methods take models as objects only.
    *
    * @throws OptionError where it may not be loaded; what loading throws

@@ -132,6 +132,10 @@ export class Model implements AsyncDisposable {
       ...(engine.model.position === undefined ? { exits: (options) => this.exits(options) } : {}),
       attributeHead: async (name) => this.attributeHead(name),
       judgeQuality: (judge, options) => this.judgeQuality(judge, options),
+      heldOutAccuracy: async (adapter) => {
+        const result = adapter === undefined ? this.path : this.#adapters.get(adapter)?.path;
+        return result === undefined ? undefined : (await import("../training/index.ts")).heldOutAccuracy(result);
+      },
       chat: chatFormat(file, tokenizer, this.#renderer),
       beside: async (name, options) =>
         name.startsWith("adapter:")
@@ -275,7 +279,9 @@ export class Model implements AsyncDisposable {
     const adapters = parseAdapters(adapter, own);
     const key = adapters.map(({ name, scale }) => `${name}=${scale}`).join(",");
     const sequence: DecodingModel["sequence"] = (options) => own.sequence({ ...options, adapters: options.adapters ?? adapters });
-    return { [decodingModel]: { ...own, name: `${this.name} with ${key}`, hash: `${own.hash}+${key}`, sequence } };
+    const only = adapters.length === 1 ? adapters[0]!.name : undefined;
+    const heldOutAccuracy = async (name = only) => (name === undefined ? undefined : own.heldOutAccuracy!(name));
+    return { [decodingModel]: { ...own, name: `${this.name} with ${key}`, hash: `${own.hash}+${key}`, sequence, heldOutAccuracy } };
   }
 
   /**

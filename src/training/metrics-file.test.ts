@@ -2,7 +2,7 @@ import { appendFileSync, fsyncSync, mkdtempSync, readFileSync, rmSync, writeFile
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { MetricsFile } from "./metrics-file.ts";
+import { heldOutAccuracy, MetricsFile } from "./metrics-file.ts";
 
 vi.mock("node:fs", async (original) => {
   const fs = await original<typeof import("node:fs")>();
@@ -29,6 +29,23 @@ test("a resumed run keeps the lines up to its checkpoint's step, whatever lines 
     using file = new MetricsFile(path, 2);
     file.append({ step: 3 });
     expect(readFileSync(path, "utf8")).toBe([...kept, 3].map(line).join(""));
+  }
+});
+
+test("what a run ranked right is the last look's, of whatever the run wrote", () => {
+  const path = join(folder, "metrics.jsonl");
+  const results = ["model.gguf", "adapter", "adapter/", "adapter.gguf"].map((name) => `${folder}/${name}`);
+  for (const [text, expected] of [
+    [undefined, undefined],
+    ["", undefined],
+    [line(1) + line(2), undefined],
+    ['{"step":1,"validationAccuracy":0.5}\n{"step":2,"validationAccuracy":0.75}\n{"step":3}\n', 0.75],
+    ['{"step":1,"validationAccuracy":0.5}\n\0\0\nnull\n{"step":2,"validationAccuracy":0.9', 0.5],
+    ['{"step":1,"validationAccuracy":"all"}\n', undefined],
+    ['{"step":1,"validationAccuracy":1.5}\n', undefined],
+  ] as const) {
+    if (text !== undefined) writeFileSync(path, text);
+    expect(results.map(heldOutAccuracy)).toEqual(results.map(() => expected));
   }
 });
 

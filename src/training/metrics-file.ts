@@ -1,4 +1,5 @@
 import { closeSync, fsyncSync, openSync, readFileSync, writeSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
 import { AtomicFile } from "../weights/index.ts";
 
 /** A run's `metrics.jsonl`: a line for each step, in the order of the steps, each once. */
@@ -35,6 +36,18 @@ export class MetricsFile implements Disposable {
   }
 }
 
+/**
+ * Share of the held-out pairs of answers that a run ranked right when it last looked at them.
+ *
+ * @param result  what the run wrote: its `model.gguf`, `adapter/` or `adapter.gguf`
+ * @returns in [0, 1]; undefined where no `metrics.jsonl` stands beside it, or none that compares pairs
+ */
+export function heldOutAccuracy(result: string): number | undefined {
+  const lines = linesOf(join(dirname(resolve(result)), "metrics.jsonl"));
+  const found = lines.map((line) => valuesOf(line).validationAccuracy).findLast((accuracy) => accuracy !== undefined);
+  return typeof found === "number" && found >= 0 && found <= 1 ? found : undefined;
+}
+
 /** Whole lines with their ends; none where there is no file. */
 function linesOf(path: string): string[] {
   try {
@@ -45,12 +58,15 @@ function linesOf(path: string): string[] {
   }
 }
 
-/** Infinity where a power failure left something else than a line of a step. */
-function stepOf(line: string): number {
+/** Infinity where there is something else than a line of a step. */
+const stepOf = (line: string): number => Number(valuesOf(line).step ?? Number.POSITIVE_INFINITY);
+
+/** None where a power failure left something else than a line of a step. */
+function valuesOf(line: string): { readonly step?: unknown; readonly validationAccuracy?: unknown } {
   try {
-    return (JSON.parse(line) as { readonly step: number }).step;
+    return JSON.parse(line) ?? {};
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
-    return Number.POSITIVE_INFINITY;
+    return {};
   }
 }

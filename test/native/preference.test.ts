@@ -212,6 +212,18 @@ test.each([
   if (more.objective.startsWith("dpo")) expect(metrics[0]!.loss).toBeCloseTo(Math.LN2, 5); // policy and reference begin as one
   expect(existsSync(join(settings.out, more.adapter === undefined ? "model.gguf" : "adapter.gguf"))).toBe(true);
   expect(readFileSync(join(settings.out, "report.html"), "utf8")).toContain("whose preferred answer");
+  // and as a judge it says so
+  const isAdapter = more.adapter !== undefined;
+  const adapters = { liking: join(settings.out, "adapter") };
+  await using model = await load(join(folder.path, "base.gguf"), { threads: 1, ...(isAdapter && { adapters }) });
+  await using own = isAdapter ? undefined : await load(join(settings.out, "model.gguf"), { threads: 1 });
+  for (const judged of isAdapter
+    ? [{ adapter: "liking" }, { model: "adapter:liking" }, { model: model.withAdapters("liking") }]
+    : [{ model: own! }]) {
+    const search = { name: "best-of", n: 2, judge: "reward", ...judged };
+    const { facts } = await model.generate("tell:", { maxTokens: 4, seed: 1, search });
+    expect(facts.choices.find(({ what }) => what === "judge")!.because).toMatch(/training ranked 100 % of the held-out pairs right$/);
+  }
 });
 
 test("an aborted run of dpo goes on to the same losses, and asks the reference once", async () => {

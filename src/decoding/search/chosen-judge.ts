@@ -45,12 +45,17 @@ export function checkJudge(search: string, { judge, model: source, adapter, beta
     throw new OptionError("search", `${search}: judge reward needs model, or adapter for an adapter of the model that writes`);
 }
 
-/** Begins to judge a run's answers, and says in its facts what a self-evaluation is worth on this model. */
+/** Begins to judge a run's answers, and says in its facts what the judge is worth, where that is known. */
 export async function beginJudge(run: Run, { judge, good, bad, model: source, adapter, beta = 0.05 }: ChosenJudge): Promise<Judge> {
   if (judge === "reward") {
     const companion = run.companion(source);
     const who = adapter === undefined ? companion.name : `${companion.name} with ${adapter}`;
-    const because = `answers are scored by the log-probability that ${who} gives them; how well it ranks answers is not measured here: its training's metrics say`;
+    const accuracy = await companion.model.heldOutAccuracy?.(adapter);
+    const ranked =
+      accuracy === undefined
+        ? "how well it ranks answers is not known: no metrics of its training stand beside it"
+        : `its training ranked ${(100 * accuracy).toFixed(0)} % of the held-out pairs right`;
+    const because = `answers are scored by the log-probability that ${who} gives them; ${ranked}`;
     run.reportChoices([{ what: "judge", chosen: "reward", because }]);
     return startRewardJudge({ companion, adapter, beta, prompt: run.prompt });
   }

@@ -27,6 +27,16 @@ test("best-of: scores are exp(beta · the guide's log-probabilities, summed), an
   }
 });
 
+test.each([
+  [undefined, "not known: no metrics of its training stand beside it"],
+  [0.742, "its training ranked 74 % of the held-out pairs right"],
+])("the facts say what a reward model that ranked %s right is worth", async (accuracy, because) => {
+  const reward = { ...toy(9), heldOutAccuracy: async () => accuracy };
+  const search = { name: "best-of", n: 2, judge: "reward", model: hold(reward) };
+  const { facts } = await generateText(toy(1), prompt, { maxTokens: 4, seed: 1, search });
+  expect(facts.choices).toContainEqual({ what: "judge", chosen: "reward", because: expect.stringContaining(because) });
+});
+
 test("best-of: answers that are judged on the way there are judged by what there is of them", async () => {
   const search = { name: "best-of", n: 4, judge: "reward", model: hold(toy(9)), prune: 0.5, check: 4, first: 1 };
   const { facts } = await generateText(toy(3), prompt, { maxTokens: 12, seed: 2, ignoreEndTokens: true, search });
