@@ -13,7 +13,7 @@ export function builder(bar: ProgressBar): Build {
     const say = everyTenSeconds((line) => bar.note(line));
     await using writer = await load(base.path, { threads, ...(signal === undefined ? {} : { signal }) });
     using file = openGguf(base.path);
-    return await buildDraftModel(
+    const { path, facts, beside } = await buildDraftModel(
       writer,
       file,
       folder,
@@ -30,6 +30,12 @@ export function builder(bar: ProgressBar): Build {
           ),
       },
     );
+    const { heldOutTexts, heldOutTokens, perplexity, agreement } = facts;
+    if (perplexity !== undefined && agreement !== undefined)
+      bar.note(
+        `on ${heldOutTexts} held-out texts, ${heldOutTokens} tokens: perplexity ${perplexity.toFixed(1)}, ${(100 * agreement).toFixed(1)} % of the tokens that ${from} finds most probable`,
+      );
+    return { path, beside };
   };
 }
 

@@ -363,13 +363,15 @@ describe("a model built here", () => {
       writeFileSync(join(context.folder, `work-${found.length}`), "half");
       if (found.length === 1) throw new Error("the machine was needed for something else");
       writeFileSync(join(context.folder, "whole.gguf"), made);
-      return join(context.folder, "whole.gguf");
+      writeFileSync(join(context.folder, "training.json"), "{}");
+      return { path: join(context.folder, "whole.gguf"), beside: [join(context.folder, "training.json")] };
     };
     await expect(resolveModel("smollm2-draft", { home })).rejects.toThrow(/"chainrule pull smollm2-draft" builds it once from smollm2/);
     await expect(resolveModel("smollm2-draft", { home, build })).rejects.toThrow("something else");
     const model = await resolveModel("smollm2-draft", { home, build });
     expect(found).toEqual([[], ["work-1"]]);
     expect(readFileSync(model.path).equals(made)).toBe(true);
+    expect(readdirSync(dirname(model.path)).sort()).toEqual(["model.json", "smollm2-draft.gguf", "training.json"]);
     expect(model.source).toBe("built from smollm2");
     expect(filesOf().filter((file) => file.startsWith("downloads"))).toEqual([]);
     expect(await resolveModel("smollm2-draft", { home, offline: true })).toEqual(model);
@@ -381,7 +383,7 @@ describe("a model built here", () => {
     installBase();
     const build: Build = async (_, { folder }) => {
       writeFileSync(join(folder, "x.gguf"), "GGUF");
-      return join(folder, "x.gguf");
+      return { path: join(folder, "x.gguf") };
     };
     await expect(resolveModel("smollm2-draft", { home, build })).rejects.toThrow(DownloadError);
   });

@@ -19,12 +19,13 @@ export type Quantize = (
 ) => Promise<unknown>;
 
 /**
- * Makes a model out of another one and returns its file's path, in `folder`. What lies there when it is called again is its own earlier work.
+ * Makes a model out of another one and returns its file's path, in `folder`, and of files that are kept beside it. What lies there when it is
+ * called again is its own earlier work.
  */
 export type Build = (
   entry: BuiltEntry,
   context: { readonly base: ResolvedModel; readonly folder: string; readonly signal?: AbortSignal | undefined },
-) => Promise<string>;
+) => Promise<{ readonly path: string; readonly beside?: readonly string[] }>;
 
 export interface ResolveOptions {
   /** the folder that holds the models: `defaultHome()`; it is written to only when something is pulled */
@@ -138,6 +139,7 @@ interface Folders {
 interface MadeFile extends FileFacts {
   readonly fileName: string;
   readonly source: string;
+  readonly beside?: readonly string[];
 }
 
 /** Runs `make` under the model's lock and puts its file in place in one step; on failure nothing but a partial download is left. */
@@ -240,11 +242,11 @@ async function buildFile(
   const folder = join(folders.partial, "build");
   if (options.force) await rm(folder, { recursive: true, force: true });
   await mkdir(folder, { recursive: true });
-  const path = await build(entry, { base, folder, signal: options.signal });
+  const { path, beside = [] } = await build(entry, { base, folder, signal: options.signal });
   const facts = { path, sizeBytes: (await stat(path)).size, sha256: await sha256OfFile(path, options.signal) };
   const made = { ...facts, fileName: `${entry.name}.gguf`, source: `built from ${base.name}` };
   await verify(made);
-  return made;
+  return { ...made, beside };
 }
 
 async function verify({ path, fileName, sha256, source }: MadeFile, pinned?: CatalogueEntry): Promise<void> {

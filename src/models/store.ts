@@ -72,12 +72,13 @@ function parseManifest(path: string, text: string): Omit<InstalledModel, "path">
  */
 export async function install(
   home: string,
-  model: { name: string; file: string; path: string; sizeBytes: number; sha256: string; source: string },
+  model: { name: string; file: string; path: string; sizeBytes: number; sha256: string; source: string; beside?: readonly string[] },
   workFolder: string,
 ): Promise<InstalledModel> {
   const staged = join(workFolder, `model-${randomUUID()}`);
   await mkdir(staged);
   await rename(model.path, join(staged, model.file));
+  for (const path of model.beside ?? []) await rename(path, join(staged, basename(path)));
   const { name, file, sizeBytes, sha256, source } = model;
   const manifest = { name, file, sizeBytes, sha256, source, pulledAt: new Date().toISOString() };
   await writeDurably(join(staged, manifestName), `${JSON.stringify(manifest, undefined, 2)}\n`);

@@ -1,11 +1,14 @@
-import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Device } from "../ggml/index.ts";
-import { familyOf } from "../models/index.ts";
+import { familyOf, type Transformer } from "../models/index.ts";
+import { argmax, Program } from "../tensor/index.ts";
 import { type GgufFile, openGguf, quantize, readRows, TrainingWeights, toFloat } from "../weights/index.ts";
 import { DistillationSource, distillation } from "./distillation.ts";
 import { exportModel } from "./export.ts";
+import { forward, setRows } from "./forward.ts";
 import { type ModelShape, vocabularyOf, writeRandomModel } from "./from-scratch.ts";
+import { nextToken } from "./objective.ts";
 import { principalComponents } from "./principal-components.ts";
 import { type TrainProgress, train } from "./trainer.ts";
 import { readTexts, type Writer, type WritingProgress, writeTexts } from "./write-texts.ts";
@@ -24,6 +27,29 @@ export interface DraftModelOptions {
   readonly length: number;
   readonly threads: number;
   readonly seed: number;
+}
+
+/** What a draft model learned, measured on texts of its base that were held out. */
+export interface DraftModelFacts {
+  readonly parameters: number;
+  readonly texts: number;
+  readonly steps: number;
+  /** Tokens learned, each as often as it was. */
+  readonly tokens: number;
+  readonly heldOutTexts: number;
+  readonly heldOutTokens: number;
+  /** Per token that the base wrote; undefined where none are held out. */
+  readonly perplexity: number | undefined;
+  /** Part of these tokens for which it finds the same one most probable as its base. */
+  readonly agreement: number | undefined;
+}
+
+export interface DraftModel {
+  /** The q8_0 file. */
+  readonly path: string;
+  readonly facts: DraftModelFacts;
+  /** `training.json`, which has the facts, and the run's `metrics.jsonl`. */
+  readonly beside: readonly string[];
 }
 
 export interface DraftModelHooks {
@@ -46,7 +72,7 @@ export const smollm2DraftOptions: Omit<DraftModelOptions, "threads"> = {
  * earlier call left in `folder` is gone on with.
  *
  * @param base  the writer's model file
- * @returns the path of the q8_0 file, in `folder`
+ * @returns files in `folder`
  */
 export async function buildDraftModel(
   writer: Writer,
@@ -54,7 +80,7 @@ export async function buildDraftModel(
   folder: string,
   options: DraftModelOptions,
   hooks: DraftModelHooks = {},
-): Promise<string> {
+): Promise<DraftModel> {
   const { name, shape, texts, maxTokens, candidates, seed, threads, steps, sequences, length } = options;
   const { onTexts, onTrain, signal } = hooks;
   const written = join(folder, "texts.jsonl");
@@ -87,12 +113,48 @@ export async function buildDraftModel(
     { signal, ...(onTrain === undefined ? {} : { onProgress: onTrain }) },
   );
   if (!result.isFinished) signal?.throwIfAborted();
+  const facts = {
+    parameters: weights.parameters.count,
+    ...{ texts, steps: result.step, tokens: result.tokens, heldOutTexts: source.validationDocuments },
+    ...(await heldOut(device, model, source, { sequences, length })),
+  };
+  const beside = ["training.json", "metrics.jsonl"].map((file) => join(folder, file));
+  writeFileSync(beside[0]!, `${JSON.stringify(facts, undefined, 2)}\n`);
+  copyFileSync(join(run, "metrics.jsonl"), beside[1]!);
   const whole = join(folder, "draft.f32.gguf");
   const small = join(folder, "draft.gguf");
   await exportModel(whole, start, weights.parameters);
   rmSync(small, { force: true });
   await quantize(whole, small, { type: "q8_0", signal });
-  return small;
+  return { path: small, facts, beside };
+}
+
+async function heldOut(
+  device: Device,
+  model: Transformer,
+  source: DistillationSource,
+  shape: { readonly sequences: number; readonly length: number },
+): Promise<Pick<DraftModelFacts, "heldOutTokens" | "perplexity" | "agreement">> {
+  const pass = forward(model, shape);
+  using program = Program.compile(device, { loss: nextToken.loss(pass, model), guess: argmax(model.head(pass.hidden)) });
+  let [nats, count, right] = [0, 0, 0];
+  for (const batch of source.validation(Number.POSITIVE_INFINITY)) {
+    if (batch.targetCount === 0) continue;
+    setRows(program, model.config, shape, { ids: batch.ids, documents: batch.documents });
+    nextToken.fill(program, batch, batch.targetCount, model);
+    await program.run();
+    nats += program.peek("loss")[0]! * batch.targetCount;
+    count += batch.targetCount;
+    const guesses = program.peek("guess");
+    for (const [row, isTarget] of batch.isTarget.entries())
+      if (isTarget === 1 && guesses[row] === batch.candidates[row]?.[0]?.[0]) right += 1;
+  }
+  const isMeasured = count > 0;
+  return {
+    heldOutTokens: count,
+    perplexity: isMeasured ? Math.exp(nats / count) : undefined,
+    agreement: isMeasured ? right / count : undefined,
+  };
 }
 
 /** The base's embeddings in fewer columns, [V, hiddenSize]; undefined where it has no more. */

@@ -22,7 +22,14 @@ export type { Preference } from "./data/preferences.ts";
 export { type DataFormat, dataFormats, type RowKind, readSamples, type Sample, type Segment } from "./data/samples.ts";
 export { type PrepareOptions, TokenFile } from "./data/token-file.ts";
 export { type DistillationBatch, DistillationSource, distillation } from "./distillation.ts";
-export { buildDraftModel, type DraftModelHooks, type DraftModelOptions, smollm2DraftOptions } from "./draft-model.ts";
+export {
+  buildDraftModel,
+  type DraftModel,
+  type DraftModelFacts,
+  type DraftModelHooks,
+  type DraftModelOptions,
+  smollm2DraftOptions,
+} from "./draft-model.ts";
 export { exportModel } from "./export.ts";
 export { type Forward, type ForwardOptions, forward, type Rows, setRows } from "./forward.ts";
 export { type ModelShape, vocabularyMetadata, vocabularyOf, writeRandomModel } from "./from-scratch.ts";

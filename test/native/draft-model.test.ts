@@ -1,10 +1,12 @@
 import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { Device, liveOwnerCount } from "../../src/ggml/index.ts";
 import { load } from "../../src/index.ts";
 import { crossEntropy, targetIndices } from "../../src/nn/index.ts";
 import { input, Program } from "../../src/tensor/index.ts";
+import type { TokenId } from "../../src/token.ts";
+import { type Documents, splitDocuments } from "../../src/training/data/batches.ts";
 import { buildDraftModel, type DraftModelOptions, readTexts } from "../../src/training/index.ts";
 import { openGguf } from "../../src/weights/index.ts";
 import { temporaryFolder } from "../support/engine.ts";
@@ -16,7 +18,7 @@ afterAll(() => expect(liveOwnerCount()).toBe(0));
 const options: DraftModelOptions = {
   name: "a draft",
   shape: { hiddenSize: 32, blocks: 2, heads: 2, contextLength: 256 },
-  ...{ texts: 40, maxTokens: 12, candidates: 4, steps: 12, sequences: 4, length: 96, threads: 1, seed: 3 },
+  ...{ texts: 40, maxTokens: 12, candidates: 4, steps: 12, sequences: 4, length: 96, threads: 1, seed: 18 },
 };
 
 test("a draft model is built from what its base writes, goes on where it was stopped, and speaks the base's vocabulary", async () => {
@@ -32,7 +34,11 @@ test("a draft model is built from what its base writes, goes on where it was sto
   const before = readFileSync(join(folder.path, "texts.jsonl"), "utf8");
 
   const losses: number[] = [];
-  const built = await buildDraftModel(writer, base, folder.path, options, { onTrain: ({ loss }) => losses.push(loss) });
+  const {
+    path: built,
+    facts,
+    beside,
+  } = await buildDraftModel(writer, base, folder.path, options, { onTrain: ({ loss }) => losses.push(loss) });
   expect(readFileSync(join(folder.path, "texts.jsonl"), "utf8").startsWith(before)).toBe(true);
   const texts = readTexts(join(folder.path, "texts.jsonl"));
   expect(texts).toHaveLength(40);
@@ -44,6 +50,32 @@ test("a draft model is built from what its base writes, goes on where it was sto
   expect(losses).toHaveLength(12);
   expect(losses.at(-1)!).toBeLessThan(losses[0]!);
   expect(existsSync(built)).toBe(true);
+
+  // what is measured on held-out texts, as the engine scores them with the weights before they were quantized
+  const isHeldOut = splitDocuments({ lengths: new Uint32Array(40) } as Documents, { validation: 0.02, seed: options.seed }).validation;
+  expect(isHeldOut.length).toBeGreaterThan(0);
+  {
+    await using whole = await load(join(folder.path, "draft.f32.gguf"), { threads: 1, home: folder.path });
+    let [nats, count, agreed] = [0, 0, 0];
+    for (const { promptTokens, tokens, top } of [...isHeldOut].map((place) => texts[place]!)) {
+      const { logprobs } = await whole.score([...promptTokens, ...tokens] as TokenId[]);
+      for (const one of logprobs.slice(promptTokens.length)) nats -= one!;
+      count += tokens.length;
+      for (const [i, [best]] of top!.entries()) {
+        const guess = await whole.generate([...promptTokens, ...tokens.slice(0, i)] as TokenId[], {
+          maxTokens: 1,
+          ignoreEndTokens: true,
+        });
+        if (guess.tokens[0] === best![0]) agreed += 1;
+      }
+    }
+    expect(facts).toMatchObject({ texts: 40, steps: 12, heldOutTexts: isHeldOut.length, heldOutTokens: count });
+    expect(facts.perplexity! / Math.exp(nats / count)).toBeCloseTo(1, 3);
+    expect(facts.agreement).toBeCloseTo(agreed / count, 6);
+    expect(beside.map((file) => basename(file))).toEqual(["training.json", "metrics.jsonl"]);
+    expect(JSON.parse(readFileSync(beside[0]!, "utf8"))).toEqual(facts);
+    expect(readFileSync(beside[1]!, "utf8").split("\n")).toHaveLength(13);
+  }
 
   await using draft = await load(built, { threads: 1, home: folder.path });
   expect(draft.tokenize("The quick brown fox")).toEqual(writer.tokenize("The quick brown fox"));
