@@ -45,7 +45,10 @@ describe.skipIf(executablePath === undefined)("in Chromium (skipped where there 
 
   beforeAll(async () => {
     const args = process.getuid?.() === 0 ? ["--no-sandbox"] : []; // Chromium's sandbox refuses root
-    [served, browser] = await Promise.all([startServer(), chromium.launch({ executablePath: executablePath!, args })]);
+    [served, browser] = await Promise.all([
+      startServer(undefined, "--beside", "twin=smollm2"),
+      chromium.launch({ executablePath: executablePath!, args }),
+    ]);
   });
   afterAll(async () => {
     await browser?.close();
@@ -197,6 +200,21 @@ describe.skipIf(executablePath === undefined)("in Chromium (skipped where there 
     } finally {
       rmSync(folder, { recursive: true });
     }
+  });
+
+  test("a model that the server was started with can be named, and the snippet loads it", async () => {
+    await axis("draft").selectOption("model");
+    await shown().getByText("must be given").waitFor();
+    await shown().getByLabel("model", { exact: true }).selectOption("twin");
+    await complete(prompt, 24);
+    await done();
+    const { chainrule } = await expected({ max_tokens: 24, chainrule: { draft: { name: "model", model: "twin" } } });
+    const { drafted, accepted } = chainrule.choices[0].facts.drafts!;
+    expect(accepted).toBe(drafted); // it guesses what the model says
+    await shown().getByText(`${accepted} of ${drafted} guesses accepted`).waitFor();
+    await shown().getByText("Reproduce this run").click();
+    await shown().getByRole("button", { name: "TypeScript" }).click();
+    expect(await shown().locator(".code").innerText()).toContain('load("smollm2", { beside: { twin: "path/of/twin" } })');
   });
 
   test("a search's tree grows while it goes on; at the end it has every branch", async () => {

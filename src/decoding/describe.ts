@@ -20,22 +20,34 @@ export interface DescribedMethod {
   readonly cannotCompose: Readonly<Record<string, string>>;
 }
 
-/** Every method by axis, as plain data. @param adapters  names of those that the model has loaded: methods of the axis `adapter` */
-export function describeRegistry(adapters: readonly string[] = []): Readonly<Record<string, readonly DescribedMethod[]>> {
+/** Names that one model's methods can take. */
+export interface Named {
+  /** Adapters that it has loaded: methods of the axis `adapter`, and what parameters can name. */
+  readonly adapters: readonly string[];
+  /** Models beside it. */
+  readonly models: readonly string[];
+}
+
+/** Every method by axis, as plain data. @param named  what a request can name; left out: any model and any adapter */
+export function describeRegistry(named?: Named): Readonly<Record<string, readonly DescribedMethod[]>> {
+  const adapters = named?.adapters ?? [];
   const axes: Readonly<Record<string, readonly Method<unknown>[]>> = {
     ...(registry as Readonly<Record<string, readonly Method<unknown>[]>>),
     ...(adapters.length === 0 ? {} : { adapter: adapterMethods(adapters) }),
   };
-  return Object.fromEntries(Object.entries(axes).map(([axis, list]) => [axis, list.map(described)]));
+  return Object.fromEntries(Object.entries(axes).map(([axis, list]) => [axis, list.map((method) => described(method, named))]));
 }
 
-function described(method: Method<unknown>): DescribedMethod {
+function described(method: Method<unknown>, named: Named | undefined): DescribedMethod {
   const { name, summary, parameters, source, needs, isNeutral = false, refuses, example } = method;
   return {
     name,
     summary,
     parameters: Object.fromEntries(
-      Object.entries(parameters).map(([key, parameter]) => [key, { ...parameter, range: describeRange(parameter) }]),
+      Object.entries(parameters).map(([key, declared]) => {
+        const parameter = withChoices(declared, named);
+        return [key, { ...parameter, range: describeRange(parameter) }];
+      }),
     ),
     ...(source === undefined ? {} : { source }),
     needs,
@@ -44,6 +56,11 @@ function described(method: Method<unknown>): DescribedMethod {
     example: { ...example },
     cannotCompose: cannotCompose(method),
   };
+}
+
+function withChoices(parameter: Parameter, named: Named | undefined): Parameter {
+  if (named === undefined || (parameter.type !== "model" && parameter.type !== "adapter")) return parameter;
+  return { ...parameter, choices: parameter.type === "model" ? named.models : named.adapters };
 }
 
 /** What a method can't be combined with, of all that one call can name beside it. */

@@ -10,12 +10,12 @@ export type Need = keyof ForwardRequest | `want.${keyof Want}` | "fork" | "rewin
 
 /** One parameter of a method, as the parser checks it and the lists of methods print it. */
 export interface Parameter<T = unknown> {
-  readonly type: "number" | "integer" | "boolean" | "text" | "token values" | "examples" | "choice" | "function" | "model";
+  readonly type: "number" | "integer" | "boolean" | "text" | "token values" | "examples" | "choice" | "function" | "model" | "adapter";
   readonly doc: string;
   /** Absent: the parameter must be given, unless it is optional. */
   readonly default?: T;
   readonly isOptional?: true;
-  /** Names of a choice. */
+  /** Names of a choice; of a model or an adapter those that can be named, where a program says which (a server). */
   readonly choices?: readonly string[];
   /** Whether a choice may also be a function of the caller's. */
   readonly takesFunction?: true;
@@ -48,6 +48,8 @@ export const callable = <Callable>(
 });
 /** Another model, by name, by path or as an object that `load()` gave. */
 export const model = (rules: Rules<ModelSource>): Parameter<ModelSource> => ({ type: "model", ...rules });
+/** An adapter that was loaded with a model, by name. */
+export const adapter = (rules: Rules<string>): Parameter<string> => ({ type: "adapter", ...rules });
 export type TokenValues = Readonly<Record<string, number>>;
 /** A list of solved examples; it has no compact form. */
 export const examples = (rules: Rules<readonly Example[]>): Parameter<readonly Example[]> => ({ type: "examples", ...rules });
@@ -183,6 +185,7 @@ export function isParameter(parameter: Parameter, value: unknown): boolean {
     case "boolean":
       return typeof value === "boolean";
     case "text":
+    case "adapter":
       return typeof value === "string";
     case "choice":
       return parameter.choices!.includes(value as string) || (parameter.takesFunction === true && typeof value === "function");
@@ -210,7 +213,7 @@ function isExample(value: unknown): value is Example {
 
 /** "a number in (0, 1]", "an integer >= 1", "true or false". */
 export function describeRange(parameter: Parameter): string {
-  const { type, min, max, isMinOpen } = parameter;
+  const { type, min, max, isMinOpen, choices } = parameter;
   const range =
     min !== undefined && max !== undefined
       ? ` in ${isMinOpen ? "(" : "["}${min}, ${max}]`
@@ -218,14 +221,16 @@ export function describeRange(parameter: Parameter): string {
         ? ` ${isMinOpen ? ">" : ">="} ${min}`
         : "";
   const aFunction = "a function, from a program";
+  const named = (what: string) => (choices === undefined ? what : choices.length === 0 ? "none is loaded" : `one of ${choices.join(", ")}`);
   return {
-    choice: `one of ${parameter.choices?.join(", ")}${parameter.takesFunction === true ? ` or ${aFunction}` : ""}`,
+    choice: `one of ${choices?.join(", ")}${parameter.takesFunction === true ? ` or ${aFunction}` : ""}`,
     function: aFunction,
     number: `a number${range}`,
     integer: `an integer${range}`,
     boolean: "true or false",
     text: "text",
-    model: "a model's name or path",
+    model: named("a model's name or path"),
+    adapter: named("a loaded adapter's name"),
     "token values": `a map from token ids to numbers${range}`,
     examples: "a list of { input, output }, both texts",
   }[type];
@@ -274,6 +279,7 @@ function fromText(parameter: Parameter, written: string): unknown {
     case "function":
     case "examples":
     case "model":
+    case "adapter":
       return written;
     case "token values":
       return Object.fromEntries(

@@ -47,7 +47,7 @@ outbox.push({
     vocabSize: model.config.vocabSize,
     blocks: model.config.blocks.length,
     loadMs: model.loadMs,
-    methods: describeRegistry(Object.keys(settings.load.adapters ?? {})),
+    methods: describeRegistry({ adapters: Object.keys(settings.load.adapters ?? {}), models: Object.keys(settings.load.beside ?? {}) }),
   },
 });
 

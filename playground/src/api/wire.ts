@@ -17,12 +17,12 @@ export interface MethodDescription {
 }
 
 export interface ParameterDescription {
-  readonly type: "number" | "integer" | "boolean" | "text" | "token values" | "examples" | "choice" | "function" | "model";
+  readonly type: "number" | "integer" | "boolean" | "text" | "token values" | "examples" | "choice" | "function" | "model" | "adapter";
   readonly doc: string;
   /** Absent: it must be given, unless it is optional. */
   readonly default?: unknown;
   readonly isOptional?: true;
-  /** Of a choice. */
+  /** Of a choice; of a model or an adapter, what can be named. */
   readonly choices?: readonly string[];
   readonly min?: number;
   readonly max?: number;

@@ -5,7 +5,6 @@ import { fromField, toField } from "./parameter-text.ts";
 const placeholders: Partial<Record<ParameterDescription["type"], string>> = {
   "token values": "13:-2;42:5",
   examples: '[{ "input": "2 + 2", "output": "4" }]',
-  model: "a name or a path, as the server sees it",
 };
 
 interface Props {
@@ -26,9 +25,10 @@ export function ParameterField({ name, parameter, value, onChange }: Props) {
     if (value === undefined) setText((now) => (fromField(parameter, now).isValid ? toField(parameter, parameter.default) : now));
   }, [value, parameter]);
   const isMissing = parameter.default === undefined && parameter.isOptional !== true && value === undefined;
+  const isNamed = type === "choice" || type === "model" || type === "adapter";
   const set = (next: string) => {
     setText(next);
-    if (next === "" && (parameter.isOptional === true || type === "choice")) return onChange(undefined);
+    if (next === "" && (parameter.isOptional === true || isNamed)) return onChange(undefined);
     const { isValid, value: parsed } = fromField(parameter, next);
     if (isValid) onChange(toField(parameter, parsed) === toField(parameter, parameter.default) ? undefined : parsed);
   };
@@ -72,7 +72,7 @@ export function ParameterField({ name, parameter, value, onChange }: Props) {
       <label for={id}>
         <code>{name}</code>
       </label>
-      {type === "choice" ? (
+      {isNamed ? (
         <select id={id} aria-describedby={described} value={text} onChange={({ currentTarget }) => set(currentTarget.value)}>
           {parameter.default === undefined && <option value="">not set</option>}
           {parameter.choices?.map((one) => (

@@ -27,8 +27,6 @@ export function fromField(parameter: ParameterDescription, text: string): { read
       return { isValid: true, value: text === "true" };
     case "text":
       return { isValid: true, value: text };
-    case "model":
-      return text.trim() === "" ? { isValid: false } : { isValid: true, value: text.trim() };
     case "examples": {
       const value = parseJson(text);
       const isExample = (one: unknown) => {
@@ -38,6 +36,8 @@ export function fromField(parameter: ParameterDescription, text: string): { read
       return Array.isArray(value) && value.length > 0 && value.every(isExample) ? { isValid: true, value } : { isValid: false };
     }
     case "choice":
+    case "model":
+    case "adapter":
       return parameter.choices?.includes(text) === true ? { isValid: true, value: text } : { isValid: false };
     case "function":
       return { isValid: false }; // only a program can give one

@@ -9,7 +9,7 @@ const request = (settings: Partial<Settings>, prompt: RunRequest["prompt"] = { k
   settings: { ...defaultSettings, ...settings },
   model: "smollm2",
 });
-const methods = describeRegistry(["poet"]) as unknown as Registry;
+const methods = describeRegistry({ adapters: ["poet"], models: ["small"] }) as unknown as Registry;
 const chat = { kind: "chat", messages: [{ role: "user", content: "Hi" }] } as const;
 
 test.each<[string, RunRequest]>([

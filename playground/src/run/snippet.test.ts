@@ -1,8 +1,11 @@
 import ts from "typescript";
 import { expect, test } from "vitest";
+import { describeRegistry } from "../../../src/decoding/index.ts";
+import type { Registry } from "../api/wire.ts";
 import { defaultSettings, type RunRequest } from "./settings.ts";
 import { curlSnippet, reproducible, typescriptSnippet } from "./snippet.ts";
 
+const methods = describeRegistry({ adapters: ["poet", "judge"], models: ["small"] }) as unknown as Registry;
 const request: RunRequest = {
   prompt: { kind: "text", text: 'It\'s "here"\nand $HOME' },
   settings: { ...defaultSettings, temperature: 0.7, seed: 3, stop: ["\n\n"], axes: { draft: [{ name: "ngram", values: { nodes: 6 } }] } },
@@ -10,7 +13,7 @@ const request: RunRequest = {
 };
 
 test("TypeScript: the call on the library", () => {
-  expect(typescriptSnippet(request)).toBe(`import { load } from "chainrule";
+  expect(typescriptSnippet(request, methods)).toBe(`import { load } from "chainrule";
 
 await using model = await load("smollm2");
 const prompt = "It's \\"here\\"\\nand $HOME";
@@ -32,18 +35,15 @@ test("TypeScript: every kind of prompt is a program without errors of syntax", (
     { kind: "tokens", tokens: [1, 2], text: "" },
     { kind: "chat", messages: [{ role: "user", content: "Hi" }] },
   ] as const) {
-    const { diagnostics } = ts.transpileModule(typescriptSnippet({ ...request, prompt }), { reportDiagnostics: true });
+    const { diagnostics } = ts.transpileModule(typescriptSnippet({ ...request, prompt }, methods), { reportDiagnostics: true });
     expect(diagnostics).toEqual([]);
   }
 });
 
 test("TypeScript: a layout is a kind of prompt", () => {
   const layout = [{ name: "set", values: { split: "|" } }];
-  const snippet = typescriptSnippet({
-    prompt: { kind: "text", text: "[[a|b]]" },
-    settings: { ...defaultSettings, axes: { layout } },
-    model: "smollm2",
-  });
+  const prompt = { kind: "text", text: "[[a|b]]" } as const;
+  const snippet = typescriptSnippet({ prompt, settings: { ...defaultSettings, axes: { layout } }, model: "smollm2" }, methods);
   expect(snippet).toContain('const prompt = { kind: "set", split: "|", prompt: "[[a|b]]" };');
   expect(snippet).toContain("generate(prompt, { maxTokens: 96, temperature: 0 })");
 });
@@ -61,9 +61,21 @@ test("curl: the shell reads the body as it is", () => {
 
 test("adapters are loaded with the model", () => {
   const adapted = { ...request, settings: { ...defaultSettings, axes: { adapter: [{ name: "poet", values: { scale: 0.5 } }] } } };
-  const code = typescriptSnippet(adapted);
+  const code = typescriptSnippet(adapted, methods);
   expect(code).toContain('load("smollm2", { adapters: { poet: "path/of/poet" } })');
   expect(code).toContain('adapter: [{ name: "poet", scale: 0.5 }]');
+});
+
+test("what methods name is loaded with the model too", () => {
+  const axes = {
+    draft: [{ name: "model", values: { model: "small", tokens: 4 } }],
+    guide: [{ name: "reward", values: { adapter: "judge", weight: 0.5 } }],
+  };
+  const code = typescriptSnippet({ ...request, settings: { ...defaultSettings, axes } }, methods);
+  expect(code).toContain('beside: { small: "path/of/small" }');
+  expect(code).toContain('adapters: { judge: "path/of/judge" }');
+  expect(code).toContain('draft: { name: "model", model: "small", tokens: 4 }');
+  expect(ts.transpileModule(code, { reportDiagnostics: true }).diagnostics).toEqual([]);
 });
 
 test("a seed that was drawn is written down, a given one stays", () => {

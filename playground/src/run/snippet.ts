@@ -1,7 +1,7 @@
-import type { Facts } from "../api/wire.ts";
+import type { Facts, Registry } from "../api/wire.ts";
 import { literal } from "./literal.ts";
 import type { Run } from "./run.ts";
-import { axesOf, hasOwnSamplers, type RunRequest, requestOf } from "./settings.ts";
+import { axesOf, hasOwnSamplers, type RunRequest, requestOf, type Settings } from "./settings.ts";
 
 /** The request for this answer alone, with the seed that it was drawn with: then it is the same answer again. */
 export function reproducible({
@@ -16,8 +16,8 @@ export function reproducible({
   return { ...request, settings: { ...settings, seed: Number(drawn) } };
 }
 
-/** A program on the library that gives the run's answer. */
-export function typescriptSnippet(request: RunRequest): string {
+/** A program on the library that gives the run's answer. @param registry  tells which parameters name models and adapters */
+export function typescriptSnippet(request: RunRequest, registry: Registry): string {
   const { prompt, settings, model } = request;
   const { maxTokens, temperature, topP, seed, stop } = settings;
   const { layout, ...axes } = axesOf(settings);
@@ -28,21 +28,39 @@ export function typescriptSnippet(request: RunRequest): string {
     ...(stop.length === 0 ? {} : { stop }),
     ...axes,
   };
-  const adapters = settings.axes.adapter ?? [];
-  const paths = adapters.map(({ name }) => [name, `path/of/${name}`]); // the server knows where they are, and tells nobody
+  const loaded = { beside: pathsOf(namesOf(settings, registry, "model")), adapters: pathsOf(adaptersOf(settings, registry)) };
+  const loading = Object.fromEntries(Object.entries(loaded).filter(([, paths]) => Object.keys(paths).length > 0));
   const plain = prompt.kind === "text" ? prompt.text : prompt.kind === "tokens" ? prompt.tokens : prompt.messages;
   const given = layout === undefined ? plain : laidOut(layout as { readonly name: string }, plain);
   const type = prompt.kind === "tokens" ? " as TokenId[]" : "";
   return [
     `import { load${type === "" ? "" : ", type TokenId"} } from "chainrule";`,
     "",
-    `await using model = await load(${JSON.stringify(model)}${adapters.length === 0 ? "" : `, ${literal({ adapters: Object.fromEntries(paths) })}`});`,
+    `await using model = await load(${JSON.stringify(model)}${Object.keys(loading).length === 0 ? "" : `, ${literal(loading)}`});`,
     `const prompt = ${literal(given)}${type};`,
     `const { text, facts } = await model.generate(prompt, ${literal(options)});`,
     "console.log(text);",
     "console.error(facts);",
     "",
   ].join("\n");
+}
+
+/** The server knows where models and adapters lie, and tells nobody. */
+const pathsOf = (names: readonly string[]) => Object.fromEntries(names.map((name) => [name, `path/of/${name}`]));
+
+const adaptersOf = (settings: Settings, registry: Registry) => [
+  ...(settings.axes.adapter ?? []).map(({ name }) => name),
+  ...namesOf(settings, registry, "adapter"),
+];
+
+/** Values of the parameters that name a model, or an adapter. */
+function namesOf({ axes }: Settings, registry: Registry, type: "model" | "adapter"): string[] {
+  return Object.entries(axes).flatMap(([axis, choices]) =>
+    choices.flatMap(({ name, values }) => {
+      const parameters = registry[axis]?.find((method) => method.name === name)?.parameters ?? {};
+      return Object.keys(values).flatMap((key) => (parameters[key]?.type === type ? [String(values[key])] : []));
+    }),
+  );
 }
 
 /** In the library a layout is a kind of prompt. */

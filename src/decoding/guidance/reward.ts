@@ -1,5 +1,5 @@
 import { OptionError } from "../../errors.ts";
-import { boolean, model as modelParameter, number, optional, text } from "../method.ts";
+import { adapter as adapterParameter, boolean, model as modelParameter, number, optional } from "../method.ts";
 import { ReadAlong } from "../read-along.ts";
 import { defineGuide, type Guide } from "./guide.ts";
 import { ModelTerms, noTerms, termRow } from "./model-terms.ts";
@@ -20,7 +20,7 @@ export const reward = defineGuide({
         doc: "the reward model; it reads the same tokens as the model that writes, which it is where only an adapter is given",
       }),
     ),
-    adapter: optional(text({ doc: "an adapter loaded with the reward model, by name: with it it is one" })),
+    adapter: optional(adapterParameter({ doc: "an adapter loaded with the reward model, by name: with it it is one" })),
     weight: number({ min: 0, max: 100, default: 1, doc: "what its log-probabilities count; 0 changes nothing" }),
     normalize: boolean({
       default: false,

@@ -1,5 +1,5 @@
 import { OptionError } from "../../errors.ts";
-import { model, number, optional, text } from "../method.ts";
+import { adapter, model, number, optional } from "../method.ts";
 import type { ModelSource } from "../model.ts";
 import { type Judge, type JudgeFunction, type JudgeName, judgeNames, startJudge } from "./judge.ts";
 import { reportJudge } from "./judge-quality.ts";
@@ -13,7 +13,7 @@ export const judgeChoices: readonly string[] = [...judgeNames, "reward"];
 /** Parameters of every search that asks a judge, beside `judge`. */
 export const rewardParameters = {
   model: optional(model({ doc: "of judge reward: the reward model; the model that writes where only an adapter is given" })),
-  adapter: optional(text({ doc: "of judge reward: an adapter loaded with the reward model, by name" })),
+  adapter: optional(adapter({ doc: "of judge reward: an adapter loaded with the reward model, by name" })),
   beta: optional(
     number({
       min: 0,
