@@ -418,6 +418,7 @@ describe.skipIf(executablePath === undefined)("in Chromium (skipped where there 
     }
     console.log(`playground: first contentful paint after ${paints.map((ms) => Math.round(ms)).join(", ")} ms`);
     expect(paints.every((ms) => ms > 0)).toBe(true);
+    if (process.env.CHAINRULE_SOAK !== undefined) expect(paints.sort((a, b) => a - b)[1]).toBeLessThan(1000); // on a quiet machine
   });
 
   describe.each(surroundings)("on $name", ({ size, scheme }) => {

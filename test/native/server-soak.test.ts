@@ -1,4 +1,5 @@
 import { fork } from "node:child_process";
+import { request as httpRequest, type IncomingMessage } from "node:http";
 import { expect, test } from "vitest";
 import { percentile } from "../../src/cli/load-test/measures.ts";
 import { load } from "../../src/index.ts";
@@ -21,7 +22,12 @@ interface Case {
   readonly max_tokens: number;
   readonly temperature: number;
   readonly seed: number;
+  /** With these an answer is larger than what lies between the server and a client that doesn't read. */
+  readonly logprobs?: number;
+  readonly chainrule?: object;
 }
+/** Every how many requests one comes from a client that reads nothing for a while. */
+const lazyEvery = 50;
 type Outcome = "right" | "left" | "refused" | "crashed" | "wrong";
 
 test(
@@ -40,17 +46,19 @@ test(
       temperature: index % 3 === 0 ? 0 : 1,
       seed: below(1000),
     }));
+    const long = { max_tokens: 440, temperature: 1, logprobs: 20, chainrule: { ignoreEndTokens: true } };
+    cases.push(...[1, 2, 3].map((seed) => ({ ...long, prompt: `${seed} of three long tales`, seed })));
     const alone = await (async () => {
       await using model = await load(path, settings);
       const texts: string[] = [];
-      for (const { prompt, max_tokens: maxTokens, temperature, seed } of cases)
-        texts.push((await model.generate(prompt, { maxTokens, temperature, ...(temperature === 0 ? {} : { seed }) })).text);
+      for (const { prompt, max_tokens: maxTokens, temperature, seed, chainrule } of cases)
+        texts.push((await model.generate(prompt, { maxTokens, temperature, ...(temperature === 0 ? {} : { seed }), ...chainrule })).text);
       return texts;
     })();
 
     const server = fork(
       "test/support/soak-server.ts",
-      [JSON.stringify({ model: path, load: settings, maxRequests: size.maxRequests, maxRunning: size.maxRunning })],
+      [JSON.stringify({ model: path, load: settings, maxRequests: size.maxRequests, maxRunning: size.maxRunning, unreadMs: 200 })],
       { execArgv, serialization: "advanced" },
     );
     await using _ = { [Symbol.asyncDispose]: async () => void server.kill("SIGKILL") };
@@ -72,7 +80,7 @@ test(
       const leaves = manner === 3 || manner >= 8;
       if (leaves) setTimeout(() => controller.abort(), below(120));
       const isSlow = manner === 7;
-      let text = "";
+      const read = { text: "" };
       try {
         const response = await fetch(`${url}/v1/completions`, {
           method: "POST",
@@ -91,36 +99,60 @@ test(
           const given = body.choices?.[0]?.text;
           return given === alone[index] ? "right" : isWrong(index, JSON.stringify(given));
         }
-        let rest = "";
-        let isWhole = false;
-        for await (const piece of response.body!.pipeThrough(new TextDecoderStream())) {
-          if (isSlow) await new Promise((done) => setTimeout(done, below(40)));
-          const lines = (rest + piece).split("\n");
-          rest = lines.pop()!;
-          for (const line of lines) {
-            if (line === "data: [DONE]") isWhole = true;
-            else if (line.startsWith("data: ")) {
-              const data = JSON.parse(line.slice(6)) as { error?: { code: string }; choices?: { text: string }[] };
-              if (data.error !== undefined)
-                return data.error.code === "engine_crashed" && alone[index]!.startsWith(text)
-                  ? "crashed"
-                  : isWrong(index, `${JSON.stringify(text)}, then ${data.error.code}`);
-              text += data.choices?.[0]?.text ?? "";
-            }
-          }
-        }
-        return isWhole && text === alone[index] ? "right" : isWrong(index, `${JSON.stringify(text)}${isWhole ? "" : " and no end"}`);
+        return await readEvents(index, response.body!.pipeThrough(new TextDecoderStream()), read, isSlow);
       } catch (error) {
         // what had come until then must be the answer's beginning
-        if (controller.signal.aborted && alone[index]!.startsWith(text)) return "left";
+        if (controller.signal.aborted && alone[index]!.startsWith(read.text)) return "left";
         throw error;
       }
+    };
+    const readEvents = async (index: number, pieces: AsyncIterable<string>, read: { text: string }, isSlow = false): Promise<Outcome> => {
+      let rest = "";
+      let isWhole = false;
+      for await (const piece of pieces) {
+        if (isSlow) await new Promise((done) => setTimeout(done, below(40)));
+        const lines = (rest + piece).split("\n");
+        rest = lines.pop()!;
+        for (const line of lines) {
+          if (line === "data: [DONE]") isWhole = true;
+          else if (line.startsWith("data: ")) {
+            const data = JSON.parse(line.slice(6)) as { error?: { code: string }; choices?: { text: string }[] };
+            if (data.error !== undefined)
+              return data.error.code === "engine_crashed" && alone[index]!.startsWith(read.text)
+                ? "crashed"
+                : isWrong(index, `${JSON.stringify(read.text)}, then ${data.error.code}`);
+            read.text += data.choices?.[0]?.text ?? "";
+          }
+        }
+      }
+      const got = read.text;
+      return isWhole && got === alone[index] ? "right" : isWrong(index, `${JSON.stringify(got)}${isWhole ? "" : " and no end"}`);
+    };
+    /** Asks for a long answer and reads none of it for a second or two. */
+    const askLazily = async (): Promise<Outcome> => {
+      const index = cases.length - 1 - below(3);
+      const sending = httpRequest(`${url}/v1/completions`, {
+        method: "POST",
+        agent: false,
+        headers: { "content-type": "application/json" },
+      });
+      const answered = new Promise<IncomingMessage>((resolve, reject) => sending.once("response", resolve).once("error", reject));
+      sending.end(JSON.stringify({ ...cases[index], stream: true }));
+      const response = await answered;
+      await new Promise((done) => setTimeout(done, 1000 + below(1000)));
+      response.setEncoding("utf8");
+      if (response.statusCode === 200) return readEvents(index, response, { text: "" });
+      const body = (await response.toArray()).join("");
+      if (response.statusCode === 429 || response.statusCode === 503) return "refused";
+      const { error } = JSON.parse(body) as { error: { code: string } };
+      return error.code === "engine_crashed" ? "crashed" : isWrong(index, error.code);
     };
     const client = async () => {
       while (sent < size.requests) {
         sent += 1;
+        const isLazy = sent % lazyEvery === 0;
         for (;;) {
-          const outcome = await ask(below(cases.length));
+          const outcome = await (isLazy ? askLazily() : ask(below(cases.length - 3)));
           outcomes[outcome] += 1;
           if (outcome !== "refused") break; // as x-should-retry says
           await new Promise((done) => setTimeout(done, 50 + below(200)));
@@ -146,7 +178,7 @@ test(
       server.send("report");
       measured = (await heard()) as SoakReport;
     } while (!measured.isIdle);
-    const { memory, healthMs, refusalMs, restartMs, restarts } = measured;
+    const { memory, healthMs, refusalMs, restartMs, restarts, mostUnread, mostAsideBytes } = measured;
     for (const [index, one] of cases.entries()) {
       const response = await fetch(`${url}/v1/completions`, { method: "POST", body: JSON.stringify(one) });
       expect(((await response.json()) as { choices: { text: string }[] }).choices[0]!.text).toBe(alone[index]);
@@ -162,6 +194,8 @@ test(
       refusalMaxMs: Math.max(...refusalMs, 0),
       restartMaxMs: Math.max(...restartMs),
       drift,
+      mostUnread,
+      mostAsideBytes,
     };
     if (isSoak) process.stdout.write(`${JSON.stringify(report, undefined, 1)}\n`);
     expect(wrong).toEqual([]);
@@ -169,6 +203,8 @@ test(
     expect(outcomes.left).toBeGreaterThan(0);
     expect(restarts).toBe(size.kills);
     if (!isSoak) return; // what follows are times and sizes, for a quiet machine
+    expect(mostUnread).toBeGreaterThan(0);
+    expect(mostAsideBytes).toBeGreaterThan(0);
     expect(report.healthP99Ms).toBeLessThan(100);
     expect(report.refusalP99Ms).toBeLessThan(50);
     expect(report.restartMaxMs).toBeLessThan(2000);

@@ -9,6 +9,9 @@ export interface SoakReport {
   readonly refusalMs: readonly number[];
   /** While nothing was killed: bytes of the engine's process and of this one. */
   readonly memory: readonly { readonly ms: number; readonly child: number; readonly parent: number }[];
+  /** The most answers at once that waited for their readers, and bytes of such answers that were put aside. */
+  readonly mostUnread: number;
+  readonly mostAsideBytes: number;
   readonly isIdle: boolean;
 }
 
@@ -18,6 +21,7 @@ const healthMs: number[] = [];
 const restartMs: number[] = [];
 const memory: SoakReport["memory"][number][] = [];
 let isKilling = false;
+let [mostUnread, mostAsideBytes] = [0, 0];
 const server = await serve({
   ...{ port: 0, execArgv, heartbeatMs: 120_000, ...options },
   onRequest: ({ status, code, ms }) => {
@@ -30,9 +34,13 @@ setInterval(async () => {
   await response.text();
   healthMs.push(performance.now() - at);
 }, 50);
-setInterval(() => {
-  const { status } = server.engine;
-  if (status !== undefined && restartMs.length === 0 && !isKilling)
+setInterval(async () => {
+  if (!server.engine.isReady) return;
+  const status = await server.engine.ping().catch(() => undefined); // it was killed meanwhile
+  if (status === undefined) return;
+  mostUnread = Math.max(mostUnread, status.unread);
+  mostAsideBytes = Math.max(mostAsideBytes, status.asideBytes);
+  if (restartMs.length === 0 && !isKilling)
     memory.push({ ms: performance.now(), child: status.residentBytes, parent: process.memoryUsage.rss() });
 }, 250);
 process.on("disconnect", () => process.exit(0));
@@ -49,7 +57,16 @@ process.on("message", async (command: "kill" | "report") => {
   } else {
     const { running, queued, streamsUsed } = await server.engine.ping();
     const isIdle = running === 0 && queued === 0 && streamsUsed === 0;
-    process.send!({ restarts: server.engine.restarts, restartMs, healthMs, refusalMs, memory, isIdle } satisfies SoakReport);
+    process.send!({
+      restarts: server.engine.restarts,
+      restartMs,
+      healthMs,
+      refusalMs,
+      memory,
+      mostUnread,
+      mostAsideBytes,
+      isIdle,
+    } satisfies SoakReport);
   }
 });
 process.send!({ url: server.url });
