@@ -5,12 +5,12 @@
  *   npm run bench:ar-net
  *   npm run bench:ar-net -- --picture     draws the picture again from the table
  */
-import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
 import { arNet, autoregression } from "../src/forecasting/models/index.ts";
 import { normalSampler } from "../src/forecasting/models/normal-sampler.ts";
 import type { Forecaster, ParameterValues } from "../src/forecasting/types.ts";
+import { writeBetween } from "./page.ts";
 
 const orders = [10, 30, 100, 300, 1000];
 const normal = normalSampler(1);
@@ -131,10 +131,5 @@ const table = [
   cells(["AR-Net, seconds", ...rows.map((row) => row.arNet.toFixed(3))]),
   cells(["AR-Net / least squares", ...rows.map((row) => (row.arNet / row.leastSquares).toFixed(2))]),
 ].join("\n");
-const [from, to] = ["<!-- table: npm run bench:ar-net -->", "<!-- end of table -->"];
-const page = readFileSync("docs/forecast-models.md", "utf8");
-const start = page.indexOf(from) + from.length;
-const [before, rest] = [page.slice(0, start), page.slice(page.indexOf(to, start))];
-writeFileSync("docs/forecast-models.md", `${before}\n\n${table}\n\n${rest}`);
-execFileSync("npx", ["biome", "check", "--write", "docs/forecast-models.md"], { stdio: "ignore" });
+writeBetween("docs/forecast-models.md", "<!-- table: npm run bench:ar-net -->", table);
 console.log(`\n${table}\n\nNode ${process.version}, ${cpus()[0]?.model ?? "unknown CPU"}, load ${loadavg()[0]!.toFixed(1)}`);

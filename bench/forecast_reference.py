@@ -1,10 +1,12 @@
-"""Fits AutoETS and AutoTheta of statsforecast to the series in a JSON file; called by forecast-speed.bench.ts.
+"""Fits AutoETS and AutoTheta of statsforecast, series by series; started once and asked by forecast-speed.bench.ts.
 
-Reads [{ "values": [...], "period": m }], prints { versions, seconds: { ets, theta }, fits: [{ ets: { aicc, mean }, theta: { mean } }] }.
+Writes { versions } first. Then reads one line { "horizon": h, "series": [{ "values": [...], "period": m }] } after another and answers each with
+{ seconds: { ets, theta }, fits: [{ ets: { aicc, mean }, theta: { mean } }] }; an AICc that is no number is null.
 One thread. The functions behind the model classes are called, without data frames, which is the fastest way in.
 """
 
 import json
+import math
 import os
 import sys
 import time
@@ -19,28 +21,29 @@ from statsforecast.ets import ets_f, forecast_ets
 from statsforecast.theta import auto_theta, forecast_theta
 
 warnings.filterwarnings("ignore")
-with open(sys.argv[1]) as file:
-    series = json.load(file)
-horizon = int(sys.argv[2])
 
 
-def run(fit, forecast, answer):
-    answers = []
-    fit(np.array(series[0]["values"]), series[0]["period"])  # warm up
+def timed(fit, forecast, answer, series, horizon):
     start = time.perf_counter()
-    for item in series:
-        model = fit(np.array(item["values"]), item["period"])
-        answers.append(answer(model, forecast(model, horizon)["mean"]))
-    return time.perf_counter() - start, answers
+    models = [fit(values, period) for values, period in series]
+    means = [forecast(model, horizon)["mean"] for model in models]
+    seconds = time.perf_counter() - start
+    return seconds, [answer(model, [float(value) for value in mean]) for model, mean in zip(models, means)]
 
 
-ets_seconds, ets = run(ets_f, forecast_ets, lambda model, mean: dict(aicc=float(model["aicc"]), mean=mean.tolist()))
-theta_seconds, theta = run(auto_theta, forecast_theta, lambda model, mean: dict(mean=mean.tolist()))
-json.dump(
-    dict(
-        versions=dict(statsforecast=statsforecast.__version__, numpy=np.__version__),
-        seconds=dict(ets=ets_seconds, theta=theta_seconds),
-        fits=[dict(ets=e, theta=t) for e, t in zip(ets, theta)],
-    ),
-    sys.stdout,
-)
+def criterion(model, mean):
+    aicc = float(model["aicc"])
+    return dict(aicc=aicc if math.isfinite(aicc) else None, mean=mean)
+
+
+def say(answer):
+    print(json.dumps(answer, allow_nan=False), flush=True)
+
+
+say(dict(versions=dict(statsforecast=statsforecast.__version__, numpy=np.__version__, python=sys.version.split()[0])))
+for line in sys.stdin:
+    job = json.loads(line)
+    series = [(np.array(item["values"]), item["period"]) for item in job["series"]]
+    ets_seconds, ets = timed(ets_f, forecast_ets, criterion, series, job["horizon"])
+    theta_seconds, theta = timed(auto_theta, forecast_theta, lambda model, mean: dict(mean=mean), series, job["horizon"])
+    say(dict(seconds=dict(ets=ets_seconds, theta=theta_seconds), fits=[dict(ets=e, theta=t) for e, t in zip(ets, theta)]))

@@ -8,8 +8,6 @@
  *
  * The tables are printed, and written to the page between their markers (a first look is not).
  */
-import { execFileSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
 import { normalSampler, uniformSampler } from "../src/forecasting/models/normal-sampler.ts";
 import { kernel, kernelByRecurrence } from "../src/forecasting/models/spacetime/companion.ts";
@@ -34,6 +32,7 @@ import {
   unary,
 } from "../src/tensor/index.ts";
 import { Parameters } from "../src/weights/index.ts";
+import { writeBetween } from "./page.ts";
 
 const option = (name: string, otherwise: number) =>
   process.argv.includes(`--${name}`) ? Number(process.argv[process.argv.indexOf(`--${name}`) + 1]) : otherwise;
@@ -43,12 +42,7 @@ const cells = (values: readonly string[]) => `| ${values.join(" | ")} |`;
 function write(marker: string, rows: readonly (readonly string[])[]): void {
   const table = [cells(rows[0]!), cells(rows[0]!.map(() => "---")), ...rows.slice(1).map(cells)].join("\n");
   console.log(`\n${table}\n\nNode ${process.version}, ${cpus()[0]?.model ?? "unknown CPU"}, load ${loadavg()[0]!.toFixed(1)}`);
-  const path = "docs/forecast-models.md";
-  const page = readFileSync(path, "utf8");
-  const start = page.indexOf(marker) + marker.length;
-  if (start < marker.length) throw new Error(`${path} has no ${marker}`);
-  writeFileSync(path, `${page.slice(0, start)}\n\n${table}\n\n${page.slice(page.indexOf("<!-- end of table -->", start))}`);
-  execFileSync("npx", ["biome", "check", "--write", path], { stdio: "ignore" });
+  writeBetween("docs/forecast-models.md", marker, table);
 }
 
 function kernelTable(): readonly (readonly string[])[] {
