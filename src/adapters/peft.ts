@@ -4,6 +4,7 @@ import { FormatError, NotFoundError, UnsupportedError } from "../errors.ts";
 import { AtomicFile, openSafetensors, type SafetensorsFile, type TensorType, toFloat, writeSafetensors } from "../weights/index.ts";
 import { type Activation, type Adapter, activations, checkAdapter } from "./adapter.ts";
 import type { AdapterBase, AdapterForm } from "./base.ts";
+import { targetedModules } from "./peft-targets.ts";
 
 // PEFT's folder: adapter_config.json and adapter_model.safetensors with `base_model.model.<module>.lora_A.weight` [r, C] and `.lora_B.weight`
 // [N, r]. Series and parallel adapters stand in the same folder as in LLM-Adapters' fork of PEFT (peft_type BOTTLENECK), `adapter_down` and
@@ -36,6 +37,16 @@ export function readPeft(folder: string, base: AdapterBase): Adapter {
     entry[sides[side as keyof typeof sides]] = readMatrix(file, name);
     found.set(target, entry);
   }
+  if (form === "lora") {
+    const modules = [...found.values()].map(({ module }) => module);
+    const targeted = targetedModules(configPath, config, modules);
+    const stray = modules.find((module) => !targeted.has(module));
+    if (stray !== undefined)
+      throw new FormatError(
+        path,
+        `adapts ${stray}, which ${configName} leaves out: PEFT would not use these matrices; correct one of the two`,
+      );
+  }
   const parts = [...found].map(([target, { down, up, module }]) => {
     if (down === undefined || up === undefined) throw new FormatError(path, `${target} has one of its two matrices only`);
     if (up.columns !== down.rows)
@@ -63,7 +74,7 @@ export function writePeft(folder: string, base: AdapterBase, adapter: Adapter, o
     base_model_name_or_path: base.name,
     bias: "none",
     inference_mode: true,
-    target_modules: [...new Set([...modules.values()].map((module) => module.split(".").at(-1)!))].sort(),
+    target_modules: targetNames(base, adapter),
     task_type: "CAUSAL_LM",
   };
   const config = isLora
@@ -90,6 +101,22 @@ export function writePeft(folder: string, base: AdapterBase, adapter: Adapter, o
   using file = new AtomicFile(join(folder, configName));
   file.write(Buffer.from(`${JSON.stringify(config, undefined, 2)}\n`));
   file.commit();
+}
+
+/** Names as short as PEFT may take them: the last part, unless modules without an adapter end in it too. */
+function targetNames(base: AdapterBase, { form, parts }: Adapter): string[] {
+  const all =
+    form === "lora"
+      ? Object.fromEntries(Object.entries(base.modules.layers).map(([layer, { module }]) => [layer, module]))
+      : base.modules.halves;
+  const adapted = new Set(parts.map(({ target }) => target.split(".")[2]!));
+  const last = (module: string) => module.split(".").at(-1)!;
+  const others = new Set(Object.entries(all).flatMap(([name, module]) => (adapted.has(name) ? [] : [last(module)])));
+  return [
+    ...new Set(
+      [...adapted].map((name) => all[name as keyof typeof all]!).map((module) => (others.has(last(module)) ? module : last(module))),
+    ),
+  ].sort();
 }
 
 interface Matrix {

@@ -13,6 +13,7 @@ import { parseAdapter } from "./adapter-methods.ts";
 import { AdapterTrainee } from "./adapter-trainee.ts";
 import { withBackspace, writeModelWithBackspace } from "./backspace-vocabulary.ts";
 import type { SampleOptions } from "./continuation.ts";
+import { checkHeldOutPart } from "./data/batches.ts";
 import type { RenderChat } from "./data/conversation.ts";
 import type { PairSource } from "./data/pairs.ts";
 import { type DataFormat, formatOf, readSamples } from "./data/samples.ts";
@@ -22,7 +23,15 @@ import { type ModelShape, vocabularyMetadata, vocabularyOf, writeRandomModel } f
 import { parseObjective } from "./objective-methods.ts";
 import { referenceLogProbabilities } from "./reference.ts";
 import { trainingReport } from "./report.ts";
-import { type BatchSource, type RunHooks, type TrainOptions, type TrainProgress, type TrainResult, train } from "./trainer.ts";
+import {
+  type BatchSource,
+  checkTrainOptions,
+  type RunHooks,
+  type TrainOptions,
+  type TrainProgress,
+  type TrainResult,
+  train,
+} from "./trainer.ts";
 
 /** Where a run begins: a model file, all of whose weights are trained, or a llama-shaped model with random weights. */
 export type Start =
@@ -76,19 +85,7 @@ export interface TrainFileHooks extends RunHooks {
  * @throws OptionError for an `out` that exists (or, with `resume`, does not); FormatError for the first bad sample; TrainingError
  */
 export async function trainFile(options: TrainFileOptions, hooks: TrainFileHooks = {}): Promise<TrainResult> {
-  const {
-    data,
-    start,
-    adapter: spec,
-    objective: objectiveSpec = "next-token",
-    out,
-    resume = false,
-    threads = 1,
-    validation = 0.05,
-    bad = "stop",
-    format = formatOf(data),
-    ...rest
-  } = options;
+  const { out, resume = false } = options;
   for (const name of Object.keys(options))
     if (!optionNames.includes(name)) throw new OptionError(name, `trainFile() has no such option; it has ${optionNames.join(", ")}`);
   if (existsSync(out) !== resume)
@@ -96,16 +93,47 @@ export async function trainFile(options: TrainFileOptions, hooks: TrainFileHooks
       "out",
       resume ? `${out} does not exist: there is nothing to resume` : `${out} exists: resume it, or name another folder`,
     );
+  let hasBegun = resume;
+  const onStart: RunHooks["onStart"] = (start) => {
+    hasBegun = true;
+    hooks.onStart?.(start);
+  };
+  try {
+    return await runInFolder(options, { ...hooks, onStart });
+  } catch (error) {
+    // what was refused leaves no folder that would refuse the next call; what was stopped does, to be gone on with
+    if (!hasBegun && hooks.signal?.aborted !== true) rmSync(out, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+async function runInFolder(options: TrainFileOptions, hooks: TrainFileHooks): Promise<TrainResult> {
+  const {
+    data,
+    start,
+    adapter: spec,
+    objective: objectiveSpec = "next-token",
+    out,
+    resume: _,
+    threads = 1,
+    validation = 0.05,
+    bad = "stop",
+    format = formatOf(data),
+    ...rest
+  } = options;
   const adapterOptions = spec === undefined ? undefined : parseAdapter(spec);
   if (adapterOptions !== undefined && start.kind === "scratch")
     throw new OptionError("adapter", "belongs to a model that is there already, not to one from scratch");
   const minimized = parseObjective(objectiveSpec, spec !== undefined);
   if (minimized.rows === "pairs" && start.kind === "scratch")
     throw new OptionError("objective", "pairs of answers are learned by a model that is there already, not by one from scratch");
-  mkdirSync(join(out, "data"), { recursive: true });
-  for (const name of readdirSync(out)) if (name.endsWith(".partial")) rmSync(join(out, name)); // what a killed run was writing
   const seed = rest.seed ?? 0;
   if (!Number.isSafeInteger(seed) || seed < 0) throw new OptionError("seed", `must be a whole number >= 0, got ${seed}`);
+  checkHeldOutPart(validation);
+  const given = { ...defaults[adapterOptions === undefined ? start.kind : "adapter"], ...rest, seed };
+  checkTrainOptions({ ...given, length: rest.length ?? 1 }); // before the data are read: that may take long
+  mkdirSync(join(out, "data"), { recursive: true });
+  for (const name of readdirSync(out)) if (name.endsWith(".partial")) rmSync(join(out, name)); // what a killed run was writing
   const { needsBackspace = false } = minimized;
   const basePath =
     start.kind === "model"
@@ -130,7 +158,7 @@ export async function trainFile(options: TrainFileOptions, hooks: TrainFileHooks
   });
   const longest = tokens.lengths.reduce((most, count) => Math.max(most, count), 0);
   const length = rest.length ?? Math.min(minimized.rows === undefined ? 256 : 32 * Math.ceil(longest / 32), contextLength);
-  const settings: TrainOptions = { ...defaults[adapterOptions === undefined ? start.kind : "adapter"], ...rest, length, seed };
+  const settings: TrainOptions = { ...given, length };
   const packing = { sequences: settings.sequences, length, seed, validation };
   using device = Device.create("cpu", threads);
   using adapter = adapterOptions && AdapterTrainee.create(device, adapterBase(base, family.modules), adapterOptions, seed);

@@ -137,6 +137,34 @@ export interface TrainResult {
   readonly average: ReadonlyMap<string, Float32Array> | undefined;
 }
 
+const scheduleOf = ({ steps, schedule, learningRate: peak, floor, warmupSteps }: TrainOptions): Schedule => ({
+  kind: schedule ?? "cosine",
+  peak,
+  floor: floor ?? 0.1,
+  warmupSteps: warmupSteps ?? Math.min(100, Math.floor(steps / 20)),
+  steps,
+});
+
+/** All that can be said of a run's options without its model and its data. @throws OptionError */
+export function checkTrainOptions(options: TrainOptions): void {
+  const { steps, sequences, length, accumulate = 1, validationWindows = 1, validateEvery = 0 } = options;
+  const check = (name: string, value: unknown, isFine: boolean, range: string) => {
+    if (!isFine) throw new OptionError(name, `must be ${range}, got ${value}`);
+  };
+  for (const [name, value] of Object.entries({ steps, sequences, length, accumulate, validationWindows }))
+    check(name, value, Number.isInteger(value) && value >= 1, "a whole number >= 1");
+  check("validateEvery", validateEvery, Number.isInteger(validateEvery) && validateEvery >= 0, "a whole number >= 0");
+  const { learningRate: rate, average = 0.5, clip = 1, weightDecay = 0, beta2 = 0.95, optimizer = "adamw", checkpointEvery } = options;
+  check("learningRate", rate, rate > 0 && Number.isFinite(rate), "a number > 0");
+  check("average", average, average > 0 && average < 1, "in (0, 1)");
+  check("clip", clip, clip > 0, "> 0");
+  check("weightDecay", weightDecay, weightDecay >= 0 && Number.isFinite(weightDecay), "a number >= 0");
+  check("beta2", beta2, beta2 >= 0 && beta2 < 1, "in [0, 1)");
+  check("optimizer", optimizer, optimizer === "adamw" || optimizer === "sgd", "adamw or sgd");
+  learningRate(scheduleOf(options), 0);
+  if (checkpointEvery !== undefined) checkpointClock(checkpointEvery);
+}
+
 /** A run's options as they stand in a checkpoint: all that its numbers depend on. */
 const configOf = <B extends PassRows>(
   { checkpointEvery: _, ...options }: TrainOptions,
@@ -166,18 +194,10 @@ export async function train<B extends PassRows = Batch>(
 ): Promise<TrainResult> {
   const { model, parameters } = trainee;
   const { steps, accumulate = 1, average, clip = 1 } = options;
-  for (const [name, value] of Object.entries({ steps, accumulate }))
-    if (!Number.isInteger(value) || value < 1) throw new OptionError(name, `must be a whole number >= 1, got ${value}`);
-  if (average !== undefined && !(average > 0 && average < 1)) throw new OptionError("average", `must be in (0, 1), got ${average}`);
+  checkTrainOptions(options);
   if (options.length > model.config.contextLength)
     throw new OptionError("length", `${options.length} tokens are more than the model's context of ${model.config.contextLength}`);
-  const schedule: Schedule = {
-    kind: options.schedule ?? "cosine",
-    peak: options.learningRate,
-    floor: options.floor ?? 0.1,
-    warmupSteps: options.warmupSteps ?? Math.min(100, Math.floor(steps / 20)),
-    steps,
-  };
+  const schedule = scheduleOf(options);
   const config = configOf(options, trainee, packing, device);
   const from = newestCheckpoint(folder);
   if (from !== undefined) compareConfigs(JSON.parse(from.config) as Record<string, unknown>, config, hooks);

@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -34,6 +34,8 @@ test("train prints the lines of metrics.jsonl, refuses a folder that exists and 
   const refused = run(...args, "--steps", "6");
   expect(refused).toMatchObject({ status: 2, stdout: "" });
   expect(refused.stderr).toMatch(/data\.jsonl: line 121 is not valid JSON/);
+  expect(existsSync(at("run"))).toBe(false);
+  mkdirSync(at("run"));
   const taken = run(...args, "--steps", "6", "--bad", "skip");
   expect(taken).toMatchObject({ status: 2, stdout: "" });
   expect(taken.stderr).toMatch(/out: .*run exists: resume it, or name another folder/);

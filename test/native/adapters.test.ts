@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { afterAll, describe, expect, test } from "vitest";
 import { type Adapter, adapterDeltas, readAdapter, writeGgufLora, writePeft } from "../../src/adapters/index.ts";
 import { Device, liveOwnerCount } from "../../src/ggml/index.ts";
@@ -99,6 +99,22 @@ describe.each(architectures)("%s", (architecture) => {
       const modules = (form === "lora" ? layers : halves).map((layer) => layer.split(".").at(-1)!);
       expect(config.target_modules).toEqual([...new Set(modules)].sort());
       expect(readAdapter(folder.path, baseOf(file))).toEqual(adapter);
+      if (form === "series") return;
+
+      // PEFT takes names for ends of paths: where another module ends in the same one, the name is longer
+      const down = randomAdapter(path, { form, rank: 3, targets: ["down"] }, 5);
+      writePeft(folder.path, baseOf(file), down);
+      const configPath = `${folder.path}/adapter_config.json`;
+      const short = JSON.parse(readFileSync(configPath, "utf8"));
+      expect(short.target_modules).toEqual([architecture === "gpt2" ? "mlp.c_proj" : "down_proj"]);
+      for (const target_modules of [`.*\\.${architecture === "gpt2" ? "c" : "down"}_proj`, ["mlp"].concat(short.target_modules)]) {
+        writeFileSync(configPath, JSON.stringify({ ...short, target_modules }));
+        expect(readAdapter(folder.path, baseOf(file))).toEqual(down);
+      }
+      for (const target_modules of ["down_proj", ["q_proj"], ["proj"]]) {
+        writeFileSync(configPath, JSON.stringify({ ...short, target_modules }));
+        expect(() => readAdapter(folder.path, baseOf(file))).toThrow(/which adapter_config.json leaves out: PEFT would not use/);
+      }
     },
   );
 

@@ -122,6 +122,39 @@ test("a folder that exists is refused, and one that does not exist is not resume
   await expect(trainFile({ ...options(folder.path, "none"), resume: true })).rejects.toThrow(/^out: .*none does not exist/);
 });
 
+test("a run that is refused leaves no folder, one that was stopped before its first step does", async () => {
+  using folder = temporaryFolder();
+  corpus(join(folder.path, "data.jsonl"));
+  const settings = options(folder.path, "run");
+  const tiny = fileURLToPath(new URL("../../assets/tiny.gguf", import.meta.url));
+  const refused: [Partial<TrainFileOptions>, RegExp][] = [
+    [{ learningRate: 0 }, /^learningRate: must be a number > 0, got 0/],
+    [{ clip: -1 }, /^clip: must be > 0, got -1/],
+    [{ validation: 0.9 }, /^validation: must be in \[0, 0.5\], got 0.9/],
+    [{ warmupSteps: 31 }, /^warmupSteps: must be a whole number in \[0, 30\], got 31/],
+    [{ checkpointEvery: { seconds: 0 } }, /^checkpointEvery: must be > 0, got 0/],
+    [{ sequences: 1.5 }, /^sequences: must be a whole number >= 1, got 1.5/],
+    [{ length: 65 }, /^length: 65 tokens are more than the model's context of 64/],
+    [{ start: { kind: "model", path: join(folder.path, "none.gguf") } }, /none\.gguf/],
+    [{ start: { kind: "model", path: tiny }, adapter: "lora,targets=qkv" }, /^targets: .*qkv/],
+    [{ data: join(folder.path, "none.jsonl") }, /none\.jsonl/],
+  ];
+  for (const [change, message] of refused) {
+    await expect(trainFile({ ...settings, ...change })).rejects.toThrow(message);
+    expect(existsSync(settings.out), `${message}`).toBe(false);
+  }
+  const bad = join(folder.path, "bad.jsonl");
+  writeFileSync(bad, `${readFileSync(settings.data, "utf8")}\nno JSON\n`);
+  await expect(trainFile({ ...settings, data: bad })).rejects.toThrow(/line 121 is not valid JSON/);
+  expect(existsSync(settings.out)).toBe(false);
+
+  const controller = new AbortController();
+  const onStage = (stage: string) => stage === "reading the data" && controller.abort(new Error("stopped"));
+  await expect(trainFile(settings, { onStage, signal: controller.signal })).rejects.toThrow("stopped");
+  expect(existsSync(settings.out)).toBe(true);
+  expect((await trainFile({ ...settings, resume: true })).isFinished).toBe(true);
+});
+
 test("a run goes on with its own options only, and says so when the threads are others", async () => {
   using folder = temporaryFolder();
   corpus(join(folder.path, "data.jsonl"));

@@ -52,12 +52,17 @@ export interface PackingOptions {
   readonly validation: number;
 }
 
+/** @throws OptionError */
+export function checkHeldOutPart(validation: number): void {
+  if (!(validation >= 0 && validation <= 0.5)) throw new OptionError("validation", `must be in [0, 0.5], got ${validation}`);
+}
+
 /** Which documents are learned and which are held out. @throws OptionError where none is left to learn */
 export function splitDocuments(
   { lengths }: Documents,
   { validation, seed }: Pick<PackingOptions, "validation" | "seed">,
 ): { readonly training: Uint32Array; readonly validation: Uint32Array } {
-  if (!(validation >= 0 && validation <= 0.5)) throw new OptionError("validation", `must be in [0, 0.5], got ${validation}`);
+  checkHeldOutPart(validation);
   const all = Uint32Array.from(lengths, (_, i) => i);
   const isHeldOut = (document: number) => uniform(seed, "split", 0, document) < validation;
   const training = all.filter((document) => !isHeldOut(document));
