@@ -95,6 +95,8 @@ function start(id: number, task: Task, credits: number): void {
         const { aborted, reason } = one.controller.signal;
         if (!aborted) outbox.push({ kind: "failed", id, error: describe(error) });
         else if (reason instanceof Shed) outbox.push({ kind: "failed", id, error: describe(reason) }); // who cancels it waits for nothing
+        const { stack } = aborted && error !== reason ? describe(error) : {};
+        if (stack !== undefined) process.stderr.write(`after its client had left: ${stack}\n`);
       },
     )
     .finally(() => {

@@ -23,12 +23,14 @@ import { writeTinyChatModel } from "../support/tiny-chat-model.ts";
 
 const folder = temporaryFolder();
 const path = `${folder.path}/tiny.gguf`;
+const smallPath = `${folder.path}/small.gguf`;
 const contextLength = 4096;
 const options = { execArgv, heartbeatMs: 60_000 };
 let engine: EngineClient;
 beforeAll(async () => {
   await writeTinyChatModel(path, { contextLength, hiddenSize: 256, blocks: 4 });
-  const load = { threads: 1, context: contextLength, cacheBytes: 2 ** 27 };
+  await writeTinyChatModel(smallPath, { contextLength, hiddenSize: 64, blocks: 1 });
+  const load = { threads: 1, context: contextLength, cacheBytes: 2 ** 27, beside: { small: smallPath } };
   engine = new EngineClient({ model: path, load, maxTokens: 20_000, maxAsideBytes: 2 ** 30, unreadMs: 100 }, options);
   await engine.ready();
 });
@@ -416,6 +418,25 @@ test("what one key has sent, to embeddings too, shortens prompts of that key onl
   }
 });
 
+test("a draft model's prompts, too, are kept for the key that sent them", async () => {
+  await using server = await face({ apiKeys: ["one", "two"] });
+  const prompt = `whose draft ${"the lazy dog and a hundred clients ".repeat(40)}`;
+  const rowsOfSmall = async (key: string) => {
+    const response = await fetch(`${server.url}/v1/completions`, {
+      method: "POST",
+      headers: { "content-type": "application/json", authorization: `Bearer ${key}` },
+      body: JSON.stringify({ prompt, max_tokens: 4, temperature: 0, chainrule: { draft: "model,model=small", ignoreEndTokens: true } }),
+    });
+    expect(response.status).toBe(200);
+    const { chainrule } = (await response.json()) as { chainrule: { choices: [{ facts: { models: { name: string; rows: number }[] } }] } };
+    return chainrule.choices[0].facts.models.find(({ name }) => name === "small")!.rows;
+  };
+  const rows = await rowsOfSmall("one");
+  expect(rows).toBeGreaterThan(200);
+  expect(await rowsOfSmall("two")).toBe(rows);
+  expect(await rowsOfSmall("one")).toBeLessThan(rows - 100);
+});
+
 test("log lines and spans tell of the same request; the caller's trace goes on", async () => {
   const exporter = new InMemorySpanExporter();
   trace.setGlobalTracerProvider(new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] }));
@@ -542,7 +563,7 @@ test("bench serve: fused, in static batches and one by one, every token of every
 });
 
 test("what is put aside is bounded: above it no run begins and the youngest ends, never the last; readers who come back get the rest", async () => {
-  const load = { threads: 1, context: contextLength, cacheBytes: 2 ** 27 };
+  const load = { threads: 1, context: contextLength, cacheBytes: 2 ** 27, beside: { small: smallPath } };
   const other = new EngineClient({ model: path, load, maxTokens: 20_000, maxAsideBytes: 1, unreadMs: 300 }, options);
   try {
     await other.ready();

@@ -1,6 +1,7 @@
 import type { AttributionFacts, EffortFact, ForwardRequest, ForwardResult, TokenAttribution } from "../../engine/index.ts";
 import { NativeError, OptionError } from "../../errors.ts";
 import type { TokenId } from "../../token.ts";
+import { pieceText } from "../../tokenizer/index.ts";
 import { boolean, choice, integer, number } from "../method.ts";
 import { layoutOfRows } from "../prompting/layout.ts";
 import { RandomNumbers } from "../sampling/random.ts";
@@ -117,7 +118,7 @@ class ReAGent {
     }
     const tokens: TokenAttribution[] = [];
     for (const target of targets) tokens.push(await this.#attribute(target, replacements));
-    const text = (token: TokenId) => model.tokenizer.decode([token], { special: true });
+    const text = (token: TokenId) => pieceText(model.tokenizer, token);
     return {
       ...{ method: "reagent", prompt: layout.tokens.map(text), tokens },
       effort: effort(done, done < replaced ? "seconds" : undefined),
@@ -194,7 +195,7 @@ class ReAGent {
       ? await new SoftFaithfulness(this.#context, this.#random).measure(index, importance, this.#isReplaceable)
       : undefined;
     return {
-      ...{ index, id, text: model.tokenizer.decode([id], { special: true }), probability, information },
+      ...{ index, id, text: pieceText(model.tokenizer, id), probability, information },
       ...{ scores: target.scores.means(), importance, rationale, isSufficient: rows[0]!.candidates!.ids.includes(id) },
       ...(faithfulness === undefined ? {} : { faithfulness }),
     };
