@@ -1,7 +1,7 @@
 import { type Combination, fitCombination, forecastAll, minimumLength } from "./combination.ts";
 import { boundedDifference, meanAbsoluteError, meanSquaredError, seasonalScale, symmetricMape, weightedQuantileLoss } from "./metrics.ts";
 import { fillMissing, type MissingRule } from "./missing.ts";
-import type { Regressors } from "./regression.ts";
+import type { Regressors } from "./regressors.ts";
 import type { FitTask, FittedForecaster, Forecast, History, TimeGrid } from "./types.ts";
 
 /*

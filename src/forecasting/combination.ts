@@ -1,7 +1,8 @@
 import { FormatError } from "../errors.ts";
 import { inTurns } from "./models/in-parts.ts";
 import { forecasters } from "./models/index.ts";
-import { estimateEffects, loadWithEffects, type Regressors, withEffects, withoutEffects } from "./regression.ts";
+import { estimateEffects, loadWithEffects, withEffects, withoutEffects } from "./regression.ts";
+import type { Regressors } from "./regressors.ts";
 import type {
   FitTask,
   FittedForecaster,
@@ -135,7 +136,7 @@ function average(members: readonly FittedForecaster[]): FittedForecaster {
       if (quantiles.length < parts.length) return { mean };
       return { mean, quantiles: quantiles[0]!.map((_, index) => meanOf(quantiles.map((list) => list[index]!))) };
     },
-    update: (values) => average(members.map((member) => member.update(values))),
+    update: (values, covariates) => average(members.map((member) => member.update(values, covariates))),
     apply: (history) => average(members.map((member) => member.apply(history))),
     toJSON: () => ({ model: "mean", version: 1, state: { members: members.map((member) => member.toJSON() as unknown as Json) } }),
   };

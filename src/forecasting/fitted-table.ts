@@ -4,7 +4,7 @@ import { type Calibration, halfWidths } from "./conformal.ts";
 import { formatTime, timeAt } from "./data/index.ts";
 import { bounded } from "./metrics.ts";
 import { fillMissing, type MissingRule } from "./missing.ts";
-import type { FittedForecaster, Json, SavedForecaster, Series, TimeGrid } from "./types.ts";
+import type { Covariate, FittedForecaster, Json, SavedForecaster, Series, TimeGrid } from "./types.ts";
 
 /** The forecast of one series. `intervals` has the levels as keys ("80"), each with lower and upper bounds per step. */
 export interface SeriesForecast {
@@ -73,13 +73,14 @@ export class FittedTable {
    * The same models after more observations; parameters and intervals stay.
    *
    * @param table  series as `loadTable` gives them: of the same frequency, starting right after the end of the known ones (or before
-   *               it: values up to the end are not looked at). Series that are not in it stay as they are.
-   * @throws OptionError for an unknown series or a gap that starts after the end
+   *               it: values up to the end are not looked at). Models with covariates need the columns of the new steps, read by the same options
+   *               `covariates` and `knownAhead`, and what is known ahead beyond them to forecast further. Series that are not in it stay as they are.
+   * @throws OptionError for an unknown series, a gap that starts after the end, and covariates that are missing or of another kind
    */
   update(table: readonly Series[]): FittedTable {
     const known = new Map(this.series.map((one, index) => [one.id, index]));
     const updated = [...this.series];
-    for (const { id, values, time } of table) {
+    for (const { id, values, time, covariates = [] } of table) {
       const index = known.get(id);
       if (index === undefined) throw new OptionError("update", `there is no fitted series "${id}"`);
       const one = this.series[index]!;
@@ -87,16 +88,25 @@ export class FittedTable {
         throw new OptionError("update", `series "${id}" has another frequency than the fitted one`);
       }
       const next = timeAt(one.time, one.end);
+      const length = covariates.reduce((most, column) => Math.max(most, column.values.length), values.length);
       let skip = 0;
-      while (skip < values.length && timeAt(time, skip) < next) skip++;
-      if (skip === values.length) continue;
+      while (skip < length && timeAt(time, skip) < next) skip++;
+      if (skip === length) continue;
       if (timeAt(time, skip) !== next)
         throw new OptionError("update", `series "${id}" goes on at ${formatTime(time, skip)}, expected ${formatTime(one.time, one.end)}`);
       const fresh = values.subarray(skip);
-      const before = one.fitted.forecast(1).mean[0]!; // stands in for a missing first value only
-      updated[index] = { ...one, fitted: one.fitted.update(fillMissing(fresh, this.missing, before)), end: one.end + fresh.length };
+      const later = covariates.map((column) => ({ ...column, values: column.values.subarray(skip) }));
+      updated[index] = { ...one, fitted: updatedModel(one, this.filled(one, values, skip), later), end: one.end + fresh.length };
     }
     return new FittedTable(this.model, updated, this.missing);
+  }
+
+  /** The values from `skip` on without holes; before a missing first one stands the last value of the table before it, or the forecast. */
+  private filled({ fitted }: FittedSeries, values: Float64Array, skip: number): Float64Array {
+    const fresh = values.subarray(skip);
+    if (fresh.length === 0 || !Number.isNaN(fresh[0])) return fillMissing(fresh, this.missing);
+    const last = values.subarray(0, skip).findLast((value) => !Number.isNaN(value));
+    return fillMissing(fresh, this.missing, last ?? fitted.forecast(1).mean[0]!);
   }
 
   toJSON(): SavedTable {
@@ -144,6 +154,14 @@ export function checkLevels(levels: readonly number[]): void {
   const bad = levels.find((level) => !(level > 0 && level < 100));
   if (bad !== undefined) throw new OptionError("levels", `must be percents between 0 and 100, got ${bad}`);
   if (new Set(levels).size !== levels.length) throw new OptionError("levels", `names a level twice: ${levels.join(", ")}`);
+}
+
+function updatedModel({ id, fitted }: FittedSeries, values: Float64Array, covariates: readonly Covariate[]): FittedForecaster {
+  try {
+    return fitted.update(values, covariates);
+  } catch (error) {
+    throw error instanceof OptionError ? new OptionError("update", `series "${id}": ${error.message}`) : error;
+  }
 }
 
 /** mean - width and mean + width, kept in the range of a double. */

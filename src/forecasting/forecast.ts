@@ -25,7 +25,7 @@ import { fillMissing, type MissingRule } from "./missing.ts";
 import { forecasters } from "./models/index.ts";
 import { checkParameters } from "./parameters.ts";
 import { canStartWorkers, createPool, type Pool } from "./pool.ts";
-import { type Regressors, toRegressors } from "./regression.ts";
+import { type Regressors, toRegressors } from "./regressors.ts";
 import type { ForecastingMethod, ParameterValues, Series } from "./types.ts";
 
 export interface BacktestOptions extends LoadOptions {

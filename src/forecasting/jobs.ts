@@ -9,7 +9,7 @@ import {
 } from "./backtest.ts";
 import { type Combination, fitCombination } from "./combination.ts";
 import { calibrateSeries, type IntervalOptions, laterLoss, laterWindows, type SeriesCalibration } from "./later-windows.ts";
-import type { Regressors } from "./regression.ts";
+import type { Regressors } from "./regressors.ts";
 import type { FitTask, History, SavedForecaster } from "./types.ts";
 
 /** Work on some of the series, as plain data, so that a worker can do it. Results are in the order of the series. */

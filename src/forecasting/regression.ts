@@ -1,50 +1,14 @@
 import { FormatError, OptionError, UnsupportedError } from "../errors.ts";
-import { fillMissing } from "./missing.ts";
 import { LeastSquares } from "./models/householder-qr.ts";
 import { divided, magnitudeOf, saturated } from "./models/magnitude.ts";
-import type { Covariate, FittedForecaster, Forecast, History, Json, JsonObject, SavedForecaster } from "./types.ts";
+import { extended, nameOf, type Regressors, readSource } from "./regressors.ts";
+import type { FittedForecaster, Forecast, History, Json, JsonObject, SavedForecaster } from "./types.ts";
 
 /*
  * Covariates for every model: y_t = x_t'β + n_t, where n_t is left to the model. β is estimated by least squares on seasonal
  * differences (first differences of a short series), so that a trend or a season that both sides share isn't taken for an effect.
  * See Hyndman & Athanasopoulos, Forecasting: Principles and Practice, 3rd edition, chapter 10, https://otexts.com/fpp3/
  */
-
-/** The columns of x by step of the series, without holes; index t is the step t of the series. */
-export interface Regressors {
-  readonly names: readonly string[];
-  /** One [N + H] and more per name. */
-  readonly columns: readonly Float64Array[];
-}
-
-/**
- * Columns that are known `horizon` steps ahead: known ones as they are, others as of `horizon` steps before.
- *
- * @param length  steps of the series
- * @throws OptionError where a known one has fewer than `horizon` values after the end
- */
-export function toRegressors(covariates: readonly Covariate[], length: number, horizon: number, series: string): Regressors {
-  const columns = covariates.map(({ name, values, knownAhead }) => {
-    if (!knownAhead) {
-      const filled = fillMissing(values, "previous");
-      return Float64Array.from(
-        { length: length + horizon },
-        (_, step) => filled[Math.max(0, Math.min(step - horizon, filled.length - 1))]!,
-      );
-    }
-    const known = values.findLastIndex((value) => !Number.isNaN(value)) + 1 - length;
-    if (known < horizon) {
-      const named = series === "" ? "" : ` of series ${series}`;
-      throw new OptionError(
-        "knownAhead",
-        `"${name}"${named} has ${Math.max(0, known)} values after the last target, the horizon needs ${horizon}: add rows with the target left empty`,
-      );
-    }
-    return fillMissing(values, "previous");
-  });
-  const names = covariates.map(({ name, knownAhead }) => (knownAhead ? name : `${name}, ${horizon} steps before`));
-  return { names, columns };
-}
 
 /** β [K] of a history; zeros where it is too short to tell, and for columns that say nothing beside the others. */
 export function estimateEffects({ values, seasonalPeriod }: History, { columns }: Regressors): Float64Array {
@@ -90,12 +54,12 @@ export function withoutEffects(history: History, regressors: Regressors, effects
  * @param position  steps of the series that `rest` has seen
  */
 export function withEffects(rest: FittedForecaster, regressors: Regressors, effects: Float64Array, position: number): FittedForecaster {
-  const { names } = regressors;
   const known = Math.min(...regressors.columns.map(({ length }) => length)) - position;
+  const named = regressors.sources.map((source, k) => [`effect of ${nameOf(source)}`, effects[k]!] as const);
   return {
     model: "regression",
     description: `${rest.description} with covariates`,
-    parameters: { ...rest.parameters, ...Object.fromEntries(names.map((name, k) => [`effect of ${name}`, effects[k]!])) },
+    parameters: { ...rest.parameters, ...Object.fromEntries(named) },
     forecast(horizon, options): Forecast {
       if (horizon > known) throw new OptionError("horizon", `covariates are known for ${known} steps ahead, ${horizon} were asked for`);
       const forecast = rest.forecast(horizon, options);
@@ -103,52 +67,57 @@ export function withEffects(rest: FittedForecaster, regressors: Regressors, effe
       const plus = (values: Float64Array) => values.map((value, step) => saturated(value + added[step]!));
       return { mean: plus(forecast.mean), ...(forecast.quantiles && { quantiles: forecast.quantiles.map(plus) }) };
     },
-    update(values) {
-      if (values.length > known)
-        throw new UnsupportedError("a model with covariates can't be updated beyond its covariates; forecast again from the table");
-      const explained = effectAt(regressors, effects, position, values.length);
-      return withEffects(
-        rest.update(values.map((value, step) => saturated(value - explained[step]!))),
-        regressors,
-        effects,
-        position + values.length,
-      );
+    update(values, covariates = []) {
+      const longer = extended(regressors, position, values.length, covariates);
+      const explained = effectAt(longer, effects, position, values.length);
+      const later = rest.update(values.map((value, step) => saturated(value - explained[step]!)));
+      return withEffects(later, longer, effects, position + values.length);
     },
     apply() {
       throw new UnsupportedError("a model with covariates can't be applied to another history; forecast again from the table");
     },
     toJSON(): SavedForecaster {
-      const columns = regressors.columns.map((column) => [...column.subarray(position)]);
-      return { model: "regression", version: 1, state: { rest: rest.toJSON() as unknown as Json, names, columns, effects: [...effects] } };
+      // the last value before the end stays: it stands in where the next one is missing
+      const before = Math.min(position, 1);
+      const columns = regressors.columns.map((column) => [...column.subarray(position - before)]);
+      const sources = regressors.sources as unknown as Json;
+      return {
+        model: "regression",
+        version: 2,
+        state: { rest: rest.toJSON() as unknown as Json, sources, columns, effects: [...effects], position: before },
+      };
     },
   };
 }
 
 /** The inverse of `toJSON`; `load` reads the model of the rest. */
 export function loadWithEffects(saved: SavedForecaster, load: (saved: SavedForecaster) => FittedForecaster): FittedForecaster {
-  const { rest, names, columns, effects } = saved.state as {
+  const { rest, sources, columns, effects, position } = saved.state as {
     rest?: JsonObject;
-    names?: string[];
+    sources?: JsonObject[];
     columns?: number[][];
     effects?: number[];
+    position?: number;
   };
   const isList = (list: unknown): list is number[] => Array.isArray(list) && list.every(Number.isFinite);
+  const read = Array.isArray(sources) ? sources.flatMap((source) => readSource(source) ?? []) : [];
   if (
-    saved.version !== 1 ||
+    saved.version !== 2 ||
     rest === undefined ||
-    !Array.isArray(names) ||
+    (position !== 0 && position !== 1) ||
     !Array.isArray(columns) ||
     !columns.every(isList) ||
+    !columns.every(({ length }) => length >= position) ||
     !isList(effects)
   ) {
     throw new FormatError("saved regression", "its state is broken");
   }
-  if (names.length !== columns.length || names.length !== effects.length)
+  if (read.length !== sources?.length || read.length !== columns.length || read.length !== effects.length)
     throw new FormatError("saved regression", "has not one effect per covariate");
   return withEffects(
     load(rest as unknown as SavedForecaster),
-    { names, columns: columns.map((column) => Float64Array.from(column)) },
+    { sources: read, columns: columns.map((column) => Float64Array.from(column)) },
     Float64Array.from(effects),
-    0,
+    position,
   );
 }

@@ -34,7 +34,7 @@ export interface Series {
   readonly time: TimeGrid;
   /** Steps in the season, an integer >= 1; 1 means none. */
   readonly seasonalPeriod: number;
-  /** Columns beside the target; numbers only (categories are coded by data/). */
+  /** Columns beside the target. */
   readonly covariates?: readonly Covariate[];
 }
 
@@ -43,6 +43,8 @@ export interface Covariate {
   /** [N], or [N + H] and more where it is known ahead; NaN is missing. */
   readonly values: Float64Array;
   readonly knownAhead: boolean;
+  /** Of text: what the values 0, 1, 2 … stand for, in the order in which the table has them. */
+  readonly categories?: readonly string[];
 }
 
 /** What a forecaster is given of a series: the part before the origin, without holes. */
@@ -158,8 +160,12 @@ export interface FittedForecaster {
   };
   /** Point forecasts of the steps 1 … horizon after the end of the history; `quantiles` only where the model has a distribution of its own. */
   forecast(horizon: number, options?: { readonly quantiles?: readonly number[] }): Forecast;
-  /** The same parameters after more observations; equals `apply` on the longer history where the model has a finite memory. */
-  update(values: Float64Array): FittedForecaster;
+  /**
+   * The same parameters after more observations; equals `apply` on the longer history where the model has a finite memory.
+   *
+   * @param covariates  of the new steps (index 0 is the first of them) and, where they are known ahead, of later ones; only a model with covariates looks at them
+   */
+  update(values: Float64Array, covariates?: readonly Covariate[]): FittedForecaster;
   /** The same parameters at the end of another history, which may be of another series. */
   apply(history: History): FittedForecaster;
   /** All that `load` needs, as plain JSON; numbers survive exactly. `training` is left out. */

@@ -133,14 +133,13 @@ describe("layouts and roles", () => {
     expect((await load(text, { target: "q" })).series[0]!.values).toEqual(new Float64Array([2, 2]));
   });
 
-  test("covariates: categories become indicators, known ones reach past the last target", async () => {
+  test("covariates: categories are coded in their order, known ones reach past the last target", async () => {
     const text = "date,y,promo,day,rain\n2024-01-01,1,0,mon,3\n2024-01-02,2,1,tue,4\n2024-01-03,,1,wed,\n";
     const { series, understood } = await one(text, { target: "y", knownAhead: ["promo", "day"], covariates: ["rain"] });
-    expect(series.covariates!.map(({ name, values, knownAhead }) => [name, knownAhead, ...values])).toEqual([
-      ["rain", false, 3, 4],
-      ["promo", true, 0, 1, 1],
-      ["day=tue", true, 0, 1, 0],
-      ["day=wed", true, 0, 0, 1],
+    expect(series.covariates).toEqual([
+      { name: "rain", knownAhead: false, values: new Float64Array([3, 4]) },
+      { name: "promo", knownAhead: true, values: new Float64Array([0, 1, 1]) },
+      { name: "day", knownAhead: true, values: new Float64Array([0, 1, 2]), categories: ["mon", "tue", "wed"] },
     ]);
     expect(understood.series.details[0]!.future).toBe(1);
   });

@@ -305,6 +305,8 @@ function stepOf(groups: readonly Group[]): number {
   return Math.max(1, Math.round(best?.[0] ?? 1));
 }
 
+const maxCategories = 50;
+
 /** One target of a group from its first to its last value; its covariates reach to the end of the group. */
 function toSeries(
   id: string,
@@ -336,11 +338,16 @@ function toSeries(
     ...(kept.length > 0 && { suspectsDaylightSaving: looksLikeDaylightSaving(gridded, kept.length) }),
   };
   if (kept.length === 0) return { facts };
-  const covariates = roles.covariates.flatMap(({ column, knownAhead }, c): Covariate[] => {
-    const all = gridded.columns[roles.targets.length + c]!.slice(first, knownAhead ? undefined : last + 1);
+  const covariates = roles.covariates.map(({ column, knownAhead }, c): Covariate => {
+    const values = gridded.columns[roles.targets.length + c]!.slice(first, knownAhead ? undefined : last + 1);
     const name = table.columns[column]!;
     const categories = collected.categories[c];
-    return categories === undefined ? [{ name, values: all, knownAhead }] : indicators(name, all, categories, knownAhead);
+    if (categories !== undefined && categories.length > maxCategories)
+      throw new OptionError(
+        knownAhead ? "knownAhead" : "covariates",
+        `the column "${name}" has ${categories.length} categories; at most ${maxCategories} are coded`,
+      );
+    return { name, values, knownAhead, ...(categories && { categories }) };
   });
   return { series: { id, values: kept, time, seasonalPeriod, ...(roles.covariates.length > 0 && { covariates }) }, facts };
 }
@@ -351,20 +358,6 @@ function zeroEnds(values: Float64Array): number {
   const last = values.findLastIndex((value) => value !== 0);
   if (first < 0 || values.subarray(first, last + 1).includes(0)) return 0;
   return first + (values.length - 1 - last);
-}
-
-/** A category as columns of 0 and 1, one per category but the first, which the others are compared with. */
-function indicators(name: string, codes: Float64Array, categories: readonly string[], knownAhead: boolean): Covariate[] {
-  if (categories.length > 50)
-    throw new OptionError(
-      knownAhead ? "knownAhead" : "covariates",
-      `the column "${name}" has ${categories.length} categories; at most 50 are coded`,
-    );
-  return categories.slice(1).map((category, index) => ({
-    name: `${name}=${category}`,
-    values: codes.map((code) => (Number.isNaN(code) ? Number.NaN : code === index + 1 ? 1 : 0)),
-    knownAhead,
-  }));
 }
 
 /** Times of the wall within days that miss an hour on a Sunday in spring and repeat one in autumn. */
