@@ -31,9 +31,9 @@ describe("models with covariates are updated", () => {
     expect(Object.keys(parameters).filter((name) => name.includes("sky="))).toHaveLength(2);
     const from = days.findIndex(({ sky }, day) => day > 95 && sky !== days[0]!.sky); // so the new rows name the categories in another order
     expect(from).toBeLessThan(100);
-    const [{ mean, time }] = fitted.update(await read(from, 130, 137)).forecast(7, []) as [{ mean: number[]; time: string[] }];
-    expect(time[0]).toBe(days[130]!.date);
-    mean.forEach((value, step) => {
+    const [later] = fitted.update(await read(from, 130, 137)).forecast(7, []);
+    expect(later!.time[0]).toBe(days[130]!.date);
+    later!.mean.forEach((value, step) => {
       const day = 130 + step;
       expect(value).toBeCloseTo(days[day - 7]!.sales - effect(day - 7) + effect(day), 9);
     });
