@@ -6,7 +6,7 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { load, type Model } from "../src/index.ts";
 import { trainFile } from "../src/training/index.ts";
-import { judgesOf, reliability } from "./instruction-tuning/judges.ts";
+import { Judgements, judgesOf, type RecipeJudge, reliability } from "./instruction-tuning/judges.ts";
 import { makePairs, type Pair } from "./instruction-tuning/pairs.ts";
 
 const { values } = parseArgs({
@@ -128,6 +128,24 @@ async function englishPerplexities(): Promise<Record<Version, number>> {
   return found;
 }
 
+/** Says how long the rest takes, from the second score on and then every ten seconds. */
+function pacer(score: RecipeJudge["score"], most: number): RecipeJudge["score"] {
+  let [startMs, done, shownMs] = [Number.NaN, 0, Number.NEGATIVE_INFINITY];
+  return async (question, answer) => {
+    if (done === 0) startMs = performance.now();
+    const found = await score(question, answer);
+    done += 1;
+    const now = performance.now();
+    if (done > 1 && now - shownMs > 10_000) {
+      shownMs = now;
+      say(
+        `${done} scores, at most ${most} wanted: ${Math.ceil(((now - startMs) / done / 60_000) * Math.max(0, most - done))} min left for this judge`,
+      );
+    }
+    return found;
+  };
+}
+
 const groups = [
   { name: "English, declaration", has: ({ language, source }: Pair) => language === "English" && source === "declaration" },
   { name: "Vietnamese, declaration", has: ({ language }: Pair) => language === "Vietnamese" },
@@ -165,8 +183,13 @@ if (!values["judge-only"]) {
     });
   });
   report.push("", `| judge, a prompt of ${values.judge} | prefers the right answer | 95 % interval | |`, "| --- | --- | --- | --- |");
-  const believed: ReturnType<typeof judgesOf>[number][] = [];
-  for (const one of judgesOf(judge)) {
+  const judgements = new Judgements(join(work, "judgements.jsonl"));
+  const judges = judgesOf(judge).map((one) => judgements.of(one, values.judge));
+  const scored = 2 * known.length + (values["judge-only"] ? 0 : 2 * heldOut.length); // the right answers are scored in either part
+  say(`judging: at most ${judges.length} x ${scored} scores by ${values.judge}, ${judgements.count} of them are there already`);
+  const paced = judges.map(({ name, score }) => ({ name, score: pacer(score, scored) }));
+  const believed: typeof judges = [];
+  for (const one of paced) {
     const { share, low, high, count } = await reliability(one, known);
     const verdict = low > 0.5 ? "above chance" : "at chance: its scores say nothing here";
     if (low > 0.5) believed.push(one);
@@ -175,18 +198,18 @@ if (!values["judge-only"]) {
   }
   if (!values["judge-only"]) {
     const { texts } = await answersOf();
+    if (believed.length === 0) report.push("", "No judge is above chance: the answers are not judged.");
     for (const one of believed) {
       report.push("", `| score by ${one.name} | before | after | right answer | after is better |`, "| --- | --- | --- | --- | --- |");
-      const scores = await Promise.all(
-        heldOut.map(async ({ question, answer }, i) => {
-          const [before, after, right] = [texts.before[i]!, texts.after[i]!, answer];
-          return {
-            before: await one.score(question, before),
-            after: await one.score(question, after),
-            right: await one.score(question, right),
-          };
-        }),
-      );
+      const scores: { before: number; after: number; right: number }[] = [];
+      for (const [i, { question, answer }] of heldOut.entries()) {
+        const [before, after] = versions.map((version) => texts[version][i]!) as [string, string];
+        scores.push({
+          before: await one.score(question, before),
+          after: await one.score(question, after),
+          right: await one.score(question, answer),
+        });
+      }
       for (const { name, has } of [...groups, { name: "all", has: () => true }]) {
         const some = scores.filter((_, i) => has(heldOut[i]!));
         const mean = (key: keyof (typeof scores)[number]) => (some.reduce((sum, score) => sum + score[key], 0) / some.length).toFixed(2);

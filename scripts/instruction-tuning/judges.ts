@@ -1,3 +1,4 @@
+import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import type { Model } from "../../src/index.ts";
 
 /** A judge gives an answer a score; higher is better. */
@@ -13,39 +14,71 @@ export interface RecipeJudge {
  * - relevance: by how much the question makes the answer more probable, in nats per token. A likelihood ratio needs no understanding of marks,
  *   and no liking for short answers or common words gains anything.
  */
-export function judgesOf(model: Model): readonly RecipeJudge[] {
-  const logprob = async (before: string, answer: string): Promise<number> => {
-    const prefix = model.tokenize(before, { bos: true });
-    const tokens = model.tokenize(` ${answer}`, { bos: false });
-    if (tokens.length === 0) return Number.NaN;
-    const { logprobs } = await model.score([...prefix, ...tokens]);
-    return logprobs.slice(-tokens.length).reduce((sum: number, one) => sum + one!, 0) / tokens.length;
-  };
+export function judgesOf(model: Pick<Model, "scoreChoices">): readonly RecipeJudge[] {
   return [
     {
       name: "rating",
       async score(question, answer) {
         const prompt = `Rate how well each answer fits its question, from 1 (bad) to 9 (good).\n\nQuestion: How many days has a week?\nAnswer: Seven.\nMark: 9\n\nQuestion: How many days has a week?\nAnswer: The dog the dog.\nMark: 1\n\nQuestion: ${question}\nAnswer: ${answer}\nMark:`;
         const digits = Array.from({ length: 9 }, (_, i) => i + 1);
-        const base = model.tokenize(`${prompt} `, { bos: true });
-        const tokens = digits.map((digit) => model.tokenize(`${digit}`, { bos: false }));
-        const totals = await Promise.all(
-          tokens.map(async (token) =>
-            Math.exp((await model.score([...base, ...token])).logprobs.slice(-token.length).reduce((a: number, b) => a + b!, 0)),
-          ),
+        const { choices } = await model.scoreChoices(
+          prompt,
+          digits.map((digit) => ` ${digit}`),
         );
-        const mass = totals.reduce((sum, one) => sum + one, 0);
-        return totals.reduce((sum, one, i) => sum + one * digits[i]!, 0) / mass;
+        const weights = choices.map(({ total }) => Math.exp(total));
+        const mass = weights.reduce((sum, one) => sum + one, 0);
+        return weights.reduce((sum, one, i) => sum + one * digits[i]!, 0) / mass;
       },
     },
     {
       name: "relevance",
       async score(question, answer) {
         if (answer.trim() === "") return 0; // nothing was said that the question could have made more probable
-        return (await logprob(`Question: ${question}\nAnswer:`, answer)) - (await logprob("Answer:", answer));
+        const options = { rule: "unconditional", without: "Answer:" } as const;
+        const [choice] = (await model.scoreChoices(`Question: ${question}\nAnswer:`, [` ${answer}`], options)).choices;
+        return choice!.score / choice!.tokens.length;
       },
     },
   ];
+}
+
+/** Scores that a file keeps, so that a run which was stopped is gone on with and nothing is asked twice. */
+export class Judgements {
+  readonly #path: string;
+  readonly #scores = new Map<string, number>();
+
+  constructor(path: string) {
+    this.#path = path;
+    if (!existsSync(path)) return;
+    // the last line may have been cut short by a kill
+    const whole = readFileSync(path, "utf8").split("\n").slice(0, -1);
+    writeFileSync(path, whole.map((line) => `${line}\n`).join(""));
+    for (const line of whole) {
+      const { judge, question, answer, score } = JSON.parse(line);
+      this.#scores.set(JSON.stringify([judge, question, answer]), score);
+    }
+  }
+
+  /** @param model  what the judge is a prompt of */
+  of({ name, score }: RecipeJudge, model: string): RecipeJudge {
+    return {
+      name,
+      score: async (question, answer) => {
+        const judge = `${name} of ${model}`;
+        const key = JSON.stringify([judge, question, answer]);
+        const known = this.#scores.get(key);
+        if (known !== undefined) return known;
+        const found = await score(question, answer);
+        appendFileSync(this.#path, `${JSON.stringify({ judge, question, answer, score: found })}\n`);
+        this.#scores.set(key, found);
+        return found;
+      },
+    };
+  }
+
+  get count(): number {
+    return this.#scores.size;
+  }
 }
 
 /** How often a judge prefers the good one of two answers, with a 95 % interval; a tie counts half. */

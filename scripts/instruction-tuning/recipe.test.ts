@@ -1,9 +1,9 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import type { Model } from "../../src/index.ts";
-import { judgesOf, reliability } from "./judges.ts";
+import type { Model, ScoreChoicesOptions } from "../../src/index.ts";
+import { Judgements, judgesOf, reliability } from "./judges.ts";
 import { makePairs, type Pair } from "./pairs.ts";
 
 /** A Declaration whose words say which article and paragraph they are of, as npm's package writes it. */
@@ -77,25 +77,30 @@ test("another number of articles than thirty is an error", () => {
   expect(() => pairsOf(29)).toThrow("eng.html has 29 articles, not 30");
 });
 
-/** Says of each token how probable it is, given the text before it. */
-const toy = (logprob: (before: string, token: string) => number) =>
-  ({
-    tokenize: (text: string) => Array.from(text, (one) => one.codePointAt(0)!),
-    score: async (tokens: readonly number[]) => ({
-      logprobs: tokens.map((token, i) =>
-        i === 0 ? undefined : logprob(String.fromCodePoint(...tokens.slice(0, i)), String.fromCodePoint(token)),
-      ),
-    }),
-  }) as unknown as Model;
+/** Says of each character how probable it is, given the text before it. */
+const toy = (logprob: (before: string, character: string) => number) => {
+  const totalAfter = (before: string, text: string) =>
+    Array.from(text).reduce((sum, character, i) => sum + logprob(before + text.slice(0, i), character), 0);
+  return {
+    async scoreChoices(prompt: string, choices: readonly string[], { rule = "total", without = "" }: ScoreChoicesOptions = {}) {
+      const scored = choices.map((text) => {
+        const total = totalAfter(prompt, text);
+        const tokens = Array.from(text, (one) => one.codePointAt(0)!);
+        return { text, tokens, total, score: rule === "unconditional" ? total - totalAfter(without, text) : total };
+      });
+      return { choices: scored, best: 0, rule };
+    },
+  } as unknown as Pick<Model, "scoreChoices">;
+};
 
 test("a rating is the mean of the marks that the judge would write after question and answer", async () => {
   const weights = [0, 0, 1, 0, 0, 0, 3, 0, 0].map((weight) => weight + 1e-12);
   const seen: string[] = [];
   const [rating] = judgesOf(
-    toy((before, token) => {
+    toy((before, character) => {
       if (!before.endsWith("Mark: ") || !before.includes("Question: Who?\nAnswer: You.")) return -1;
       seen.push(before.slice(-35));
-      return Math.log(weights[Number(token) - 1]! / 8);
+      return Math.log(weights[Number(character) - 1]! / 8);
     }),
   );
   expect(rating!.name).toBe("rating");
@@ -108,6 +113,31 @@ test("relevance is what the question adds to the answer's log-probability, per t
   expect(relevance!.name).toBe("relevance");
   expect(await relevance!.score("Who?", "You and I.")).toBeCloseTo(1.5, 12);
   expect(await relevance!.score("Who?", " ")).toBe(0);
+});
+
+test("what was judged is kept in a file, the line that a kill cut excepted, and not asked again", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "chainrule-recipe-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const path = join(folder, "judgements.jsonl");
+  const asked: string[] = [];
+  const judge = {
+    name: "length",
+    async score(question: string, answer: string) {
+      asked.push(question + answer);
+      return answer.length;
+    },
+  };
+  const first = new Judgements(path).of(judge, "a");
+  expect([await first.score("q", "one"), await first.score("q", "three"), await first.score("q", "one")]).toEqual([3, 5, 3]);
+  expect(asked).toEqual(["qone", "qthree"]);
+  appendFileSync(path, '{"judge":"length of a","question":"q","ans');
+  const again = new Judgements(path);
+  expect(again.count).toBe(2);
+  expect(await again.of(judge, "a").score("q", "three")).toBe(5);
+  expect(asked).toHaveLength(2);
+  await again.of(judge, "b").score("q", "three"); // another model is another judge
+  expect(asked).toHaveLength(3);
+  expect(new Judgements(path).count).toBe(3);
 });
 
 test("reliability is the share of good answers preferred, a tie a half, with Wilson's interval", async () => {
