@@ -4,6 +4,7 @@ import type { Build } from "../models/index.ts";
 import { buildDraftModel, smollm2DraftOptions } from "../training/index.ts";
 import { openGguf } from "../weights/index.ts";
 import type { ProgressBar } from "./progress-bar.ts";
+import { describeStart } from "./training-start.ts";
 
 /** Makes the models that are built on the user's machine, saying first how long it takes, then how far it is. */
 export function builder(bar: ProgressBar): Build {
@@ -24,6 +25,8 @@ export function builder(bar: ProgressBar): Build {
           say(
             `${from} has written ${texts} of ${smollm2DraftOptions.texts} texts, ${tokens} tokens; ${minutes(secondsLeft)} left for them`,
           ),
+        onStart: (start) => bar.note(describeStart(start)),
+        onNotice: (notice) => bar.note(`note: ${notice}`),
         onTrain: ({ step, steps, loss, validationLoss, secondsLeft }) =>
           say(
             `step ${step} of ${steps}, loss ${loss.toFixed(3)}${validationLoss === undefined ? "" : `, held out ${validationLoss.toFixed(3)}`}; ${minutes(secondsLeft)} left`,

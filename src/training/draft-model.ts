@@ -10,7 +10,7 @@ import { forward, setRows } from "./forward.ts";
 import { type ModelShape, vocabularyOf, writeRandomModel } from "./from-scratch.ts";
 import { nextToken } from "./objective.ts";
 import { principalComponents } from "./principal-components.ts";
-import { type TrainProgress, train } from "./trainer.ts";
+import { type RunHooks, type TrainProgress, train } from "./trainer.ts";
 import { readTexts, type Writer, type WritingProgress, writeTexts } from "./write-texts.ts";
 
 export interface DraftModelOptions {
@@ -52,10 +52,9 @@ export interface DraftModel {
   readonly beside: readonly string[];
 }
 
-export interface DraftModelHooks {
+export interface DraftModelHooks extends Pick<RunHooks, "onStart" | "onNotice" | "signal"> {
   readonly onTexts?: (progress: WritingProgress) => void;
   readonly onTrain?: (progress: TrainProgress) => void;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** Of smollm2-draft: 5.2 M parameters. */
@@ -82,7 +81,8 @@ export async function buildDraftModel(
   hooks: DraftModelHooks = {},
 ): Promise<DraftModel> {
   const { name, shape, texts, maxTokens, candidates, seed, threads, steps, sequences, length } = options;
-  const { onTexts, onTrain, signal } = hooks;
+  const { onTexts, onTrain, ...others } = hooks;
+  const { signal } = others;
   const written = join(folder, "texts.jsonl");
   await writeTexts(writer, written, {
     ...{ count: texts, maxTokens, seed, top: candidates, chat: base.metadata.getString("tokenizer.chat_template") !== undefined, signal },
@@ -110,7 +110,7 @@ export async function buildDraftModel(
     source,
     run,
     { steps, sequences, length, learningRate: 2e-3, seed, validationWindows: 32 },
-    { signal, ...(onTrain === undefined ? {} : { onProgress: onTrain }) },
+    { ...others, ...(onTrain && { onProgress: onTrain }) },
   );
   if (!result.isFinished) signal?.throwIfAborted();
   const facts = {

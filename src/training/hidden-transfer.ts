@@ -8,7 +8,7 @@ import { type GgufFile, openSafetensors, Parameters, TrainingWeights, writeSafet
 import { type DistillationBatch, DistillationSource } from "./distillation.ts";
 import { type Forward, forward, setRows } from "./forward.ts";
 import type { Objective } from "./objective.ts";
-import { type TrainProgress, train } from "./trainer.ts";
+import { type RunHooks, train } from "./trainer.ts";
 import type { WrittenText } from "./write-texts.ts";
 
 // Legend: L rows of the one sequence of a pass, C hidden size, k steps, R = (i + 1)·L rows while i pseudo states of each row exist.
@@ -99,7 +99,7 @@ export async function trainTransferMaps(
   texts: readonly WrittenText[],
   folder: string,
   options: TransferTraining,
-  hooks: { readonly onProgress?: (progress: TrainProgress) => void; readonly signal?: AbortSignal | undefined } = {},
+  hooks: RunHooks = {},
 ): Promise<TransferResult> {
   const { layers, steps, length, accumulate, learningRate, candidates, threads, seed } = options;
   using device = Device.create("cpu", threads);

@@ -100,7 +100,9 @@ test("distill keeps maps of the layers it chooses beside the model, and those of
   const chosen = run(...args);
   expect(chosen.status).toBe(0);
   expect(chosen.stderr).toMatch(/^the model writes 12 texts, then 2 maps \(after block 1, 2\) learn from them in 1 steps: roughly \d+ min/);
-  expect(chosen.stderr).toMatch(/written 12 of 12 texts, \d+ tokens; 0 min left for them\nstep 1 of 1, loss/);
+  expect(chosen.stderr).toMatch(
+    /written 12 of 12 texts, \d+ tokens; 0 min left for them\n[\d,]+ parameters; memory: weights .*\nstep 1 of 1, loss/,
+  );
   const { path, layers, before, after, heldOutTokens } = JSON.parse(chosen.stdout);
   expect([path, layers, before.length, after.length, heldOutTokens.length]).toEqual([maps, [1, 2], 2, 2, 2]);
   expect(heldOutTokens[0]).toBeGreaterThan(heldOutTokens[1]);

@@ -16,6 +16,7 @@ import { openGguf } from "../../weights/index.ts";
 import { home } from "../home.ts";
 import { interruptible } from "../interrupt.ts";
 import { addModelOptions, integer, loadModel, type ModelOptions, number } from "../load-model.ts";
+import { describeStart } from "../training-start.ts";
 
 /** Most tokens of a text that the model writes, and tokens of a pass. */
 const [textTokens, windowTokens] = [160, 128];
@@ -92,6 +93,8 @@ export const distill = addModelOptions(
         },
         {
           signal,
+          onStart: (start) => say(describeStart(start)),
+          onNotice: (notice) => say(`note: ${notice}`),
           onProgress({ step, steps, loss, secondsLeft }) {
             if (performance.now() - lastMs < 10_000 && step < steps) return;
             lastMs = performance.now();

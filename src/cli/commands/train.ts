@@ -7,7 +7,8 @@ import { quantize } from "../../weights/index.ts";
 import { home } from "../home.ts";
 import { interruptible } from "../interrupt.ts";
 import { integer, number } from "../load-model.ts";
-import { formatBytes, ProgressBar } from "../progress-bar.ts";
+import { ProgressBar } from "../progress-bar.ts";
+import { describeStart } from "../training-start.ts";
 
 interface Flags extends Record<string, unknown> {
   readonly data: string;
@@ -70,10 +71,7 @@ export const train = new Command("train")
         signal,
         onStage: (stage) => bar.note(stage),
         onNotice: (notice) => bar.note(`note: ${notice}`),
-        onStart: ({ memory, parameters, fromStep }) =>
-          bar.note(
-            `${parameters.toLocaleString("en")} parameters; memory: weights ${formatBytes(memory.weightBytes)}, passes ${formatBytes(memory.passBytes)}, optimizer ${formatBytes(memory.stateBytes)}${fromStep === 0 ? "" : `; going on after step ${fromStep}`}`,
-          ),
+        onStart: (start) => bar.note(describeStart(start)),
         onProgress: flags.json === true ? printJson : printer(),
       });
       if (process.stderr.isTTY && flags.json !== true) process.stderr.write("\n");
