@@ -11,11 +11,17 @@ export interface AdapterScale {
 /** The values of the axis `adapter`: `"name,scale=0.8"`, or several. What there is to name are the adapters that the model has loaded. */
 export type AdapterSpec = MethodSpec | readonly MethodSpec[];
 
+const adapterSource = {
+  title: "LoRA: Low-Rank Adaptation of Large Language Models; series and parallel: LLM-Adapters (2304.01933)",
+  arxiv: "2106.09685",
+};
+
 /** The methods of the axis `adapter` of a model that has loaded these. */
 export function adapterMethods(names: readonly string[]): readonly Method<AdapterScale>[] {
   return names.map((name) =>
     defineMethod("adapter", {
-      ...{ name, summary: "a loaded adapter", needs: ["adapters"] },
+      ...{ name, summary: "an adapter of the model: LoRA, series or parallel", needs: ["adapters"] },
+      source: adapterSource,
       parameters: { scale: number({ default: 1, doc: "factor on what it adds; 0 is the model without it" }) },
       neutral: { scale: 0 },
       create: ({ scale }): AdapterScale => ({ name, scale }),

@@ -1,4 +1,4 @@
-export { type AdapterScale, type AdapterSpec, parseAdapters } from "./adapters.ts";
+export { type AdapterScale, type AdapterSpec, adapterMethods, parseAdapters } from "./adapters.ts";
 export { Chat, type ChatEvent, type ChatOptions } from "./chat.ts";
 export { chatFormat } from "./chat-format.ts";
 export { cannotCompose, type DescribedMethod, describeRegistry, listAxes } from "./describe.ts";

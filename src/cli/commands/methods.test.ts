@@ -26,6 +26,7 @@ test("methods names every method with the range, default and source of what it t
       for (const key of Object.keys(parameters)) expect(text).toContain(`      ${key}: `);
     }
   }
+  expect(text).toMatch(/\n--adapter\n {2}<path>: .+\n {6}scale: a number, default 1; /);
   expect(text).toContain("composes with: all of the other axes but draft auto, draft ngram");
   expect(text).toContain("p: a number in (0, 1], default 0.95; ");
   expect(text).toContain("source: Locally Typical Sampling, arXiv 2202.00666");

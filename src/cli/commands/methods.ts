@@ -1,5 +1,14 @@
 import { Command } from "commander";
-import { cannotCompose, describeRange, describeRegistry, listAxes, type Method, type Parameter, registry } from "../../decoding/index.ts";
+import {
+  adapterMethods,
+  cannotCompose,
+  describeRange,
+  describeRegistry,
+  listAxes,
+  type Method,
+  type Parameter,
+  registry,
+} from "../../decoding/index.ts";
 
 export const methods = new Command("methods")
   .description("lists the decoding methods by axis, with their parameters and sources")
@@ -10,7 +19,10 @@ export const methods = new Command("methods")
   });
 
 function describe(): string {
-  const axes = Object.entries(registry).map(([axis, list]) => `${optionOf(axis)}\n${list.map(describeMethod).join("")}`);
+  const own = adapterMethods(["<path>"]); // those that a call names are the model's own
+  const axes = Object.entries({ ...registry, adapter: own } as Record<string, readonly Method<unknown>[]>).map(
+    ([axis, list]) => `${optionOf(axis)}\n${list.map(describeMethod).join("")}`,
+  );
   return axes.join("\n");
 }
 

@@ -27,7 +27,10 @@ export const layers = defineSkip({
       name: "layers",
       start({ blocks, promptLength, maxLength }) {
         const plans = new Map<number, BlockPlan | undefined>();
+        const [fewest, asked] = [blocksOf({ blocks, from, to, first }, maxLength, 2), Math.round(to * blocks)];
+        const because = `the lowest ${first} (first) and the highest block always run, though to=${to} would leave ${asked}`;
         return {
+          ...(fewest === asked ? {} : { choices: [{ what: "skip", chosen: `no fewer than ${fewest} of ${blocks} blocks`, because }] }),
           blocksAt(position) {
             const count = blocksOf({ blocks, from, to, first }, position - promptLength, maxLength - promptLength);
             if (!plans.has(count)) plans.set(count, planOf(blocks, first, count));

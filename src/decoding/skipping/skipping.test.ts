@@ -98,6 +98,20 @@ describe("layers", () => {
     );
   });
 
+  test("where the blocks that always run are more than the share, the facts say so", async () => {
+    for (const [spec, chosen] of [
+      ["layers,to=0.5,first=2", undefined],
+      ["layers,to=0.5,first=5", undefined],
+      ["layers,to=0.5,first=6", "no fewer than 7 of 12 blocks"],
+      ["layers,to=0.5,first=40", "no fewer than 12 of 12 blocks"],
+    ] as const) {
+      const { choices = [], blocksAt } = await start(spec);
+      expect(choices.map((choice) => choice.chosen)).toEqual(chosen === undefined ? [] : [chosen]);
+      const skipped = Object.keys(blocksAt(109) ?? {}).length / 2; // the last position that the answer may have
+      expect(12 - skipped).toBe(chosen === undefined ? 6 : Number(/\d+/.exec(chosen)![0]));
+    }
+  });
+
   test("a share of 1 at both ends is the whole model; an end above the beginning is refused", async () => {
     expect((await start("layers,from=1,to=1")).blocksAt(50)).toBeUndefined();
     await expect(start("layers,from=0.5,to=0.75")).rejects.toThrow("must not exceed from");
