@@ -1,7 +1,7 @@
 // npm run bench:methods -- [--quick] [--only draft,search.rewind,…] [--models smollm2:q4_0,smollm2,gemma3-270m] [--pairs 15] [--tokens 64]
 // [--threads 2] [--minutes 60] [--fresh]: what each method does on real models, into docs/methods.md. It goes step by step, of some minutes
 // each, and keeps what was measured in node_modules/.bench/methods.json: a run that was cut short goes on, no step begins after --minutes,
-// and --only measures parts (or single steps, part.step) anew. --quick goes through every step with tiny counts and writes no page.
+// and --only measures parts (or single steps, part.step) anew. --reward is an adapter for the guide; without it one is trained once and kept in the home folder. --quick goes through every step with tiny counts and writes no page.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -27,6 +27,7 @@ const { values: options } = parseArgs({
     threads: { type: "string", default: "2" },
     minutes: { type: "string" },
     fresh: { type: "boolean", default: false },
+    reward: { type: "string" },
   },
 });
 /** In the order in which they are measured: what has a target first. */
@@ -80,7 +81,16 @@ for (const modelName of models) {
     say(`${step} on ${modelName}`);
     const stepBegan = performance.now();
     const { rows, notes = [] } = await parts[part]!.steps[name]!({
-      ...{ model, modelName, curve, scratch, say, isQuick: options.quick, textFolder: process.env.CHAINRULE_DATA },
+      ...{
+        model,
+        modelName,
+        curve,
+        scratch,
+        say,
+        isQuick: options.quick,
+        textFolder: process.env.CHAINRULE_DATA,
+        rewardAdapter: options.reward,
+      },
       pairs: Number(options.pairs ?? (options.quick ? 2 : 15)),
       maxTokens: Number(options.tokens ?? (options.quick ? 16 : 64)),
       numPrompts: options.quick ? 1 : 2,

@@ -1,6 +1,6 @@
 import { warmBlocks } from "../src/decoding/skipping/ffn.ts";
 import type { BlockPlan, SkipRule } from "../src/engine/index.ts";
-import type { Model } from "../src/index.ts";
+import type { GenerateResult, Model } from "../src/index.ts";
 import type { TokenId } from "../src/token.ts";
 import { summarize } from "./statistics.ts";
 
@@ -48,14 +48,13 @@ export class SkipMeasures {
     return { perplexity: Math.exp(-sum / count), skipped: skipped / count };
   }
 
-  /** Decode speed of a skip against none, alternating. */
-  async speed(skip: string): Promise<ReturnType<typeof summarize>> {
+  /** Decode speed of a skip against none, alternating; and an answer with it. */
+  async speed(skip: string): Promise<ReturnType<typeof summarize> & { readonly result: GenerateResult }> {
     const prompt = this.#tokens.slice(0, 64);
-    const rate = async (given: string | undefined) => {
-      const options = { maxTokens: 65, ignoreEndTokens: true, ...(given === undefined ? {} : { skip: given }) };
-      return (await this.#model.generate(prompt, options)).timings.completionTokensPerSecond;
-    };
-    await rate(skip);
+    const generate = (given: string | undefined) =>
+      this.#model.generate(prompt, { maxTokens: 65, ignoreEndTokens: true, ...(given === undefined ? {} : { skip: given }) });
+    const rate = async (given: string | undefined) => (await generate(given)).timings.completionTokensPerSecond;
+    const result = await generate(skip);
     const ratios: number[] = [];
     for (let pair = 0; pair < this.#pairs; pair += 1) {
       const order = pair % 2 === 0 ? [skip, undefined] : [undefined, skip];
@@ -63,7 +62,7 @@ export class SkipMeasures {
       for (const one of order) rates.set(one, await rate(one));
       ratios.push(rates.get(skip)! / rates.get(undefined)!);
     }
-    return summarize(ratios);
+    return { ...summarize(ratios), result };
   }
 }
 

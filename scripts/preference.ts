@@ -7,6 +7,7 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { type GenerateOptions, load, type Model } from "../src/index.ts";
 import { trainFile } from "../src/training/index.ts";
+import { each, heldOut, preferredShare, sampling, wordLength, writePairs } from "./preference/short-words.ts";
 
 const { values } = parseArgs({
   options: {
@@ -23,59 +24,13 @@ const work = resolve(values.work);
 mkdirSync(work, { recursive: true });
 const threads = Number(values.threads);
 const say = (line: string) => process.stderr.write(`${line}\n`);
-const sampling = { temperature: 1, topP: 0.95, maxTokens: 40 } satisfies GenerateOptions;
-
-const subjects = [
-  ...["the sea", "a garden", "an old bridge", "the moon", "bread", "a lost dog", "a train", "the first snow", "a lighthouse", "music"],
-  ...["bees", "a market", "the mountains", "a river", "a broken clock", "a teacher", "the desert", "horses", "a long journey", "the stars"],
-  ...["a library", "a storm", "a map", "an island", "a village school", "money", "winter", "birds", "the city at night", "apples"],
-];
-const forms = [
-  ...[
-    "Once upon a time there was a child who dreamed of *.",
-    "She looked up and began to speak about *.",
-    "The king wrote a letter about *.",
-  ],
-  ...[
-    "In those days people said of * that",
-    "He told his brother a story about *.",
-    "The old woman remembered *.",
-    "This is what I know about *:",
-  ],
-  ...["Everyone in the house was talking about *.", "My father once spoke to me of *.", "It was the day of *, and"],
-];
-/** Of the subjects the last six are held out. */
-const openings = forms.flatMap((form) => subjects.map((subject) => form.replace("*", subject)));
-const isHeldOut = (opening: string) => subjects.slice(-6).some((subject) => opening.includes(subject));
-const [learned, heldOut] = [openings.filter((one) => !isHeldOut(one)), openings.filter(isHeldOut)];
-
-/** The rule: letters per word, of which fewer are preferred. */
-function wordLength(text: string): number {
-  const words = text.match(/\p{L}+/gu) ?? [];
-  return words.length === 0 ? 0 : words.reduce((sum, word) => sum + word.length, 0) / words.length;
-}
-
-/** Work on many things, 16 at a time. */
-async function each<T, R>(list: readonly T[], use: (one: T, index: number) => Promise<R>): Promise<R[]> {
-  const done: R[] = [];
-  for (let from = 0; from < list.length; from += 16)
-    done.push(...(await Promise.all(list.slice(from, from + 16).map((one, i) => use(one, from + i)))));
-  return done;
-}
-
 const data = join(work, "pairs.jsonl");
 await using base = await load(values.model, { threads, onNotice: say });
 if (!existsSync(data)) {
-  const asked = Array.from({ length: Number(values.pairs) }, (_, i) => learned[(i * 7) % learned.length]!);
-  const rows = await each(asked, async (prompt, index) => {
-    const texts: string[] = [];
-    for (let draw = 0; draw < 4; draw++) texts.push((await base.generate(prompt, { ...sampling, seed: 4 * index + draw })).text);
-    const byLength = texts.filter((text) => wordLength(text) > 0).sort((a, b) => wordLength(a) - wordLength(b));
-    if (index % 64 === 63) say(`${index + 1} pairs of ${values.pairs}`);
-    return { prompt, chosen: byLength[0] ?? "", rejected: byLength.at(-1) ?? "" };
-  });
-  const usable = rows.filter(({ chosen, rejected }) => chosen !== rejected);
-  writeFileSync(data, `${usable.map((row) => JSON.stringify(row)).join("\n")}\n`);
+  const onWritten = (count: number) => {
+    if (count % 64 === 0) say(`${count} pairs of ${values.pairs}`);
+  };
+  writeFileSync(data, await writePairs(base, Number(values.pairs), { onWritten }));
 }
 say(`${readFileSync(data, "utf8").split("\n").length - 1} pairs, ${statSync(data).size} bytes`);
 
@@ -157,17 +112,13 @@ for (const { name, model, options } of variants) {
     heldOut,
     async (prompt, i) => (await model.generate(prompt, { ...sampling, seed: 500_000 + i, ...options })).text,
   );
-  const wins = texts.reduce((sum, text, i) => {
-    const [mine, other] = [wordLength(text), wordLength(rivals[i]!)];
-    return sum + (mine < other ? 1 : mine === other ? 0.5 : 0);
-  }, 0);
   const mean = async (of: Model, how: { adapter?: string } = {}) => {
     const all = await each(heldOut, (prompt, i) => nats(of, prompt, texts[i]!, how));
     return (all.reduce((sum, [one]) => sum + one, 0) / all.reduce((sum, [, count]) => sum + count, 0)).toFixed(3);
   };
   const letters = texts.reduce((sum, text) => sum + wordLength(text), 0) / texts.length;
   const figures = [
-    `${((100 * wins) / texts.length).toFixed(0)} % of ${texts.length}`,
+    `${(100 * preferredShare(texts, rivals)).toFixed(0)} % of ${texts.length}`,
     letters.toFixed(2),
     await mean(base),
     await (isAdapter ? mean(guided, { adapter: "reward" }) : mean(judge!)),

@@ -1,10 +1,11 @@
 import { existsSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { AdaptiveState } from "../../src/decoding/drafting/adaptive.ts";
+import { AdaptiveState, adaptive } from "../../src/decoding/drafting/adaptive.ts";
 import type { DraftState, DraftTree } from "../../src/decoding/drafting/draft.ts";
 import { NgramState } from "../../src/decoding/drafting/ngram.ts";
 import { clairvoyantGain, expectedGain } from "../../src/decoding/drafting/worth.ts";
+import { RandomNumbers } from "../../src/decoding/sampling/random.ts";
 import type { CostCurve } from "../../src/engine/index.ts";
 import type { GenerateOptions, GenerateResult, Prompt } from "../../src/index.ts";
 import { cutModel, defaultHome, findInstalled } from "../../src/models/index.ts";
@@ -23,6 +24,7 @@ import {
   type Setting,
   type Steps,
   show,
+  prompts as written,
 } from "./harness.ts";
 
 const targetOfAims = "smollm2:q4_0";
@@ -164,7 +166,54 @@ async function ngramRow(setting: Setting): Promise<Findings> {
 async function adaptiveRow(setting: Setting): Promise<Findings> {
   const claim = "up to 2.5 times faster without training";
   const fixed = { draft: "adaptive", method: "adaptive", claim, loses: rowsCost };
-  return { rows: [await fixedRow(setting, { ...fixed, kinds: copies }), await fixedRow(setting, { ...fixed, kinds: six })] };
+  const rows = [await fixedRow(setting, { ...fixed, kinds: copies }), await fixedRow(setting, { ...fixed, kinds: six })];
+  return { rows: [...rows, await documentRow(setting)] };
+}
+
+/** What the adaptive matrix gathers along a text that repeats itself, and on the same tokens shuffled: no model writes, the text is what follows. */
+async function documentRow({ model, modelName, say, isQuick }: Setting): Promise<Row> {
+  const text = JSON.stringify(written.records, null, 2);
+  const tokens = model.tokenize(text, { bos: false }).slice(0, isQuick ? 90 : undefined);
+  const random = new RandomNumbers(7);
+  const shuffled = [...tokens];
+  for (let index = shuffled.length - 1; index > 0; index -= 1) {
+    const other = Math.floor(random.next() * (index + 1));
+    [shuffled[index], shuffled[other]] = [shuffled[other]!, shuffled[index]!];
+  }
+  const [asItStands, mixed] = [await perPassAlong(tokens), await perPassAlong(shuffled)];
+  const line = (parts: readonly number[]) => parts.map((one) => one.toFixed(2)).join(", ");
+  const figure = `tokens per pass in the thirds of a list of ${written.records.length} JSON records (${tokens.length} tokens): ${line(asItStands)}; of the same tokens shuffled: ${line(mixed)}`;
+  say(`  adaptive along a text: ${figure}`);
+  const isMet = asItStands.at(-1)! > 1.5 && asItStands.at(-1)! > asItStands[0]! && Math.max(...mixed) < 1.25;
+  return {
+    ...{ method: "draft adaptive", model: modelName },
+    claim: "learns while it reads: above 1.5 tokens per pass on repetitive text and rising along it, 1.0 to 1.2 on shuffled text",
+    ...{ figure, met: isMet ? "yes" : "no", passes: "none: the text is given" },
+  };
+}
+
+/** Tokens gained per pass in each third of a text, if it is what the model writes. */
+async function perPassAlong(tokens: readonly TokenId[]): Promise<number[]> {
+  const usual = (name: string) => Number(adaptive.parameters[name]!.default);
+  const values = { nodes: usual("nodes"), depth: usual("depth"), iterations: usual("iterations") };
+  const state = new AdaptiveState(values, 0, tokens.slice(0, 2));
+  const ends = [1, 2, 3].map((part) => Math.floor((part * tokens.length) / 3));
+  const rates: number[] = [];
+  let at = 2;
+  for (const end of ends) {
+    const from = at;
+    let passes = 0;
+    while (at < end) {
+      const rest = tokens.slice(at);
+      const tree = await state.propose({ maxNodes: values.nodes, maxDepth: Math.max(rest.length - 1, 1) });
+      const taken = Math.min(1 + acceptedOf(tree, rest), rest.length);
+      for (const token of rest.slice(0, taken)) state.advance(token);
+      at += taken;
+      passes += 1;
+    }
+    rates.push((at - from) / Math.max(passes, 1));
+  }
+  return rates;
 }
 
 /** A cut of the model's own first four blocks, and smollm2-draft where it is installed. */
@@ -211,9 +260,37 @@ async function nestedRows(setting: Setting): Promise<Findings> {
   const claim = "a draft left at the first sure exit beats one of a fixed size (exits trained for it)";
   const loses = "exits of a model that was not trained for them are hardly ever right";
   const cut = await cutOf(setting);
+  const blocks = setting.model.config.blocks.length;
   const own = { draft: "nested", method: "nested", claim: `${claim} (here: the model's own blocks, untrained)`, kinds: six, loses };
   const cutRow = { ...own, draft: `nested,model=${cut},exits=2;4`, claim: `${claim} (here: a cut of 4 blocks, untrained)` };
-  return { rows: [await fixedRow(setting, own), await fixedRow(setting, cutRow)] };
+  const withExits = async (fixed: Fixed, exits: readonly number[]) => {
+    const row = await fixedRow(setting, fixed);
+    return { ...row, figure: `${row.figure}; ${await exitsOf(setting, fixed.draft.split(",exits=")[0]!, exits)}` };
+  };
+  return { rows: [await withExits(own, [Math.ceil(blocks / 4), Math.ceil(blocks / 2)]), await withExits(cutRow, [2, 4])] };
+}
+
+/** The choice among exits beside each of them alone: guesses that were right, and how many a thousand blocks of drafting gave. */
+async function exitsOf(setting: Setting, draft: string, exits: readonly number[]): Promise<string> {
+  const { model, maxTokens, isQuick } = setting;
+  const prompts = (await Promise.all(six.map((kind) => promptsOf({ ...setting, numPrompts: 1 }, kind))))
+    .flat()
+    .slice(0, isQuick ? 1 : undefined);
+  const measure = async (name: string, list: readonly number[]) => {
+    let [drafted, accepted, blocks] = [0, 0, 0];
+    for (const prompt of prompts) {
+      const { facts } = await model.generate(prompt, { maxTokens, ignoreEndTokens: true, draft: `${draft},exits=${list.join(";")}` });
+      drafted += facts.drafts!.drafted;
+      accepted += facts.drafts!.accepted;
+      // "8 blocks: 48, 15 blocks: 109": tokens that each exit gave, which ran all blocks below it
+      const chosen = facts.choices.find(({ what }) => what === "draft exits")?.chosen ?? "";
+      for (const [, depth, count] of chosen.matchAll(/(\d+) blocks: (\d+)/g)) blocks += Number(depth) * Number(count);
+    }
+    return `${name} ${percent(accepted / Math.max(drafted, 1))} right, ${((1000 * accepted) / Math.max(blocks, 1)).toFixed(1)}`;
+  };
+  const parts = [await measure(`chosen ${exits.join(" or ")} blocks`, exits)];
+  for (const exit of exits) parts.push(await measure(`always ${exit}`, [exit]));
+  return `guesses by exit, and those accepted per 1,000 blocks of drafting: ${parts.join("; ")}`;
 }
 
 async function transferRow(setting: Setting): Promise<Findings> {

@@ -16,6 +16,7 @@ import {
   type Steps,
   show,
 } from "./harness.ts";
+import { rewardRows } from "./reward.ts";
 
 /** The model against a cut of itself: what both find probable counts for less. */
 async function contrastRows(setting: Setting): Promise<Findings> {
@@ -101,4 +102,4 @@ function isValid(text: string, check: (value: unknown) => unknown): boolean {
   }
 }
 
-export const guideSteps: Steps = { contrast: contrastRows, grammar: grammarRows };
+export const guideSteps: Steps = { contrast: contrastRows, grammar: grammarRows, reward: rewardRows };

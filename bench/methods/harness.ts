@@ -42,6 +42,8 @@ export interface Setting {
   /** Prompts per kind. */
   readonly numPrompts: number;
   readonly isQuick: boolean;
+  /** A reward adapter of the model's, to be measured in place of the one that is kept. */
+  readonly rewardAdapter: string | undefined;
   readonly say: (line: string) => void;
   readonly textFolder: string | undefined;
 }

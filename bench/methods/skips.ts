@@ -4,10 +4,15 @@ import { ffn } from "../../src/decoding/skipping/ffn.ts";
 import { blocksOf, layers } from "../../src/decoding/skipping/layers.ts";
 import type { BlockPlan } from "../../src/engine/index.ts";
 import { BlockDraw, ffnRule, planOf, SkipMeasures, scoredRows } from "../skip-measures.ts";
-import { type Findings, median, type Row, type Setting, type Steps, show } from "./harness.ts";
+import { type Findings, median, perPass, type Row, type Setting, type Steps, show } from "./harness.ts";
 
 const notes = ["The whole curves of both skips on SmolLM2 are in [skipping.md](skipping.md)."];
 const signed = (share: number) => `${share < 0 ? "" : "+"}${(100 * share).toFixed(1)} %`;
+/** Of the answer whose speed stands beside it. */
+function passesOf({ result }: Awaited<ReturnType<SkipMeasures["speed"]>>): string {
+  const { total, run } = result.facts.skips!;
+  return `${perPass([result])}, ${(100 * (1 - run / total)).toFixed(0)} % of the half-blocks left out`;
+}
 const verdict = (isMet: boolean) => (isMet ? "met" : "missed");
 
 function measuresOf({ model, pairs, isQuick, textFolder }: Setting, count: number): SkipMeasures | undefined {
@@ -60,6 +65,7 @@ async function ffnRows(setting: Setting): Promise<Findings> {
     figure: `${points.map(describe).join("; ")}; ${plain.toFixed(1)} without; by threshold, at most ${most} of ${numBlocks}: ${sweep.join("; ")}`,
     met: `${isAim ? "yes" : "no: a small model has no such saturation"}; 1.12x at +5 %: ${verdict(isAim)}, best within +5 %: ${best === undefined ? "none" : describe(best)}; better than random at each share: ${verdict(isBetter)}`,
     speed: show(quarter.speed),
+    passes: passesOf(quarter.speed),
   };
   say(`  ffn: ${row.figure}, ${row.speed}`);
   return { rows: [row], notes };
@@ -104,6 +110,7 @@ async function layersRows(setting: Setting): Promise<Findings> {
     figure: `of ${numBlocks} blocks, ${points.map(describe).join("; ")}`,
     met: `no: the model is not fine-tuned for it; within +10 %: ${headline === undefined ? "no point" : `${headline.speed.median.toFixed(3)}x, to ${numBlocks - headline.count} blocks`}; better than random blocks at each: ${verdict(points.every(({ loss, randomLoss }) => loss < randomLoss))}, than early exit: ${verdict(points.every(({ loss, exit }) => loss < exit))}`,
     speed: show((headline ?? points[0]!).speed),
+    passes: passesOf((headline ?? points[0]!).speed),
   };
   say(`  layers: ${row.figure}`);
   return { rows: [row], notes };
