@@ -1,7 +1,8 @@
-import { readFile } from "node:fs/promises";
 import type { Command } from "commander";
-import { NotFoundError, OptionError } from "../errors.ts";
+import { OptionError } from "../errors.ts";
 import { type Prompt, withLayout } from "../index.ts";
+import { withFiles } from "./method-files.ts";
+import { readTextFile } from "./read-text-file.ts";
 
 /** Options of commands that lay a prompt out. */
 export interface LayoutOptions {
@@ -16,11 +17,12 @@ export function addLayoutOptions(command: Command): Command {
 }
 
 /** A prompt with the layout of the command line. @throws OptionError, NotFoundError */
-export async function laidOut(prompt: Prompt, { layout, examples }: LayoutOptions): Promise<Prompt> {
-  if (layout === undefined) {
+export async function laidOut(prompt: Prompt, { layout: given, examples }: LayoutOptions): Promise<Prompt> {
+  if (given === undefined) {
     if (examples !== undefined) throw new OptionError("--examples", "is for --layout few-shot; add it");
     return prompt;
   }
+  const layout = await withFiles(given);
   if (examples === undefined) return withLayout(layout, prompt);
   const name = layout.split(",")[0]!.trim();
   if (name !== "few-shot") throw new OptionError("--examples", `is for --layout few-shot, not ${name}`);
@@ -28,10 +30,7 @@ export async function laidOut(prompt: Prompt, { layout, examples }: LayoutOption
 }
 
 async function readExamples(path: string): Promise<unknown[]> {
-  const text = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
-    throw error.code === "ENOENT" ? new NotFoundError(`${path}: there is no such file`) : error;
-  });
-  return text
+  return (await readTextFile(path))
     .split("\n")
     .map((line, index) => ({ line, number: index + 1 }))
     .filter(({ line }) => line.trim() !== "")

@@ -9,6 +9,7 @@ export { describeEffort, describeToken, duration, heat, heatMapHtml } from "./ex
 export { type GenerateEvent, type GenerateResult, generate, generateText, type TokenLogprob } from "./generate.ts";
 export { type IsotropyOptions, type IsotropyReport, isotropy } from "./isotropy.ts";
 export {
+  compactParts,
   defineMethod,
   describeRange,
   type Example,

@@ -122,7 +122,7 @@ export interface ParsedMethod<Made> {
 }
 
 /**
- * Reads a method by its name and parameters, in the compact form or as an object.
+ * Reads a method by its name and parameters, in the compact form or as an object. In the compact form a value in quotes is a JSON string.
  *
  * @param option  how the caller wrote the option, for messages
  * @param beside  parameters that have no compact form
@@ -246,16 +246,39 @@ export function show(value: unknown): string {
 }
 
 function parseCompact(spec: string, option: string): { name: string; given: Map<string, unknown> } {
-  const [name, ...parts] = spec.split(",").map((part) => part.trim());
+  const [name, ...parts] = compactParts(spec);
   const given = new Map<string, unknown>();
   for (const part of parts) {
     const equals = part.indexOf("=");
     if (equals <= 0) throw new OptionError(option, `${JSON.stringify(part)} is not key=value, in ${JSON.stringify(spec)}`);
     const key = part.slice(0, equals);
     if (given.has(key)) throw new OptionError(option, `${key} is given twice, in ${JSON.stringify(spec)}`);
-    given.set(key, part.slice(equals + 1));
+    given.set(key, unquoted(key, part.slice(equals + 1), option));
   }
   return { name: name!, given };
+}
+
+/** The parts of a compact form: a name, then values by key. A comma ends a part, but not within a value in quotes. */
+export function compactParts(spec: string): string[] {
+  const parts: string[] = [];
+  let from = 0;
+  do {
+    const rest = spec.slice(from);
+    const [part] = /^[^,="]*="(?:[^"\\]|\\.)*"\s*(?=,|$)/.exec(rest) ?? /^[^,]*/.exec(rest)!;
+    parts.push(part!.trim());
+    from += part!.length + 1;
+  } while (from <= spec.length);
+  return parts;
+}
+
+/** A value in quotes is a JSON string, which may hold commas; every other one is what stands there. */
+function unquoted(key: string, value: string, option: string): string {
+  if (!/^"(?:[^"\\]|\\.)*"$/.test(value)) return value;
+  try {
+    return JSON.parse(value) as string;
+  } catch (error) {
+    throw new OptionError(option, `${key}=${value} is no JSON string: ${(error as SyntaxError).message}`);
+  }
 }
 
 function splitObject(spec: unknown, option: string): { name: string; given: Map<string, unknown> } {

@@ -1,7 +1,8 @@
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { OptionError } from "../errors.ts";
 import { adapterMethods } from "./adapters.ts";
-import { describeRange, type Method, parseMethod } from "./method.ts";
+import { compactParts, describeRange, type Method, parseMethod } from "./method.ts";
 import { registry } from "./registry.ts";
 
 const axes: readonly (readonly [string, readonly Method<unknown>[]])[] = Object.entries({ ...registry, adapter: adapterMethods(["mine"]) });
@@ -26,7 +27,7 @@ describe.each(methods)("%s %s", (axis, name, method, list) => {
     );
     for (const [key, parameter] of Object.entries(method.parameters)) {
       const { type, min, max, isMinOpen } = parameter;
-      const bad: unknown[] = [null, type === "text" || type === "model" ? 7 : "seven", [[]], Number.NaN];
+      const bad: unknown[] = [null, ["text", "model", "adapter"].includes(type) ? 7 : "seven", [[]], Number.NaN];
       if (type === "integer") bad.push(1.5);
       if (type === "number" || type === "integer") {
         if (min !== undefined) bad.push(isMinOpen === true ? min : min - 1);
@@ -54,4 +55,40 @@ test("an unknown method names those that there are", () => {
     expect(errorOf(() => parseMethod(list, "nobody", axis)).message).toBe(
       `${axis}: no method "nobody"; there are ${list.map(({ name }) => name).join(", ")}`,
     );
+});
+
+describe("the compact form", () => {
+  const valuesOf = (spec: string) => {
+    const { method, values } = parseMethod(registry.guide, spec, "guide");
+    expect(method.name).toBe("grammar");
+    return values.regex;
+  };
+
+  test.each([
+    ["grammar,regex=a{2}", "a{2}"],
+    ['grammar,regex="a{1,3}"', "a{1,3}"],
+    ['grammar, regex="a{1,3}" , finish=false', "a{1,3}"],
+    ['grammar,regex="\\\\d{1,3}=\\"x\\",\\n"', '\\d{1,3}="x",\n'],
+    ['grammar,regex="a=@b,c=@d"', "a=@b,c=@d"],
+    ['grammar,regex="a"b', '"a"b'], // not in quotes as a whole
+    ['grammar,regex="', '"'],
+    ['grammar,regex=a"b"', 'a"b"'],
+    ["grammar,regex=", ""],
+  ])("%s", (spec, regex) => expect(valuesOf(spec)).toBe(regex));
+
+  test.each([
+    ['grammar,regex="\\d"', /^guide: regex="\\d" is no JSON string: /],
+    ['grammar,regex="a,b', /^guide: "b" is not key=value, in "grammar,regex=\\"a,b"$/],
+    ['grammar,regex="a,b",', /^guide: "" is not key=value/],
+  ])("%s is refused", (spec, message) => expect(() => valuesOf(spec)).toThrow(message));
+
+  test("its parts are what stands between commas outside quotes", () => {
+    fc.assert(
+      fc.property(fc.array(fc.tuple(fc.stringMatching(/^[a-z]{1,4}$/), fc.string({ unit: "binary" })), { maxLength: 4 }), (given) => {
+        const parts = ["name", ...given.map(([key, value]) => `${key}=${JSON.stringify(value)}`)];
+        expect(compactParts(parts.join(","))).toEqual(parts);
+        expect(compactParts(parts.join(" , "))).toEqual(parts);
+      }),
+    );
+  });
 });

@@ -28,7 +28,15 @@ beforeAll(async () => {
   const { home, adapters } = await writeRandomParts(path, folder.path);
   const capitals = `${folder.path}/capitals.jsonl`;
   writeFileSync(capitals, '{"input": "France", "output": "Paris"}\n{"input": "Peru", "output": "Lima"}\n');
-  files = { "capitals.jsonl": capitals, "smollm2-draft": path, "moves/model.gguf": path, "liking/adapter": adapters.random! };
+  const schema = `${folder.path}/person.json`;
+  writeFileSync(schema, '{ "type": "object", "properties": { "age": { "type": "integer" } }, "additionalProperties": false }\n');
+  files = {
+    "capitals.jsonl": capitals,
+    "person.json": schema,
+    "smollm2-draft": path,
+    "moves/model.gguf": path,
+    "liking/adapter": adapters.random!,
+  };
   model = await load(path, { threads: 1, context: 512, home, adapters });
   // measured on next to nothing, or not at all: what it comes to is not looked at
   await model.skipPrices({ text: "the quick brown fox" });
@@ -63,7 +71,7 @@ test.each(lines)("%s", async (line) => {
   command.parse(args, { from: "user" });
   const options = command.opts<DecodingOptions & LayoutOptions & { method?: string }>();
   const prompt = await laidOut(command.args[0]!, options);
-  const given = { maxTokens: 3, ...decodingOptions(options) };
+  const given = { maxTokens: 3, ...(await decodingOptions(options)) };
   if (name === "explain") {
     const { attribution } = await model.explain(prompt, { ...given, method: options.method! });
     expect(attribution.effort.done).toBe(100);

@@ -26,7 +26,7 @@ export const chat = addDecodingOptions(
     await using model = await loadModel(options);
     using session = new ChatSession(model, {
       ...(options.system === undefined ? {} : { system: options.system }),
-      generate: decodingOptions(options),
+      generate: await decodingOptions(options),
       stats: options.stats ?? true,
       write: (text) => process.stdout.write(text),
       note: (line) => process.stderr.write(`${line}\n`),

@@ -48,7 +48,7 @@ export const explain = addLayoutOptions(
         work.update(unit, done, planned);
       };
       const explanation = await model.explain(prompt, {
-        ...decodingOptions(options),
+        ...(await decodingOptions(options)),
         ...{ method: options.method, onEffort, signal },
         ...(options.answer === undefined ? {} : { answer: options.answer }),
       });

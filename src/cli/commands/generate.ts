@@ -43,7 +43,7 @@ export const generate = addLayoutOptions(
         model,
         prompt,
         {
-          ...decodingOptions(options),
+          ...(await decodingOptions(options)),
           ...(options.logprobs === undefined ? {} : { logprobs: options.logprobs }),
           signal,
         },
