@@ -1,7 +1,8 @@
 // npm run bench:methods -- [--quick] [--only draft,search.rewind,…] [--models smollm2:q4_0,smollm2,gemma3-270m] [--pairs 15] [--tokens 64]
-// [--threads 2] [--minutes 60] [--fresh]: what each method does on real models, into docs/methods.md. It goes step by step, of some minutes
+// [--threads 2] [--minutes 60] [--fresh] [--reward FOLDER]: what each method does on real models, into docs/methods.md. It goes step by step, of some minutes
 // each, and keeps what was measured in node_modules/.bench/methods.json: a run that was cut short goes on, no step begins after --minutes,
-// and --only measures parts (or single steps, part.step) anew. --reward is an adapter for the guide; without it one is trained once and kept in the home folder. --quick goes through every step with tiny counts and writes no page.
+// and --only measures parts (or single steps, part.step) anew. --reward FOLDER is an adapter for the guide; without it one is trained once and kept
+// in the home folder. --quick goes through every step with tiny counts and writes no page.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
