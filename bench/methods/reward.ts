@@ -10,7 +10,7 @@ import { alternate, type Findings, mean, onePerKind, percent, perPass, type Row,
 const weights = [0, 0.5, 1, 2];
 /** Where the models with the adapter are asked to train it: the head of a large vocabulary takes a training several times as long. */
 const trainable = /^smollm2/;
-/** No training goes on for longer: the next run goes on with it. */
+/** No training goes on for longer (it takes some five on two quiet cores): the next run goes on with it. */
 const mostMinutes = 20;
 
 /** A reward model of the writing model and a small LoRA: what is written after held-out openings at several weights. */
@@ -91,7 +91,7 @@ async function rewardAdapter(setting: Setting): Promise<string | { readonly miss
     {
       ...{ data, start: { kind: "model", path: model.path }, adapter: "lora,rank=8", objective: "reward", out, resume: existsSync(out) },
       ...{ steps: isQuick ? 1 : 24, sequences: 2, accumulate: isQuick ? 1 : 4, learningRate: 5e-4, weightDecay: 0.05, validation: 0.1 },
-      ...{ threads: model.threads, seed: 1 },
+      ...{ threads: model.threads, seed: 1, validateEvery: isQuick ? 1 : 6 },
     },
     {
       signal: AbortSignal.timeout(60_000 * mostMinutes),
