@@ -23,7 +23,7 @@ export interface Start {
  * @returns per start [horizon]
  */
 export function rollOut(
-  frozen: FrozenModel,
+  { model, device }: Pick<FrozenModel, "model" | "device">,
   tensor: (name: TensorName) => Tensor,
   shape: AutoTimesShape,
   starts: readonly Start[],
@@ -32,7 +32,6 @@ export function rollOut(
 ): Float64Array[] {
   if (starts.length === 0) return [];
   const { segment, hiddenSize, hasStamps } = shape;
-  const { model, device } = frozen;
   const before = (starts[0]!.context?.length ?? 0) / segment;
   const segments = starts[0]!.window.length / segment;
   const length = before + segments;
