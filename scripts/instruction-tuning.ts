@@ -185,41 +185,48 @@ if (!values["judge-only"]) {
   await using judge = await load(values.judge, { threads, onNotice: say });
   // the judge has learned none of the pairs, so it is measured on every seventh of the learned ones too: 58 alone leave too much to chance
   const known = [heldOut, learned.filter((_, i) => i % 7 === 3)].flatMap(knownPairs);
-  report.push("", `| judge, a prompt of ${values.judge} | prefers the right answer | 95 % interval | |`, "| --- | --- | --- | --- |");
   const judgements = new Judgements(join(work, "judgements.jsonl"));
   const judges = judgesOf(judge).map((one) => judgements.of(one, values.judge));
   const scored = 2 * known.length + (values["judge-only"] ? 0 : 2 * heldOut.length); // the right answers are scored in either part
   say(`judging: at most ${judges.length} x ${scored} scores by ${values.judge}, ${judgements.count} of them are there already`);
-  const paced = judges.map(({ name, score }) => ({ name, score: pacer(score, scored) }));
-  const believed: typeof judges = [];
-  for (const one of paced) {
+  const measured = [`| judge, a prompt of ${values.judge} | prefers the right answer | 95 % interval | |`, "| --- | --- | --- | --- |"];
+  const tables: string[] = [];
+  for (const { name, score } of judges) {
+    const one = { name, score: pacer(score, scored) };
     const { share, low, high, count } = await reliability(one, known);
     const verdict = low > 0.5 ? "above chance" : "at chance: its scores say nothing here";
-    if (low > 0.5) believed.push(one);
-    report.push(`| ${one.name} | ${percent(share)} of ${count} | ${percent(low)} to ${percent(high)} | ${verdict} |`);
-    say(report.at(-1)!);
+    measured.push(`| ${name} | ${percent(share)} of ${count} | ${percent(low)} to ${percent(high)} | ${verdict} |`);
+    say(measured.at(-1)!);
+    if (low > 0.5 && !values["judge-only"]) tables.push("", ...(await answersJudgedBy(one)));
   }
-  if (!values["judge-only"]) {
-    const { texts } = await answersOf();
-    if (believed.length === 0) report.push("", "No judge is above chance: the answers are not judged.");
-    for (const one of believed) {
-      report.push("", `| score by ${one.name} | before | after | right answer | after is better |`, "| --- | --- | --- | --- | --- |");
-      const scores: { before: number; after: number; right: number }[] = [];
-      for (const [i, { question, answer }] of heldOut.entries()) {
-        const [before, after] = versions.map((version) => texts[version][i]!) as [string, string];
-        scores.push({
-          before: await one.score(question, before),
-          after: await one.score(question, after),
-          right: await one.score(question, answer),
-        });
-      }
-      for (const { name, has } of [...groups, { name: "all", has: () => true }]) {
-        const some = scores.filter((_, i) => has(heldOut[i]!));
-        const mean = (key: keyof (typeof scores)[number]) => (some.reduce((sum, score) => sum + score[key], 0) / some.length).toFixed(2);
-        const wins = some.reduce((sum, { before, after }) => sum + (after > before ? 1 : after === before ? 0.5 : 0), 0);
-        report.push(`| ${name} | ${mean("before")} | ${mean("after")} | ${mean("right")} | ${percent(wins / some.length)} |`);
-      }
-    }
-  }
+  if (tables.length === 0 && !values["judge-only"]) tables.push("", "No judge is above chance: the answers are not judged.");
+  report.push("", ...measured, ...tables);
 }
+
+async function answersJudgedBy(judge: RecipeJudge): Promise<string[]> {
+  const { texts } = await answersOf();
+  const scores: { before: number; after: number; right: number }[] = [];
+  for (const [i, { question, answer }] of heldOut.entries()) {
+    const [before, after] = versions.map((version) => texts[version][i]!) as [string, string];
+    scores.push({
+      before: await judge.score(question, before),
+      after: await judge.score(question, after),
+      right: await judge.score(question, answer),
+    });
+  }
+  const rows = [...groups, { name: "all", has: () => true }].map(({ name, has }) => {
+    const some = scores.filter((_, i) => has(heldOut[i]!));
+    const mean = (key: keyof (typeof scores)[number]) => (some.reduce((sum, score) => sum + score[key], 0) / some.length).toFixed(2);
+    const wins = some.reduce((sum, { before, after }) => sum + (after > before ? 1 : after === before ? 0.5 : 0), 0);
+    return `| ${name} | ${mean("before")} | ${mean("after")} | ${mean("right")} | ${percent(wins / some.length)} |`;
+  });
+  const table = [
+    `| score by ${judge.name} | before | after | right answer | after is better |`,
+    "| --- | --- | --- | --- | --- |",
+    ...rows,
+  ];
+  say(table.join("\n"));
+  return table;
+}
+
 process.stdout.write(`${report.join("\n")}\n`);

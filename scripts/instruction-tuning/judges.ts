@@ -10,12 +10,21 @@ export interface RecipeJudge {
 /**
  * Judges that a small model without a chat template can be. Which of them tells good from bad is measured before any is believed.
  *
- * - rating: the mean of the digits 1 to 9 that it would write as the answer's mark, after an example of a good and of a bad one.
  * - relevance: by how much the question makes the answer more probable, in nats per token. A likelihood ratio needs no understanding of marks,
  *   and no liking for short answers or common words gains anything.
+ * - rating: the mean of the digits 1 to 9 that it would write as the answer's mark, after an example of a good and of a bad one.
  */
 export function judgesOf(model: Pick<Model, "scoreChoices">): readonly RecipeJudge[] {
   return [
+    {
+      name: "relevance",
+      async score(question, answer) {
+        if (answer.trim() === "") return 0; // nothing was said that the question could have made more probable
+        const options = { rule: "unconditional", without: "Answer:" } as const;
+        const [choice] = (await model.scoreChoices(`Question: ${question}\nAnswer:`, [` ${answer}`], options)).choices;
+        return choice!.score / choice!.tokens.length;
+      },
+    },
     {
       name: "rating",
       async score(question, answer) {
@@ -28,15 +37,6 @@ export function judgesOf(model: Pick<Model, "scoreChoices">): readonly RecipeJud
         const weights = choices.map(({ total }) => Math.exp(total));
         const mass = weights.reduce((sum, one) => sum + one, 0);
         return weights.reduce((sum, one, i) => sum + one * digits[i]!, 0) / mass;
-      },
-    },
-    {
-      name: "relevance",
-      async score(question, answer) {
-        if (answer.trim() === "") return 0; // nothing was said that the question could have made more probable
-        const options = { rule: "unconditional", without: "Answer:" } as const;
-        const [choice] = (await model.scoreChoices(`Question: ${question}\nAnswer:`, [` ${answer}`], options)).choices;
-        return choice!.score / choice!.tokens.length;
       },
     },
   ];

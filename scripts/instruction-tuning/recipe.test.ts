@@ -96,7 +96,7 @@ const toy = (logprob: (before: string, character: string) => number) => {
 test("a rating is the mean of the marks that the judge would write after question and answer", async () => {
   const weights = [0, 0, 1, 0, 0, 0, 3, 0, 0].map((weight) => weight + 1e-12);
   const seen: string[] = [];
-  const [rating] = judgesOf(
+  const [, rating] = judgesOf(
     toy((before, character) => {
       if (!before.endsWith("Mark: ") || !before.includes("Question: Who?\nAnswer: You.")) return -1;
       seen.push(before.slice(-35));
@@ -109,7 +109,7 @@ test("a rating is the mean of the marks that the judge would write after questio
 });
 
 test("relevance is what the question adds to the answer's log-probability, per token; an empty answer has none", async () => {
-  const [, relevance] = judgesOf(toy((before) => (before.startsWith("Question: Who?\nAnswer:") ? -0.5 : -2)));
+  const [relevance] = judgesOf(toy((before) => (before.startsWith("Question: Who?\nAnswer:") ? -0.5 : -2)));
   expect(relevance!.name).toBe("relevance");
   expect(await relevance!.score("Who?", "You and I.")).toBeCloseTo(1.5, 12);
   expect(await relevance!.score("Who?", " ")).toBe(0);
