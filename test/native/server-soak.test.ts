@@ -14,16 +14,17 @@ import { random } from "../support/tiny-model.ts";
 
 const isSoak = process.env.CHAINRULE_SOAK !== undefined;
 const size = isSoak
-  ? { clients: 256, requests: 15_000, kills: 8, maxRequests: 200, maxRunning: 64 }
-  : { clients: 24, requests: 150, kills: 2, maxRequests: 20, maxRunning: 8 };
+  ? { clients: 256, requests: 15_000, kills: 8, maxRequests: 200, maxRunning: 64, lazyMs: 10_000 }
+  : { clients: 24, requests: 150, kills: 2, maxRequests: 20, maxRunning: 8, lazyMs: 1000 };
 
 interface Case {
   readonly prompt: string;
   readonly max_tokens: number;
   readonly temperature: number;
   readonly seed: number;
-  /** With these an answer is larger than what lies between the server and a client that doesn't read. */
+  /** With these the answers are larger than what lies between the server and a client that doesn't read. */
   readonly logprobs?: number;
+  readonly n?: number;
   readonly chainrule?: object;
 }
 /** Every how many requests one comes from a client that reads nothing for a while. */
@@ -46,13 +47,16 @@ test(
       temperature: index % 3 === 0 ? 0 : 1,
       seed: below(1000),
     }));
-    const long = { max_tokens: 440, temperature: 1, logprobs: 20, chainrule: { ignoreEndTokens: true } };
-    cases.push(...[1, 2, 3].map((seed) => ({ ...long, prompt: `${seed} of three long tales`, seed })));
+    const long = { max_tokens: 440, temperature: 1, logprobs: 20, n: 4, chainrule: { ignoreEndTokens: true } };
+    cases.push(...[10, 20, 30].map((seed) => ({ ...long, prompt: `${seed} of three long tales`, seed })));
     const alone = await (async () => {
       await using model = await load(path, settings);
-      const texts: string[] = [];
-      for (const { prompt, max_tokens: maxTokens, temperature, seed, chainrule } of cases)
-        texts.push((await model.generate(prompt, { maxTokens, temperature, ...(temperature === 0 ? {} : { seed }), ...chainrule })).text);
+      const texts: string[][] = [];
+      for (const { prompt, max_tokens: maxTokens, temperature, seed, n = 1, chainrule } of cases) {
+        const seeds = Array.from({ length: n }, (_, choice) => (temperature === 0 ? {} : { seed: seed + choice }));
+        const answers = seeds.map(async (drawn) => (await model.generate(prompt, { maxTokens, temperature, ...drawn, ...chainrule })).text);
+        texts.push(await Promise.all(answers));
+      }
       return texts;
     })();
 
@@ -80,7 +84,7 @@ test(
       const leaves = manner === 3 || manner >= 8;
       if (leaves) setTimeout(() => controller.abort(), below(120));
       const isSlow = manner === 7;
-      const read = { text: "" };
+      const read: string[] = [];
       try {
         const response = await fetch(`${url}/v1/completions`, {
           method: "POST",
@@ -97,16 +101,18 @@ test(
           const body = (await response.json()) as { error?: { code: string }; choices?: { text: string }[] };
           if (body.error !== undefined) return body.error.code === "engine_crashed" ? "crashed" : isWrong(index, body.error.code);
           const given = body.choices?.[0]?.text;
-          return given === alone[index] ? "right" : isWrong(index, JSON.stringify(given));
+          return given === alone[index]![0] ? "right" : isWrong(index, JSON.stringify(given));
         }
         return await readEvents(index, response.body!.pipeThrough(new TextDecoderStream()), read, isSlow);
       } catch (error) {
         // what had come until then must be the answer's beginning
-        if (controller.signal.aborted && alone[index]!.startsWith(read.text)) return "left";
+        if (controller.signal.aborted && isBeginning(index, read)) return "left";
         throw error;
       }
     };
-    const readEvents = async (index: number, pieces: AsyncIterable<string>, read: { text: string }, isSlow = false): Promise<Outcome> => {
+    const isBeginning = (index: number, read: readonly string[]) =>
+      alone[index]!.every((text, choice) => text.startsWith(read[choice] ?? ""));
+    const readEvents = async (index: number, pieces: AsyncIterable<string>, read: string[], isSlow = false): Promise<Outcome> => {
       let rest = "";
       let isWhole = false;
       for await (const piece of pieces) {
@@ -116,19 +122,19 @@ test(
         for (const line of lines) {
           if (line === "data: [DONE]") isWhole = true;
           else if (line.startsWith("data: ")) {
-            const data = JSON.parse(line.slice(6)) as { error?: { code: string }; choices?: { text: string }[] };
+            const data = JSON.parse(line.slice(6)) as { error?: { code: string }; choices?: { index: number; text: string }[] };
             if (data.error !== undefined)
-              return data.error.code === "engine_crashed" && alone[index]!.startsWith(read.text)
+              return data.error.code === "engine_crashed" && isBeginning(index, read)
                 ? "crashed"
-                : isWrong(index, `${JSON.stringify(read.text)}, then ${data.error.code}`);
-            read.text += data.choices?.[0]?.text ?? "";
+                : isWrong(index, `${JSON.stringify(read)}, then ${data.error.code}`);
+            for (const choice of data.choices ?? []) read[choice.index] = (read[choice.index] ?? "") + choice.text;
           }
         }
       }
-      const got = read.text;
-      return isWhole && got === alone[index] ? "right" : isWrong(index, `${JSON.stringify(got)}${isWhole ? "" : " and no end"}`);
+      const isRight = alone[index]!.every((text, choice) => text === (read[choice] ?? ""));
+      return isWhole && isRight ? "right" : isWrong(index, `${JSON.stringify(read)}${isWhole ? "" : " and no end"}`);
     };
-    /** Asks for a long answer and reads none of it for a second or two. */
+    /** Asks for long answers and reads nothing for so long that they would have been there. */
     const askLazily = async (): Promise<Outcome> => {
       const index = cases.length - 1 - below(3);
       const sending = httpRequest(`${url}/v1/completions`, {
@@ -139,9 +145,9 @@ test(
       const answered = new Promise<IncomingMessage>((resolve, reject) => sending.once("response", resolve).once("error", reject));
       sending.end(JSON.stringify({ ...cases[index], stream: true }));
       const response = await answered;
-      await new Promise((done) => setTimeout(done, 1000 + below(1000)));
+      await new Promise((done) => setTimeout(done, size.lazyMs + below(size.lazyMs)));
       response.setEncoding("utf8");
-      if (response.statusCode === 200) return readEvents(index, response, { text: "" });
+      if (response.statusCode === 200) return readEvents(index, response, []);
       const body = (await response.toArray()).join("");
       if (response.statusCode === 429 || response.statusCode === 503) return "refused";
       const { error } = JSON.parse(body) as { error: { code: string } };
@@ -181,7 +187,7 @@ test(
     const { memory, healthMs, refusalMs, restartMs, restarts, mostUnread, mostAsideBytes } = measured;
     for (const [index, one] of cases.entries()) {
       const response = await fetch(`${url}/v1/completions`, { method: "POST", body: JSON.stringify(one) });
-      expect(((await response.json()) as { choices: { text: string }[] }).choices[0]!.text).toBe(alone[index]);
+      expect(((await response.json()) as { choices: { text: string }[] }).choices.map(({ text }) => text)).toEqual(alone[index]);
     }
     const second = memory.slice(Math.floor(memory.length / 2));
     const drift = { child: driftOf(second, "child"), parent: driftOf(second, "parent") };
