@@ -1,12 +1,13 @@
 // npm run bench:skipping -- [--models smollm2:q4_0,smollm2] [--tokens 2048] [--pairs 15] [--threads 2]: what skipping costs in perplexity and gains in
 // speed, beside random choices of the same size. Writes a table per model between the markers of docs/skipping.md. Text: CHAINRULE_DATA.
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { ffn } from "../src/decoding/skipping/ffn.ts";
 import { blocksOf, layers } from "../src/decoding/skipping/layers.ts";
 import type { BlockPlan } from "../src/engine/index.ts";
 import { load } from "../src/index.ts";
+import { writeBetween } from "./page.ts";
 import { BlockDraw, ffnRule, planOf, SkipMeasures, scoredRows } from "./skip-measures.ts";
 import { median } from "./statistics.ts";
 
@@ -121,9 +122,4 @@ async function tablesOf(modelName: string): Promise<string[]> {
 
 const lines: string[] = [];
 for (const modelName of options.models.split(",")) lines.push(...(await tablesOf(modelName)), "");
-const page = readFileSync("docs/skipping.md", "utf8");
-const [begin, end] = ["<!-- table: npm run bench:skipping -->", "<!-- end of table -->"];
-writeFileSync(
-  "docs/skipping.md",
-  `${page.slice(0, page.indexOf(begin) + begin.length)}\n\n${lines.join("\n")}\n\n${page.slice(page.indexOf(end))}`,
-);
+writeBetween("docs/skipping.md", "<!-- table: npm run bench:skipping -->", lines.join("\n"));

@@ -9,6 +9,7 @@ import type { TokenId } from "../../src/token.ts";
 import { forward, setRows } from "../../src/training/index.ts";
 import { openGguf, readRows, TrainingWeights, toFloat } from "../../src/weights/index.ts";
 import { openEngine, temporaryFolder } from "../support/engine.ts";
+import { expectSlope } from "../support/slopes.ts";
 import { random, type TinyOptions, writeTinyModel } from "../support/tiny-model.ts";
 
 const device = Device.create("cpu", 1);
@@ -117,21 +118,8 @@ describe.each(architectures)("%s", (architecture) => {
           const lossAt = () => interpret({ loss }, { inputs, leaves }).loss.data[0]!;
           const isGelu = architecture === "gemma3" || architecture === "gpt2"; // a table of f16 numbers
           expect(program.read("loss")[0]).toBeCloseTo(lossAt(), isGelu ? 2 : 4);
-          const step = 1e-4;
-          for (const name of [...names, "shift"]) {
-            const values = name === "shift" ? shifts : leaves[name]!;
-            const gradient = program.read(name);
-            // one value of each tensor: the one with the steepest slope, which any error of its chain shows in
-            const at = gradient.reduce((best, value, i) => (Math.abs(value) > Math.abs(gradient[best]!) ? i : best), 0);
-            const before = values[at]!;
-            values[at] = before + step;
-            const above = lossAt();
-            values[at] = before - step;
-            const below = lossAt();
-            values[at] = before;
-            const slope = (above - below) / (2 * step);
-            expect(Math.abs(gradient[at]! - slope), `${name}[${at}]`).toBeLessThan((isGelu ? 2e-2 : 2e-3) * Math.abs(slope) + 1e-5);
-          }
+          for (const name of [...names, "shift"])
+            expectSlope({ name, gradient: program.read(name), values: name === "shift" ? shifts : leaves[name]!, lossAt, isGelu });
         },
       );
     },

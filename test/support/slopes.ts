@@ -26,18 +26,31 @@ export function expectSlopes({ program, loss, parameters, path, inputs, mask, is
   const masks = Object.fromEntries(program.inputNames.filter((name) => name.startsWith("mask")).map((name) => [name, mask]));
   const lossAt = () => interpret({ loss }, { inputs: { ...inputs, ...masks }, leaves }).loss.data[0]!;
   expect(program.read("loss")[0]).toBeCloseTo(lossAt(), isGelu ? 2 : 4);
-  for (const name of parameters.names) {
-    const gradient = program.read(name);
-    const at = gradient.reduce((best, value, i) => (Math.abs(value) > Math.abs(gradient[best]!) ? i : best), 0);
-    const values = leaves[name]!;
-    const before = values[at]!;
-    const step = 1e-4;
-    values[at] = before + step;
-    const above = lossAt();
-    values[at] = before - step;
-    const below = lossAt();
-    values[at] = before;
-    const slope = (above - below) / (2 * step);
-    expect(Math.abs(gradient[at]! - slope), `${name}[${at}]`).toBeLessThan((isGelu ? 2e-2 : 2e-3) * Math.abs(slope) + 1e-5);
-  }
+  for (const name of parameters.names) expectSlope({ name, gradient: program.read(name), values: leaves[name]!, lossAt, isGelu });
+}
+
+/**
+ * Holds a tensor's largest gradient, which any error of its chain shows in, against the central difference of the loss.
+ *
+ * @param check.values  the tensor's, from which `lossAt` computes the loss; they are changed and put back
+ */
+export function expectSlope(check: {
+  readonly name: string;
+  readonly gradient: ArrayLike<number>;
+  readonly values: Float64Array;
+  readonly lossAt: () => number;
+  readonly isGelu: boolean;
+}): void {
+  const { name, values, lossAt, isGelu } = check;
+  const gradient = Float64Array.from(check.gradient);
+  const at = gradient.reduce((best, value, i) => (Math.abs(value) > Math.abs(gradient[best]!) ? i : best), 0);
+  const before = values[at]!;
+  const step = 1e-4;
+  values[at] = before + step;
+  const above = lossAt();
+  values[at] = before - step;
+  const below = lossAt();
+  values[at] = before;
+  const slope = (above - below) / (2 * step);
+  expect(Math.abs(gradient[at]! - slope), `${name}[${at}]`).toBeLessThan((isGelu ? 2e-2 : 2e-3) * Math.abs(slope) + 1e-5);
 }
