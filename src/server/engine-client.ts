@@ -132,9 +132,11 @@ export class EngineClient extends EventEmitter<{ ready: []; down: [reason: strin
 
   /**
    * A run's events, in order. Leaving the loop cancels the run; events are asked for as they are taken.
+   *
+   * @param request  the id of the client's request, for the log
    * @throws TaskError
    */
-  async *stream(task: Task, signal?: AbortSignal): AsyncGenerator<WireEvent, unknown> {
+  async *stream(task: Task, signal?: AbortSignal, request?: string): AsyncGenerator<WireEvent, unknown> {
     signal?.throwIfAborted();
     if (!this.#isReady) throw new TaskError(this.#isClosed ? shutDown : notReady);
     const id = this.#nextId++;
@@ -143,7 +145,7 @@ export class EngineClient extends EventEmitter<{ ready: []; down: [reason: strin
     const outbox = this.#outbox!;
     const onAbort = () => pending.wake?.();
     signal?.addEventListener("abort", onAbort);
-    outbox.push({ kind: "start", id, task, credits });
+    outbox.push({ kind: "start", id, task, credits, ...(request === undefined ? {} : { request }) });
     let taken = 0;
     try {
       for (;;) {
@@ -169,8 +171,8 @@ export class EngineClient extends EventEmitter<{ ready: []; down: [reason: strin
   }
 
   /** A task without events. @throws TaskError */
-  async call(task: Task, signal?: AbortSignal): Promise<unknown> {
-    const events = this.stream(task, signal);
+  async call(task: Task, signal?: AbortSignal, request?: string): Promise<unknown> {
+    const events = this.stream(task, signal, request);
     for (;;) {
       const next = await events.next();
       if (next.done === true) return next.value;

@@ -66,7 +66,7 @@ function take(message: ToChild): void {
     makeRoom();
     void shed();
     outbox.push({ kind: "pong", number: message.number, status: status() });
-  } else if (message.kind === "start") start(message.id, message.task, message.credits);
+  } else if (message.kind === "start") start(message);
   else {
     const one = running.get(message.id);
     if (one === undefined) return; // it has ended meanwhile
@@ -77,7 +77,7 @@ function take(message: ToChild): void {
   }
 }
 
-function start(id: number, task: Task, credits: number): void {
+function start({ id, task, credits, request = "of nobody" }: ToChild & { kind: "start" }): void {
   const priority = (task.kind === "generate" ? task.options.priority : undefined) ?? 0;
   let isOver!: () => void;
   const ended = new Promise<void>((resolve) => {
@@ -96,7 +96,8 @@ function start(id: number, task: Task, credits: number): void {
         if (!aborted) outbox.push({ kind: "failed", id, error: describe(error) });
         else if (reason instanceof Shed) outbox.push({ kind: "failed", id, error: describe(reason) }); // who cancels it waits for nothing
         const { stack } = aborted && error !== reason ? describe(error) : {};
-        if (stack !== undefined) process.stderr.write(`after its client had left: ${stack}\n`);
+        if (stack !== undefined)
+          process.stderr.write(`request ${request} failed after its client had left: ${stack.replaceAll("\n", " ")}\n`);
       },
     )
     .finally(() => {

@@ -37,7 +37,15 @@ export type Task =
   | { readonly kind: "costCurve" };
 
 export type ToChild =
-  | { readonly kind: "start"; readonly id: number; readonly task: Task /** Events the parent will take now. */; readonly credits: number }
+  | {
+      readonly kind: "start";
+      readonly id: number;
+      readonly task: Task;
+      /** Events the parent will take now. */
+      readonly credits: number;
+      /** The client's request, for the log. */
+      readonly request?: string;
+    }
   | { readonly kind: "cancel"; readonly id: number }
   | { readonly kind: "credit"; readonly id: number; readonly count: number }
   | { readonly kind: "ping"; readonly number: number };

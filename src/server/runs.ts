@@ -70,7 +70,7 @@ export class Runs {
     const limit = timeLimit(c, this.#limits);
     try {
       await c.get("ticket").start(priority, limit.signal);
-      return await this.#engine.call(task.kind === "embed" ? ownedBy(c.get("client"), task) : task, limit.signal);
+      return await this.#engine.call(task.kind === "embed" ? ownedBy(c.get("client"), task) : task, limit.signal, c.get("id"));
     } finally {
       limit.clear();
     }
@@ -184,7 +184,7 @@ export class Runs {
       const operation = c.req.path.endsWith("/completions") && !c.req.path.endsWith("/chat/completions") ? "text_completion" : "chat";
       record.begin({ operation, model: this.#engine.info?.name ?? "", priority });
       limit.expectToken();
-      const sources = tasks.map((task) => this.#engine.stream(ownedBy(c.get("client"), task), limit.signal));
+      const sources = tasks.map((task) => this.#engine.stream(ownedBy(c.get("client"), task), limit.signal, c.get("id")));
       for await (const { index, event } of merged(sources)) {
         limit.hasToken();
         if (event.kind === "token") record.token();
