@@ -14,8 +14,9 @@ const program = new Command("chainrule")
   .version("0.1.0")
   .option("--debug", "print the stack of an error")
   .showHelpAfterError("(add --help for the options, with an example)");
-const wanted = process.argv.slice(2).find((argument) => !argument.startsWith("-"));
-const load = wanted === undefined ? undefined : commands[wanted];
-for (const command of await Promise.all((load === undefined ? Object.values(commands) : [load]).map((one) => one())))
+const given = process.argv.slice(2);
+const at = given.findIndex((argument) => !argument.startsWith("-"));
+const load = commands[given[at] ?? ""];
+for (const command of await Promise.all((load === undefined ? Object.values(commands) : [load]).map((one) => one(given.slice(at + 1)))))
   program.addCommand(command);
 await runCommand(program, process.argv);

@@ -2,7 +2,8 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { Command } from "commander";
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 import { calibrate } from "../../src/cli/commands/calibrate.ts";
-import { explain, heatMap } from "../../src/cli/commands/explain.ts";
+import { explain } from "../../src/cli/commands/explain.ts";
+import { heatMap } from "../../src/cli/commands/explain-answer.ts";
 import { inspect } from "../../src/cli/commands/inspect.ts";
 import { runCommand } from "../../src/cli/run.ts";
 import { temporaryFolder } from "../support/engine.ts";
@@ -43,13 +44,13 @@ const model = ["--model", path, "--threads", "1", "--context", "256"];
 test("explain prints the tokens that matter, the time that is expected and what was done; a page and JSON say the same", async () => {
   const html = `${folder.path}/why.html`;
   const args = ["explain", "the quick brown fox", ...model, "--max-tokens", "2", "--method", "reagent,replaced=12,tokens=1"];
-  const text = await run(explain, ...args, "--html", html);
+  const text = await run(await explain(args.slice(1)), ...args, "--html", html);
   expect(text.exitCode).toBeUndefined();
   expect(text.errors).toMatch(/12 replaced prompts: about .*, at most what the method's seconds say\n/);
   expect(text.output).toMatch(/^".+" {2}.+\n/);
   expect(text.output).not.toContain(escapeCode); // no terminal, no colours
   expect(readFileSync(html, "utf8").replace(/<[^>]*>/g, "")).toContain("the quick brown fox");
-  const { output } = await run(explain, ...args, "--json");
+  const { output } = await run(await explain(args.slice(1)), ...args, "--json");
   const { tokens, attribution } = JSON.parse(output);
   expect(attribution.effort).toMatchObject({ method: "reagent", done: 12, planned: 12 });
   expect(attribution.tokens[0].importance).toHaveLength(attribution.prompt.length);

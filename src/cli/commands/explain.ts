@@ -1,93 +1,69 @@
-import { writeFile } from "node:fs/promises";
-import { text as readAll } from "node:stream/consumers";
-import { Command } from "commander";
-import { describeEffort, describeToken, duration, heat, heatMapHtml } from "../../decoding/index.ts";
-import type { EffortFact, Explanation } from "../../index.ts";
-import { addDecodingOptions, type DecodingOptions, decodingOptions } from "../decoding-options.ts";
-import { interruptible } from "../interrupt.ts";
-import { addLayoutOptions, type LayoutOptions, laidOut } from "../layout-options.ts";
-import { addModelOptions, loadModel, type ModelOptions } from "../load-model.ts";
-import { showWork } from "../work-line.ts";
+import { stat } from "node:fs/promises";
+import { Command, Option } from "commander";
+import { OptionError } from "../../errors.ts";
+import { explainAnswer } from "./explain-answer.ts";
+import { explainForecast } from "./explain-forecast.ts";
 
-interface Options extends ModelOptions, DecodingOptions, LayoutOptions {
-  readonly method: string;
-  readonly answer?: string;
-  readonly chat?: boolean;
-  readonly html?: string;
-  readonly json?: boolean;
+/**
+ * `explain` of a table's forecast or of a prompt's answer. The first argument that is no option decides: an existing file with a table's ending is a
+ * table; with `--horizon`, which no prompt has, any file is one, and standard input. Options of the other kind are refused by name.
+ *
+ * @param args  of the command line, after the command's name
+ */
+export async function explain(args: readonly string[]): Promise<Command> {
+  const [answer, table] = [explainAnswer(command()), explainForecast(command())];
+  const { operand, hasHorizon } = understand(args, [answer, table]);
+  const isInput = operand === undefined || operand === "-";
+  const isFile = !isInput && (await isExistingFile(operand));
+  const isTable = isInput ? hasHorizon : isFile && (hasHorizon || /\.(csv|tsv|tab|jsonl|ndjson|parquet)(\.gz)?$/i.test(operand));
+  if (isTable)
+    return refusing(table, answer, `is for a prompt, and ${isInput ? "standard input with --horizon" : operand} is a table; leave it out`);
+  const why = isInput
+    ? "standard input is one with --horizon <steps>"
+    : isFile
+      ? `${operand} is one with --horizon <steps>`
+      : `there is no file ${operand}`;
+  return refusing(answer, table, `is for a table, and ${why}; a prompt has no such option`);
 }
 
-export const explain = addLayoutOptions(
-  addDecodingOptions(
-    addModelOptions(
-      new Command("explain")
-        .description("says what each token of an answer owes to the prompt's: a heat map on the terminal, as JSON or as a page")
-        .argument("[prompt]", "the prompt; standard input where it is left out or -"),
-    ),
-  ),
-)
-  .option("--method <method>", "how, such as reagent,replaced=300,tokens=8,seconds=60; reagent,faithfulness=true measures it", "reagent")
-  .option("--answer <text>", "an answer to explain; default: the model's own")
-  .option("--chat", "put the prompt to the model as a user's message, through its chat template")
-  .option("--html <file>", "write a page that needs nothing else")
-  .option("--json", "print one object: text, tokens, attribution")
-  .addHelpText("after", '\nExample:\n  $ chainrule explain "The capital of France is" --max-tokens 4 --html why.html')
-  .action(async (argument: string | undefined, options: Options) => {
-    const text = argument === undefined || argument === "-" ? await readAll(process.stdin) : argument;
-    await interruptible(async (signal) => {
-      await using model = await loadModel(options, signal);
-      const prompt = await laidOut(options.chat === true ? [{ role: "user", content: text }] : text, options);
-      const work = showWork();
-      let isAnnounced = false;
-      const onEffort = ({ done, planned, unit, expected }: EffortFact) => {
-        if (!isAnnounced && expected?.ms !== undefined)
-          process.stderr.write(
-            `${planned} ${unit}: about ${duration(expected.ms)} (${expected.basis}), at most what the method's seconds say\n`,
-          );
-        isAnnounced = true;
-        work.update(unit, done, planned);
-      };
-      const explanation = await model.explain(prompt, {
-        ...(await decodingOptions(options)),
-        ...{ method: options.method, onEffort, signal },
-        ...(options.answer === undefined ? {} : { answer: options.answer }),
-      });
-      work.clear();
-      const { attribution } = explanation;
-      if (options.html !== undefined) await writeFile(options.html, heatMapHtml(attribution, explanation.text));
-      if (options.json === true) {
-        const { text, tokens } = explanation;
-        process.stdout.write(`${JSON.stringify({ text, tokens, attribution })}\n`);
-      } else process.stdout.write(heatMap(explanation, process.stdout.isTTY && process.env.NO_COLOR === undefined));
-      process.stderr.write(`${describeEffort(attribution.effort)}\n`);
+const command = () =>
+  new Command("explain")
+    .description("says what each token of an answer owes to the prompt's (a heat map), or which models a table's forecast is made of")
+    .usage("[options] [prompt]\n       chainrule explain --horizon <steps> [options] [file]")
+    .addHelpText(
+      "after",
+      `
+Given a table (a file that ends in .csv, .tsv, .jsonl or .parquet, or in such an ending and .gz; with --horizon any file, and standard input),
+it says which model was fitted to every series, with its parameters and where its intervals come from. Its options are then those of
+chainrule backtest: chainrule explain sales.csv --help lists them.
+
+Examples:
+  $ chainrule explain "The capital of France is" --max-tokens 4 --html why.html
+  $ chainrule explain sales.csv --horizon 28`,
+    );
+
+/** The argument that is no option and no option's value, whichever of the commands these belong to. */
+function understand(args: readonly string[], commands: readonly Command[]) {
+  const every = new Command().helpOption(false);
+  const options = [...commands.flatMap((one) => one.options), new Option("-h, --help"), new Option("--debug")];
+  for (const { flags, long } of options) if (every.options.every((one) => one.long !== long)) every.addOption(new Option(flags));
+  const { operands } = every.parseOptions([...args]);
+  return { operand: operands[0], hasHorizon: every.getOptionValue("horizon") !== undefined };
+}
+
+/** The command with the options of another, each of which is an error that says why. */
+function refusing(command: Command, other: Command, why: string): Command {
+  for (const { flags, long } of other.options) {
+    if (command.options.some((one) => one.long === long)) continue;
+    const option = new Option(flags).hideHelp();
+    command.addOption(option).on(`option:${option.name()}`, () => {
+      throw new OptionError(long!, why);
     });
-  });
-
-/** Each explained token with the prompt's tokens that matter most to it; on a terminal the whole prompt, coloured. */
-export function heatMap({ attribution }: Pick<Explanation, "attribution">, isColoured: boolean): string {
-  const { prompt, tokens } = attribution;
-  return tokens
-    .map((token) => {
-      const warm = heat(token);
-      const body = isColoured ? coloured(prompt, warm) : bars(prompt, token.rationale, token.scores, warm);
-      return `${JSON.stringify(token.text)}  ${describeToken(token)}\n${body}\n`;
-    })
-    .join("\n");
+  }
+  return command;
 }
 
-function coloured(prompt: readonly string[], warm: readonly number[]): string {
-  const spans = prompt.map((text, index) => {
-    const strength = Math.round(180 * Math.abs(warm[index]!));
-    if (strength < 12) return text;
-    const colour = warm[index]! > 0 ? `20;${40 + (strength >> 1)};${75 + strength}` : `${75 + strength};${50 + (strength >> 1)};10`;
-    // a background must not run to the end of the line
-    return text.replace(/[^\n]+/g, (line) => `\x1b[48;2;${colour}m\x1b[97m${line}\x1b[0m`);
-  });
-  return `${spans.join("")}\n`;
-}
-
-function bars(prompt: readonly string[], rationale: readonly number[], scores: readonly number[], warm: readonly number[]): string {
-  const line = (index: number) =>
-    `  ${scores[index]!.toFixed(3).padStart(7)}  ${"█".repeat(Math.round(20 * Math.abs(warm[index]!))).padEnd(20)}  ${JSON.stringify(prompt[index])}`;
-  return rationale.map(line).join("\n");
+async function isExistingFile(path: string): Promise<boolean> {
+  const facts = await stat(path).catch(() => undefined);
+  return facts?.isFile() === true;
 }

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command } from "commander";
@@ -6,7 +6,8 @@ import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 import { loadForecasts } from "../../forecasting/index.ts";
 import { runCommand } from "../run.ts";
 import { showWork } from "../work-line.ts";
-import { backtestCommand, explainForecastCommand, forecastCommand } from "./forecast.ts";
+import { explain } from "./explain.ts";
+import { backtestCommand, forecastCommand } from "./forecast.ts";
 
 let folder: string;
 beforeAll(async () => {
@@ -32,7 +33,7 @@ async function chainrule(...args: string[]) {
     });
   }
   const program = new Command("chainrule").option("--debug");
-  for (const command of [forecastCommand, backtestCommand, explainForecastCommand]) program.addCommand(command);
+  for (const command of [forecastCommand, backtestCommand, await explain(args.slice(1))]) program.addCommand(command);
   await runCommand(program, ["node", "chainrule", ...args]);
   return { out: written.stdout, err: written.stderr, code: process.exitCode ?? 0 };
 }
@@ -65,7 +66,7 @@ test("forecast --json prints the documented object, and writes a report and the 
   expect(loadForecasts(JSON.parse(await readFile(saved, "utf8"))).forecast(7, [50, 90])).toEqual(answer.forecasts);
 });
 
-test("backtest and explain-forecast say what was understood, tried and fitted", async () => {
+test("backtest and explain say what was understood, tried and fitted", async () => {
   const tried = await chainrule(
     "backtest",
     join(folder, "sales.csv"),
@@ -77,8 +78,51 @@ test("backtest and explain-forecast say what was understood, tried and fitted", 
     "3",
   );
   expect(tried.out).toMatch(/frequency {2}daily[\s\S]*seasonal-naive \*/);
-  const explained = await chainrule("explain-forecast", join(folder, "sales.csv"), "--horizon", "7", "--model", "seasonal-naive");
+  const explained = await chainrule("explain", join(folder, "sales.csv"), "--horizon", "7", "--model", "seasonal-naive");
   expect(explained.out).toContain("sales: the value 7 steps before; intervals from its own backtest errors");
+});
+
+test("explain takes a table's ending, or a horizon, for a table, wherever the file stands, and the rest for a prompt", async () => {
+  const [table, other] = [join(folder, "sales.csv"), join(folder, "sales.txt")];
+  await copyFile(table, other);
+  const model = ["--model", "naive", "--json"];
+  const ways = [
+    [table, "--horizon", "7", ...model],
+    ["--horizon", "7", "--debug", ...model, table],
+    ["--horizon=7", ...model, "--", table],
+    [other, "--horizon", "7", ...model],
+  ];
+  for (const args of ways) expect(JSON.parse((await chainrule("explain", ...args)).out).series[0].description).toBe("last value");
+  for (const args of [["sales.csv"], [other], ["--examples", table, "--layout", "few-shot", "Why?"]])
+    expect((await chainrule("explain", ...args, "--season", "7")).err).toContain("--season: is for a table, and");
+});
+
+test("explain refuses by name what the other kind of thing would take, and says what it was taken for", async () => {
+  const table = join(folder, "sales.csv");
+  const cases: [string[], string][] = [
+    [[table, "--max-tokens", "4"], `error: --max-tokens: is for a prompt, and ${table} is a table; leave it out`],
+    [["-", "--strict", "--horizon", "7"], "error: --strict: is for a prompt, and standard input with --horizon is a table; leave it out"],
+    [["sales.cvs", "--horizon", "7"], "error: --horizon: is for a table, and there is no file sales.cvs; a prompt has no such option"],
+    [
+      ["--no-day-first"],
+      "error: --no-day-first: is for a table, and standard input is one with --horizon <steps>; a prompt has no such option",
+    ],
+    [[table], "error: required option '--horizon <steps>' not specified"],
+    [[table, "--horizon", "7", "--wrong"], "error: unknown option '--wrong'"],
+  ];
+  for (const [args, message] of cases) {
+    const { err, code } = await chainrule("explain", ...args);
+    expect([err.split("\n")[0], code]).toEqual([message, 2]);
+  }
+  for (const [args, option] of [
+    [[], "--max-tokens"],
+    [[table], "--horizon <steps>"],
+  ] as const) {
+    const { out } = await chainrule("explain", ...args, "--help");
+    expect(out).toContain(option);
+    expect(out).toMatch(/chainrule explain "The .*\n.*chainrule explain sales\.csv --horizon 28\n/);
+    expect(out).not.toContain(option === "--max-tokens" ? "--season" : "--top-k");
+  }
 });
 
 test("forecast draws the first series, its future on the ground of its intervals", async () => {

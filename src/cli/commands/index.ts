@@ -2,13 +2,13 @@ import type { Command } from "commander";
 
 /**
  * Every command of the program, one file each, in the order in which help lists them. A command's code is read when it is run:
- * what forecasting needs must not slow down `generate`.
+ * what forecasting needs must not slow down `generate`. It may depend on the arguments after its name.
  */
-export const commands: Readonly<Record<string, () => Promise<Command>>> = {
+export const commands: Readonly<Record<string, (args: readonly string[]) => Promise<Command>>> = {
   generate: async () => (await import("./generate.ts")).generate,
   chat: async () => (await import("./chat.ts")).chat,
   tokenize: async () => (await import("./tokenize.ts")).tokenize,
-  explain: async () => (await import("./explain.ts")).explain,
+  explain: async (args) => (await import("./explain.ts")).explain(args),
   score: async () => (await import("./score.ts")).score,
   serve: async () => (await import("./serve.ts")).serve,
   pull: async () => (await import("./pull.ts")).pull,
@@ -25,5 +25,4 @@ export const commands: Readonly<Record<string, () => Promise<Command>>> = {
   methods: async () => (await import("./methods.ts")).methods,
   forecast: async () => (await import("./forecast.ts")).forecastCommand,
   backtest: async () => (await import("./forecast.ts")).backtestCommand,
-  "explain-forecast": async () => (await import("./forecast.ts")).explainForecastCommand,
 };
