@@ -1,4 +1,5 @@
 import { minimizeInBox } from "./box-newton.ts";
+import { criteria } from "./criteria.ts";
 import { type EtsForm, isMultiplicative } from "./ets-form.ts";
 import { EtsRecursion } from "./ets-recursion.ts";
 import { startStates } from "./ets-start.ts";
@@ -155,15 +156,4 @@ export function rootsAreWithin(coefficients: Float64Array, radius: number): bool
     a = Float64Array.from({ length: degree }, (_, k) => a[k + 1]! - first * a[degree - 1 - k]!);
   }
   return true;
-}
-
-/** Information criteria from the deviance, as R's forecast defines them; AICc is Infinity where no freedom is left. */
-export function criteria(deviance: number, numParameters: number, numValues: number): { aic: number; aicc: number; bic: number } {
-  const aic = deviance + 2 * numParameters;
-  const left = numValues - numParameters - 1;
-  return {
-    aic,
-    aicc: left > 0 ? aic + (2 * numParameters * (numParameters + 1)) / left : Number.POSITIVE_INFINITY,
-    bic: deviance + Math.log(numValues) * numParameters,
-  };
 }

@@ -1,7 +1,8 @@
 import { OptionError } from "../../errors.ts";
 import type { FittedForecaster, Forecaster, History, ParameterSpec, ParameterValues } from "../types.ts";
+import { criteria } from "./criteria.ts";
 import { etsPrediction, pointForecasts } from "./ets-distribution.ts";
-import { chooseForm, criteria, type EtsCandidate, fitForm, type HeldSmoothing } from "./ets-fit.ts";
+import { chooseForm, type EtsCandidate, fitForm, type HeldSmoothing } from "./ets-fit.ts";
 import { type EtsForm, formName, formOf, isMultiplicative, stableForms } from "./ets-form.ts";
 import { EtsRecursion } from "./ets-recursion.ts";
 import { checkHistory, fitEach, fittedModel, loadFitted, type Method } from "./fitted-model.ts";

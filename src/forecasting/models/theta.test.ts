@@ -63,12 +63,45 @@ test.each(thetaModels)("%s: the profile's sum of squares is that of a run, and n
   }
 });
 
-test("automatic choice: the season is found where AutoTheta finds it, and the error is no larger", () => {
-  for (const { values, period, seasonal, mse } of reference.thetaChosen) {
+/** AICc of normal errors from the fourth on, up to a constant of the series: α, ℓ₀, the variance and, in OTM and DOTM, θ are estimated. */
+function aicc(values: ArrayLike<number>, mse: number, variant: string): number {
+  const [n, k] = [values.length - 3, variant === "OTM" || variant === "DOTM" ? 4 : 3];
+  return n * Math.log(mse) + 2 * k + (2 * k * (k + 1)) / (n - k - 1);
+}
+
+test("automatic choice: the season is found where AutoTheta finds it, and AICc and the errors of its variant are no larger", () => {
+  for (const { values, period, seasonal, variant, mse } of reference.thetaChosen) {
     const [fitted] = theta.fit([history(values, period)], task);
     expect(fitted!.parameters.season !== "none").toBe(seasonal);
-    if (!seasonal) expect(criterion(values, fitted!.training!.fitted!)).toBeLessThan(mse * 1.001);
+    if (seasonal) continue;
+    const own = aicc(values, criterion(values, fitted!.training!.fitted!), String(fitted!.parameters.variant));
+    const other = aicc(values, mse, variant);
+    expect(own - other).toBeLessThan(1e-3 * Math.abs(other));
+    const [same] = theta.fit([history(values, period)], task, { variant });
+    expect(criterion(values, same!.training!.fitted!)).toBeLessThan(mse * 1.001);
   }
+});
+
+test("the variant has the least AICc: θ is estimated where it explains something, not where it only lowers the errors", () => {
+  const normal = normalSampler(11);
+  let walk = 100;
+  const wandering = Float64Array.from({ length: 300 }, () => (walk += normal()));
+  const rising = Float64Array.from({ length: 60 }, (_, t) => 20 + 3 * t + normal());
+  const chosen = [wandering, rising].map((values) => {
+    const of = (variant: string) => {
+      const [fitted] = theta.fit([history(values)], task, { variant });
+      const sum = criterion(values, fitted!.training!.fitted!);
+      return { variant: String(fitted!.parameters.variant), sum, aicc: aicc(values, sum, variant) };
+    };
+    const auto = of("auto").variant;
+    const all = thetaModels.map(of);
+    expect(all.reduce((a, b) => (b.aicc < a.aicc ? b : a)).variant).toBe(auto);
+    return { auto, least: all.reduce((a, b) => (b.sum < a.sum ? b : a)).variant };
+  });
+  expect(chosen).toEqual([
+    { auto: expect.stringMatching(/^D?STM$/), least: expect.stringMatching(/^D?OTM$/) },
+    { auto: expect.stringMatching(/^D?OTM$/), least: expect.stringMatching(/^D?OTM$/) },
+  ]);
 });
 
 test.each(["STM", "DOTM"] as const)("%s: variances equal those of simulated paths", (model) => {

@@ -1,5 +1,6 @@
 import { OptionError } from "../../errors.ts";
 import type { FittedForecaster, Forecaster, History, ParameterSpec, ParameterValues } from "../types.ts";
+import { criteria } from "./criteria.ts";
 import { checkHistory, fitEach, fittedModel, gaussian, loadFitted, type Method } from "./fitted-model.ts";
 import { divided, magnitudeOf, saturated } from "./magnitude.ts";
 import { minimizeScalar } from "./minimize-scalar.ts";
@@ -33,6 +34,8 @@ type ThetaEnd = Fields<typeof stateSchema>;
 const seasons = ["none", "additive", "multiplicative"] as const;
 type Season = (typeof seasons)[number];
 
+/** Differences in AICc that rounding makes. */
+const negligible = 1e-6;
 /** With fewer errors than this the start level is the first value: it can't be estimated along with α and θ. */
 const fewErrors = 9;
 const shortest = numUncounted + 1;
@@ -178,7 +181,7 @@ const parameterSpecs = {
     kind: "choice",
     values: ["auto", "standard", "STM", "OTM", "DSTM", "DOTM"],
     default: "auto",
-    summary: "auto takes the smallest in-sample error of the four; standard is STM: theta = 2, line fitted once",
+    summary: "auto takes the least AICc of the four; standard is STM: theta = 2, line fitted once",
   },
   season: {
     kind: "choice",
@@ -196,7 +199,8 @@ const source = {
 
 /**
  * The theta method: standard and optimized, with a fixed and with a moving trend line. A significant season is removed first by
- * classical decomposition. α and θ minimize the sum of squared one-step errors from the fourth on.
+ * classical decomposition. α and θ minimize the sum of squared one-step errors from the fourth on. The variant is the one with the
+ * smallest AICc of normal errors, whose parameters are α, ℓ₀, the variance and, where it is estimated, θ; the simplest of equals.
  */
 export const theta: Forecaster = {
   name: "theta",
@@ -225,7 +229,7 @@ function fitOne(history: History, { variant = "auto", season: asked = "auto" }: 
   checkPositive(season, values);
   const { adjusted, indices } = deseasonalized(scaled, period, season);
   const models = variant === "auto" ? thetaModels : [variant === "standard" ? "STM" : (variant as ThetaModel)];
-  const best = models.map((model) => fitVariant(model, adjusted)).reduce((a, b) => (b.sumSquares < a.sumSquares * (1 - 1e-9) ? b : a));
+  const best = models.map((model) => fitVariant(model, adjusted)).reduce((a, b) => (b.aicc < a.aicc - negligible ? b : a));
   const { model, alpha, weight, startLevel } = best;
   const fitted = new Float64Array(values.length);
   const end = runTheta(model, adjusted, alpha, weight, startLevel, fitted);
@@ -246,9 +250,15 @@ function fitOne(history: History, { variant = "auto", season: asked = "auto" }: 
 
 function fitVariant(model: ThetaModel, values: Float64Array) {
   const isOptimized = model === "OTM" || model === "DOTM";
-  const profile = new ThetaProfile(model, values, { startLevel: startLevelFor(values), weight: isOptimized ? undefined : 0.5 });
+  const heldLevel = startLevelFor(values);
+  const profile = new ThetaProfile(model, values, { startLevel: heldLevel, weight: isOptimized ? undefined : 0.5 });
   const { x: alpha } = minimizeScalar((x) => profile.at(x).sumSquares, 0.1, 0.99, { numPoints: 19, tolerance: 1e-5 });
-  return { model, alpha, ...profile.at(alpha) };
+  const found = profile.at(alpha);
+  const numCounted = values.length - numUncounted;
+  const numParameters = 2 + (heldLevel === undefined ? 1 : 0) + (isOptimized ? 1 : 0); // α and the variance, ℓ₀, θ
+  // errors of the last bits say nothing: below this all fits are equally perfect
+  const deviance = numCounted * Math.log(Math.max(found.sumSquares, numCounted * 1e-24));
+  return { model, alpha, ...found, aicc: criteria(deviance, numParameters, numCounted).aicc };
 }
 
 /** Standard deviation of the counted errors; undefined for fewer than two. */
