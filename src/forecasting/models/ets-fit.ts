@@ -3,6 +3,7 @@ import { criteria } from "./criteria.ts";
 import { type EtsForm, isMultiplicative } from "./ets-form.ts";
 import { EtsRecursion } from "./ets-recursion.ts";
 import { startStates } from "./ets-start.ts";
+import { isWorse, seasonalNaiveErrors, windowErrors } from "./ets-windows.ts";
 
 /** Smoothing parameters as the unknowns of `EtsRecursion`: β and γ as shares of their largest value. */
 export interface HeldSmoothing {
@@ -102,25 +103,42 @@ function corners(recursion: EtsRecursion, origin: Float64Array, lower: Float64Ar
 }
 
 /**
- * Fits every form that the values allow and returns the one with the smallest AICc (the simplest of equals). Forms that come close are
- * climbed again from other starts.
+ * Fits every form that the values allow and returns the one with the smallest AICc (the simplest of equals) of those whose forecasts over
+ * `horizon` steps, from places inside the series, are no worse than the seasonal naive ones; where all are, of those that are no worse than
+ * the best of them. The likelihood knows errors of one step only: a growth of many times the level within a day can raise it. Forms that come
+ * close are climbed again from other starts.
  *
  * @param forms  simplest first; not empty
  * @returns undefined if no form can be fitted
  */
-export function chooseForm(forms: readonly EtsForm[], values: Float64Array, period: number, held: HeldSmoothing): EtsCandidate | undefined {
+export function chooseForm(forms: readonly EtsForm[], values: Float64Array, period: number, horizon: number): EtsCandidate | undefined {
   const isPositive = values.every((value) => value > 0);
   let fits = forms
     .filter((form) => (isPositive || !isMultiplicative(form)) && (form.season === "N" || values.length > period))
-    .map((form) => fitForm(form, values, period, held))
+    .map((form) => fitForm(form, values, period))
     .filter((fit) => fit.deviance < Number.POSITIVE_INFINITY && isForecastable(fit, period));
   const least = Math.min(...fits.map((fit) => fit.aicc));
   fits = fits.map((fit) => {
     if (!(fit.aicc < least + closeCall)) return fit;
-    const again = fitForm(fit.recursion.form, values, period, held, 4);
+    const again = fitForm(fit.recursion.form, values, period, {}, 4);
     return again.deviance < fit.deviance && isForecastable(again, period) ? again : fit;
   });
-  return fits.reduce<EtsCandidate | undefined>((best, fit) => (best === undefined || fit.aicc < best.aicc ? fit : best), undefined);
+  fits.sort((a, b) => (a.aicc === b.aicc ? 0 : a.aicc - b.aicc)); // Infinity - Infinity is no order
+  return fits.length < 2 ? fits[0] : firstGood(fits, values, period, horizon);
+}
+
+/** @param fits  best first, at least one */
+function firstGood(fits: readonly EtsCandidate[], values: Float64Array, period: number, horizon: number): EtsCandidate {
+  const naive = seasonalNaiveErrors(values, period, horizon);
+  const beaten: { readonly fit: EtsCandidate; readonly errors: Float64Array }[] = [];
+  for (const fit of fits) {
+    const errors = windowErrors(fit.recursion, fit.x, values, period, horizon);
+    if (!isWorse(errors, naive, horizon)) return fit;
+    beaten.push({ fit, errors });
+  }
+  const total = (errors: Float64Array) => errors.reduce((sum, error) => sum + error, 0);
+  const closest = beaten.reduce((a, b) => (total(b.errors) < total(a.errors) ? b : a));
+  return (beaten.find(({ errors }) => !isWorse(errors, closest.errors, horizon)) ?? closest).fit;
 }
 
 /** Difference in AICc up to which another hill may change the choice. */

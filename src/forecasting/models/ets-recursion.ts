@@ -14,6 +14,9 @@ export interface EtsRun {
   readonly season: Float64Array;
 }
 
+/** Told after each value t what the state is then: the season [m] is the recursion's own, its entry at `place` is the next step's. */
+export type EtsVisit = (t: number, level: number, growth: number, season: Float64Array, place: number) => void;
+
 /**
  * The innovations recursion of one form over one series, as a function of smoothing parameters and start states:
  *
@@ -88,11 +91,11 @@ export class EtsRecursion implements CurvedFunction {
   }
 
   value(x: Float64Array): number {
-    return this.#run(x, false, undefined);
+    return this.#run(x, false);
   }
 
   linearize(x: Float64Array, gradient: Float64Array, curvature: Float64Array): number {
-    const deviance = this.#run(x, true, undefined);
+    const deviance = this.#run(x, true);
     const { size } = this;
     const numValues = this.#values.length;
     const sumSquares = Math.max(this.#sumSquares, this.#floor);
@@ -110,16 +113,16 @@ export class EtsRecursion implements CurvedFunction {
     return deviance;
   }
 
-  /** Runs once and returns where it ends; `fitted` [N] receives the one-step forecasts. */
-  run(x: Float64Array, fitted?: Float64Array): EtsRun {
-    const deviance = this.#run(x, false, fitted);
+  /** Runs once and returns where it ends; `fitted` [N] receives the one-step forecasts, `visit` every state. */
+  run(x: Float64Array, fitted?: Float64Array, visit?: EtsVisit): EtsRun {
+    const deviance = this.#run(x, false, fitted, visit);
     const period = this.#period;
     const next = period === 0 ? 0 : this.#values.length % period;
     const season = Float64Array.from({ length: period }, (_, index) => this.#season[(next + index) % period]!);
     return { sumSquares: this.#sumSquares, deviance, level: this.#level, growth: this.#growth, season };
   }
 
-  #run(x: Float64Array, derivatives: boolean, fitted: Float64Array | undefined): number {
+  #run(x: Float64Array, derivatives: boolean, fitted?: Float64Array, visit?: EtsVisit): number {
     const { iBeta, iGamma, iPhi, iGrowth, size } = this;
     const values = this.#values;
     const period = this.#period;
@@ -227,6 +230,7 @@ export class EtsRecursion implements CurvedFunction {
         season[place] = s + gamma * seasonError;
         place = place + 1 === period ? 0 : place + 1;
       }
+      if (visit !== undefined) visit(t, level, growth, season, place);
       sumSquares += error * error;
       if (isRelative) {
         product *= f;

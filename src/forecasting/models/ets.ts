@@ -132,7 +132,8 @@ const source = {
 
 /**
  * Exponential smoothing in state space form. Smoothing parameters and start states maximize the likelihood; the form is the one with
- * the smallest AICc among those that `parameters` allow. Likelihood and criteria leave out the constant, as R's forecast does:
+ * the smallest AICc among those that `parameters` allow and whose forecasts over the task's horizon, from places inside the history, seasonal
+ * naive doesn't beat. Likelihood and criteria leave out the constant, as R's forecast does:
  * log L = -½ (N log Σe² + 2 Σ log f), the second term for multiplicative errors only. A history of 2 values gets a level alone.
  */
 export const ets: Forecaster = {
@@ -144,7 +145,7 @@ export const ets: Forecaster = {
   minimumLength: () => 2,
   fit(histories, task, parameters = {}) {
     const forms = formsFor(parameters);
-    return fitEach("ets", ets.minimumLength, (history) => fitOne(history, forms))(histories, task);
+    return fitEach("ets", ets.minimumLength, (history) => fitOne(history, forms, task.horizon))(histories, task);
   },
   load: (saved) => loadFitted(method, saved),
 };
@@ -163,7 +164,7 @@ function formsFor({ error = "auto", trend = "auto", season = "auto" }: Parameter
 
 const words = { N: "none", A: "additive", M: "multiplicative" } as const;
 
-function fitOne(history: History, forms: readonly EtsForm[]): FittedForecaster {
+function fitOne(history: History, forms: readonly EtsForm[], horizon: number): FittedForecaster {
   const { values, seasonalPeriod: period } = history;
   const scale = magnitudeOf(values);
   const legal = forms.filter((form) => form.season === "N" || (period > 1 && values.length >= shortestFor(form, period)));
@@ -171,7 +172,7 @@ function fitOne(history: History, forms: readonly EtsForm[]): FittedForecaster {
     throw new OptionError("season", `${values.length} values with a season of ${period} are too few for ${forms.map(formName).join(" ")}`);
   }
   if (legal.every(isMultiplicative)) checkPositive(legal[0]!, values);
-  const best = chooseForm(legal, divided(values, scale), period, {});
+  const best = chooseForm(legal, divided(values, scale), period, horizon);
   if (best === undefined) throw new RangeError(`ets: none of ${legal.map(formName).join(" ")} can be fitted to ${values.length} values`);
   return fittedEts(best, values, period, scale);
 }
