@@ -16,6 +16,7 @@ import {
   type Findings,
   kinds,
   mean,
+  median,
   percent,
   perPass,
   promptsOf,
@@ -85,7 +86,7 @@ async function autoRow(setting: Setting, kind: (typeof kinds)[number]): Promise<
   // the best fixed setting is looked for where there is an aim to hold against it
   const best = hasTarget ? await bestFixed(setting, prompts, isQuick ? 1 : fixedRounds) : undefined;
   const compared = [{}, { draft: "auto" }, ...(best === undefined ? [] : [{ draft: best }])];
-  const { ratios, results } = await alternate(setting, prompts, compared, pairs, true);
+  const { ratios, rounds, results } = await alternate(setting, prompts, compared, pairs, true);
   const [plains, autos] = [results[0]!, results[1]!];
   const ideals: number[] = [];
   const shares: number[] = [];
@@ -96,8 +97,9 @@ async function autoRow(setting: Setting, kind: (typeof kinds)[number]): Promise<
   }
   const [auto, ideal, share] = [ratios[1]!, mean(ideals), mean(shares)];
   const fixedBest = ratios[2] ?? { median: 1, low: 1, high: 1 };
-  const against = auto.median / Math.max(fixedBest.median, 1); // "off" is a fixed setting, too
-  const ofIdeal = auto.median / ideal;
+  // round by round, since prompts of a kind differ; "off" is a fixed setting, too
+  const against = median(rounds[1]!.map((ratio, round) => ratio / (fixedBest.median > 1 ? rounds[2]![round]! : 1)));
+  const ofIdeal = median(rounds[1]!.map((ratio, round) => ratio / ideals[round % ideals.length]!));
   const omniscient = clairvoyantGain(curve, (plains[0]?.tokens.length ?? 1) - 1);
   const aims = [
     `${percent(against)} of the best fixed setting (aim 90 %: ${verdict(against >= 0.9)})`,

@@ -82,7 +82,12 @@ export async function alternate(
   settings: readonly GenerateOptions[],
   rounds: number,
   isSame: boolean,
-): Promise<{ ratios: readonly ReturnType<typeof summarize>[]; results: readonly (readonly GenerateResult[])[] }> {
+): Promise<{
+  readonly ratios: readonly ReturnType<typeof summarize>[];
+  /** For each setting the ratio in each round. */
+  readonly rounds: readonly (readonly number[])[];
+  readonly results: readonly (readonly GenerateResult[])[];
+}> {
   const ratios: number[][] = settings.map(() => []);
   const results: GenerateResult[][] = settings.map(() => []);
   for (let round = 0; round < rounds; round += 1) {
@@ -101,7 +106,7 @@ export async function alternate(
       for (const [place, { tokens }] of list.entries())
         if (tokens.join() !== results[0]![place]!.tokens.join())
           throw new Error(`${JSON.stringify(settings[index])} gives other tokens than plain decoding`);
-  return { ratios: ratios.map(summarize), results };
+  return { ratios: ratios.map(summarize), rounds: ratios, results };
 }
 
 /** Share of a list's n-grams that stand in it, or in what came before it, at an earlier place. */

@@ -171,6 +171,7 @@ function mostVisited(tree: readonly Node[], count: number): DraftTree {
   return {
     tokens: order.map((index) => tree[index]!.token),
     parents: order.map((index) => place.get(tree[index]!.parent) ?? -1),
+    chances: order.map((index) => tree[index]!.prior),
   };
 }
 

@@ -14,58 +14,61 @@ const widths = [1, 2, 3, 5, 7, 11, 15];
 const maxWidth = widths.at(-1)!;
 /** What a measurement weighs when the next one comes: about the last 32 count. */
 const decay = 31 / 32;
-/** Measurements that every estimate begins with: of nothing accepted, so that drafts must show their worth first, unless it was measured before. */
-const doubt = 2;
+/** Measurements that a method's own estimate counts as. */
+const trust = 2;
 /** A draft must promise so much more than a pass alone, since the estimate is one. */
 const margin = 1.05;
-/** A method that does not pay is measured at every so manieth token: its guesses cost time too. */
+/** A draft model that does not pay is measured at every so manieth token: its guesses are passes. */
 const idleStride = 4;
 /** Tokens that a draft of a model's chain has. */
 const chainDepth = 4;
 /** So many proposals of a draft model that promise nothing end its part in the run: even to be measured it must read along. */
 const maxIdleTrials = 6;
-/** Evidence above this is counted as this. */
-const maxEvidence = 4;
+/** Estimates that are told apart. */
+const numClasses = 8;
 
-/** Mean number of accepted tokens by width, for drafts of like evidence. */
-class Prospects {
-  readonly #sums: number[];
-  #count = doubt;
+/** What a method's estimates are worth: how often the tokens came that it gave like chances, where those before them had come. */
+class Calibration {
+  readonly #agreement: number | undefined;
+  readonly #came = new Array<number>(numClasses).fill(0);
+  readonly #count = new Array<number>(numClasses).fill(0);
 
-  /** @param agreement  chance of a token to be right where those before it are, as far as it is known */
-  constructor(agreement: number) {
-    const accepted = (width: number) =>
-      Array.from({ length: width }, (_, index) => agreement ** (index + 1)).reduce((sum, one) => sum + one, 0);
-    this.#sums = widths.map((width) => doubt * accepted(width));
+  /** @param agreement  the chance of any token, where that was measured before: it goes before the method's estimates */
+  constructor(agreement: number | undefined) {
+    this.#agreement = agreement;
   }
 
-  add(accepted: readonly number[]): void {
-    this.#count = this.#count * decay + 1;
-    for (const index of widths.keys()) this.#sums[index] = this.#sums[index]! * decay + accepted[index]!;
+  add(estimate: number, hasCome: boolean): void {
+    const place = classOf(estimate);
+    this.#came[place] = this.#came[place]! * decay + Number(hasCome);
+    this.#count[place] = this.#count[place]! * decay + 1;
   }
 
-  /** Expected accepted tokens of a draft of `widths[index]` tokens. */
-  mean(index: number): number {
-    return this.#sums[index]! / this.#count;
+  /** The chance of a token, by the estimate and what became of those like it. */
+  chance(estimate: number): number {
+    const place = classOf(estimate);
+    return (trust * (this.#agreement ?? estimate) + this.#came[place]!) / (trust + this.#count[place]!);
   }
 }
 
-/** A proposal that waits for the tokens that tell what it was worth, whether it was verified or not. */
+const classOf = (estimate: number) => Math.min(Math.floor(estimate * numClasses), numClasses - 1);
+
+/** A proposal, verified or not, on the way of the tokens that come: its tokens after the last one that came tell what estimates are worth. */
 interface Trial {
-  readonly prospects: Prospects;
   readonly tree: DraftTree;
-  /** Nodes on the path of the tokens that came. */
-  readonly path: number[];
+  /** The last token that came, -1 before the first. */
+  at: number;
 }
 
 interface Candidate {
   readonly name: string;
   readonly state: DraftState;
-  readonly prospects: Prospects[];
+  readonly calibration: Calibration;
+  trial: Trial | undefined;
   /** What a proposed token costs, in passes of one row. */
   readonly price: number;
-  /** @see Prospects */
-  readonly agreement: number;
+  /** @see Calibration */
+  readonly agreement: number | undefined;
   isPaying: boolean;
   idleTrials: number;
 }
@@ -75,14 +78,13 @@ type Proposer = Pick<Candidate, "name" | "state"> & Partial<Pick<Candidate, "pri
 
 /**
  * Chooses method and width for each pass: the largest (1 + expected accepted tokens) / (T(rows) / T(1)), or no draft where that does
- * not reach {@link margin}. What a draft is worth is measured without a pass: every proposal, verified or not, is compared with the
- * tokens that then come, and counted for all its widths. So "off" costs nothing but the guessing, and is left as soon as guesses
- * begin to hold. Estimates are kept by method and by the evidence that the proposal states.
+ * not reach {@link margin}. Each method gives its tokens chances; what such chances are worth here is measured without a pass: every
+ * proposal, verified or not, is compared with the tokens that then come. So "off" costs nothing but the guessing, and is left as soon
+ * as guesses begin to hold.
  */
 export class AutoState implements DraftState {
   readonly #curve: CostCurve;
   readonly #candidates: readonly Candidate[];
-  #trials: Trial[] = [];
   #step = 0;
   readonly #chosen = new Map<string, number>();
   readonly #notes: readonly ChoiceFact[];
@@ -92,10 +94,9 @@ export class AutoState implements DraftState {
     this.#curve = curve;
     this.#notes = notes;
     this.#candidates = candidates.map((candidate) => ({
-      ...{ price: 0, agreement: 0, idleTrials: 0 },
+      ...{ price: 0, agreement: undefined, trial: undefined, idleTrials: 0, isPaying: false },
       ...candidate,
-      prospects: Array.from({ length: maxEvidence + 1 }, () => new Prospects(candidate.agreement ?? 0)),
-      isPaying: false,
+      calibration: new Calibration(candidate.agreement),
     }));
   }
 
@@ -103,16 +104,16 @@ export class AutoState implements DraftState {
     let best = { gain: margin, tree: noDraft, name: "off" };
     for (const candidate of this.#candidates) {
       if (candidate.price > 0 && candidate.idleTrials >= maxIdleTrials) continue;
-      if (!candidate.isPaying && this.#step % idleStride !== 0) continue;
+      if (candidate.price > 0 && !candidate.isPaying && this.#step % idleStride !== 0) continue;
       const tree = await candidate.state.propose({ maxNodes: maxWidth, maxDepth: maxWidth });
       if (tree.tokens.length === 0) continue;
-      const prospects = candidate.prospects[Math.min(tree.evidence ?? 0, maxEvidence)]!;
-      this.#trials.push({ prospects, tree, path: [] });
+      candidate.trial = { tree, at: -1 };
       candidate.isPaying = false;
-      for (const [index, width] of widths.entries()) {
+      const accepted = expectedAccepted(tree, candidate);
+      for (const width of widths) {
         if (width > Math.min(tree.tokens.length, limits.maxNodes)) break;
         const gain =
-          (1 + Math.min(prospects.mean(index), limits.maxDepth)) / (this.#curve.ratio(1 + width) + candidate.price * tree.tokens.length);
+          (1 + Math.min(accepted[width - 1]!, limits.maxDepth)) / (this.#curve.ratio(1 + width) + candidate.price * tree.tokens.length);
         candidate.isPaying ||= gain > 1;
         if (gain > best.gain) best = { gain, tree: firstOf(tree, width), name: `${candidate.name},nodes=${width}` };
       }
@@ -124,13 +125,17 @@ export class AutoState implements DraftState {
 
   advance(token: TokenId): void {
     this.#step++;
-    this.#trials = this.#trials.filter((trial) => !judge(trial, token));
-    for (const { state } of this.#candidates) state.advance(token);
+    for (const candidate of this.#candidates) {
+      judge(candidate, token);
+      candidate.state.advance(token);
+    }
   }
 
   rewind(length: number): void {
-    this.#trials = []; // what they wait for will not come
-    for (const { state } of this.#candidates) state.rewind(length);
+    for (const candidate of this.#candidates) {
+      candidate.trial = undefined; // what it waits for will not come
+      candidate.state.rewind(length);
+    }
   }
 
   /** Measures anew: a branch's prospects are its own. */
@@ -161,16 +166,29 @@ export class AutoState implements DraftState {
   }
 }
 
-/** Moves a trial on by a token that came. True when it has told all it can; its prospects then know. */
-function judge({ prospects, tree, path }: Trial, token: TokenId): boolean {
-  const parent = path.at(-1) ?? -1;
-  const node = tree.tokens.findIndex((guess, index) => guess === token && tree.parents[index] === parent);
-  if (node >= 0) path.push(node);
-  const isDone = node < 0 || !tree.parents.includes(node);
-  if (isDone) {
-    prospects.add(widths.map((width) => path.filter((at) => at < width).length)); // a path's nodes ascend
+/** Counts what a token that came says of the proposal it was in, or was not in. */
+function judge(candidate: Candidate, token: TokenId): void {
+  const { trial, calibration } = candidate;
+  if (trial === undefined) return;
+  const { tree, at } = trial;
+  candidate.trial = undefined;
+  for (const [node, guess] of tree.tokens.entries()) {
+    if (tree.parents[node] !== at) continue;
+    calibration.add(tree.chances![node]!, guess === token);
+    if (guess === token) candidate.trial = { tree, at: node };
   }
-  return isDone;
+}
+
+/** Tokens to be accepted of a tree's first one, of its first two, and so on. */
+function expectedAccepted({ tokens, parents, chances }: DraftTree, { calibration }: Candidate): number[] {
+  const paths: number[] = [];
+  let sum = 0;
+  return tokens.map((_, node) => {
+    const before = parents[node] === -1 ? 1 : paths[parents[node]!]!;
+    paths.push(before * calibration.chance(chances![node]!));
+    sum += paths[node]!;
+    return sum;
+  });
 }
 
 function firstOf({ tokens, parents }: DraftTree, count: number): DraftTree {
@@ -191,7 +209,7 @@ export const auto = defineDraft({
       if (costCurve === undefined) throw new OptionError("draft", "auto needs the model's cost curve, and this model has none");
       const curve = await costCurve();
       const candidates: Proposer[] = [
-        { name: "ngram", state: new NgramState({ nodes: maxWidth, longest: maxEvidence, shortest: 1 }, prompt) },
+        { name: "ngram", state: new NgramState({ nodes: maxWidth, longest: 16, shortest: 1 }, prompt) },
         { name: "adaptive", state: new AdaptiveState({ nodes: 7, depth: 3, iterations: 60 }, rules.seed, prompt) },
       ];
       if (model !== undefined) {

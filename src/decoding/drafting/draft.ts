@@ -77,8 +77,8 @@ export interface DraftTree {
   readonly tokens: readonly TokenId[];
   /** For each token the index of the one before it on its path, -1 after the last token of the sequence; lower than its own. */
   readonly parents: readonly number[];
-  /** How much speaks for the draft, in the method's own measure: drafts of one method with the same number have like prospects. */
-  readonly evidence?: number;
+  /** For each token the method's own estimate, in (0, 1], of its chance to come where those before it on its path have come. `auto` goes by it. */
+  readonly chances?: readonly number[];
 }
 
 /** Most tokens of a draft: passes of 64 rows and more use other kernels, which round differently. */

@@ -82,8 +82,8 @@ export class ModelDraft implements DraftState {
   async propose({ maxNodes, maxDepth }: DraftLimits): Promise<DraftTree> {
     const { width, confidence } = this.#settings;
     const depth = Math.min(this.#settings.depth, maxDepth);
-    const nodes: { token: TokenId; parent: number; probability: number }[] = [];
-    let [parent, probability, length] = [-1, 1, 0];
+    const nodes: Node[] = [];
+    let [parent, probability] = [-1, 1];
     for (let at = 0; at < depth; at++) {
       const row = await this.#reader.next();
       if (row === undefined) break;
@@ -92,21 +92,20 @@ export class ModelDraft implements DraftState {
       const chosen = this.#sampler.choose(row, { stream: this.#context.stream, index: this.#length + at })?.token ?? (ids[0] as TokenId);
       for (let place = 0, rest = width - 1; place < ids.length && rest > 0; place++) {
         if (ids[place] === chosen) continue;
-        nodes.push({ token: ids[place] as TokenId, parent, probability: probability * share(place) });
+        nodes.push({ token: ids[place] as TokenId, parent, chance: share(place), probability: probability * share(place) });
         rest--;
       }
       const place = ids.indexOf(chosen);
       const sure = place < 0 ? 0 : share(place);
       probability *= sure;
-      parent = nodes.push({ token: chosen, parent, probability }) - 1;
-      length++;
+      parent = nodes.push({ token: chosen, parent, chance: sure, probability }) - 1;
       if (sure < confidence) break;
       this.#reader.advance(chosen);
       this.#sampler.advance(chosen);
     }
     this.#reader.rewind(this.#length);
     this.#sampler.rewind(this.#length);
-    return { ...likeliest(nodes, maxNodes), evidence: length }; // a chain that was not cut short by doubt promises more
+    return likeliest(nodes, maxNodes);
   }
 
   advance(token: TokenId): void {
@@ -135,8 +134,17 @@ export class ModelDraft implements DraftState {
   }
 }
 
+interface Node {
+  readonly token: TokenId;
+  readonly parent: number;
+  /** Probability of the token after those before it. */
+  readonly chance: number;
+  /** Probability of the path. */
+  readonly probability: number;
+}
+
 /** The most probable paths first; a node is never before its parent, which is at least as probable. */
-function likeliest(nodes: readonly { token: TokenId; parent: number; probability: number }[], count: number): DraftTree {
+function likeliest(nodes: readonly Node[], count: number): DraftTree {
   const depths = nodes.map(() => 0);
   for (const [index, { parent }] of nodes.entries()) if (parent >= 0) depths[index] = depths[parent]! + 1;
   const order = [...nodes.keys()]
@@ -146,6 +154,7 @@ function likeliest(nodes: readonly { token: TokenId; parent: number; probability
   return {
     tokens: order.map((index) => nodes[index]!.token),
     parents: order.map((index) => places.get(nodes[index]!.parent) ?? -1),
+    chances: order.map((index) => nodes[index]!.chance),
   };
 }
 

@@ -54,7 +54,8 @@ export class NgramState implements DraftState {
       const from = best + index;
       draft.push(from < end ? tokens[from]! : draft[from - end]!);
     }
-    return { ...chain(draft), evidence: matchLength };
+    // each token that comes makes the match longer
+    return { ...chain(draft), chances: draft.map((_, index) => chanceAfter(matchLength + index)) };
   }
 
   advance(token: TokenId): void {
@@ -83,6 +84,9 @@ export class NgramState implements DraftState {
     return this.#tokens.slice(Math.max(end - this.#settings.shortest, 0), end).join(",");
   }
 }
+
+/** Chance that a text goes on as it did before, after so many tokens that were the same. */
+const chanceAfter = (matchLength: number): number => matchLength / (matchLength + 2);
 
 export const ngram = defineDraft({
   name: "ngram",
