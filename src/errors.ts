@@ -16,7 +16,8 @@ export type ErrorCode =
   | "DOWNLOAD"
   | "TEMPLATE"
   | "TIMEOUT"
-  | "TRAINING";
+  | "TRAINING"
+  | "WORKER";
 
 export abstract class ChainruleError extends Error {
   abstract readonly code: ErrorCode;
@@ -137,5 +138,18 @@ export class TrainingError extends ChainruleError {
     super(message);
     this.step = facts.step;
     this.tensor = facts.tensor;
+  }
+}
+
+/** A process that worked on some of a table's series ended before it had answered: it crashed, ran out of memory or was killed. */
+export class WorkerError extends ChainruleError {
+  readonly code = "WORKER";
+  /** Names of the series that it had. */
+  readonly series: readonly string[];
+  constructor(reason: string, series: readonly string[], facts: { cause?: unknown } = {}) {
+    const shown = series.slice(0, 5).join(", ") || "the only one";
+    const more = series.length > 5 ? ` and ${series.length - 5} more` : "";
+    super(`a forecasting process ended over the series ${shown}${more}: ${reason}`, { cause: facts.cause });
+    this.series = series;
   }
 }

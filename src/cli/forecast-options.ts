@@ -112,7 +112,7 @@ export function addForecastOptions(command: Command): Command {
     .option("--windows <count>", "origins per series in the backtest (default: up to 20)", integer("--windows"))
     .option("--stride <steps>", "steps between origins (default: a quarter of the horizon)", integer("--stride"))
     .option("--refit <n>", "fit again at every n-th origin, 0 never (default: 5)", integer("--refit"))
-    .option("--workers <count>", "workers (default: one per core for 64 series and more)", integer("--workers"));
+    .option("--workers <count>", "worker processes (default: one per core for 64 series and more)", integer("--workers"));
 }
 
 function parameter(text: string, before: Readonly<Record<string, ParameterValue>> = {}): Readonly<Record<string, ParameterValue>> {

@@ -49,7 +49,7 @@ export interface BacktestOptions extends LoadOptions {
   readonly refit?: number;
   /** How holes of a history are filled before fitting; default "interpolate". */
   readonly missing?: MissingRule;
-  /** Workers; default: the machine's cores where there are 64 series and more, otherwise none. */
+  /** Worker processes; default: the machine's cores where there are 64 series and more, otherwise none. */
   readonly workers?: number;
   /** Folder of language models by name, and of the heads trained over them. Without it a language model is a path, and its heads are not kept. */
   readonly home?: string;
@@ -204,9 +204,9 @@ interface Evaluation {
 
 async function evaluate(table: LoadedTable, options: BacktestOptions, pool: Pool): Promise<Evaluation> {
   const { horizon, levels = defaultLevels } = options;
-  const series = table.series.map((one): BacktestSeries => {
+  const series = table.series.map((one): NamedSeries => {
     const regressors = regressorsOf(one, horizon);
-    return { values: one.values, seasonalPeriod: one.seasonalPeriod, time: one.time, ...(regressors && { regressors }) };
+    return { id: one.id, values: one.values, seasonalPeriod: one.seasonalPeriod, time: one.time, ...(regressors && { regressors }) };
   });
   const windows = {
     ...(options.windows !== undefined && { windows: options.windows }),
@@ -294,9 +294,13 @@ function decide(
   return choose(rows, (model) => model === name);
 }
 
+interface NamedSeries extends BacktestSeries {
+  readonly id: string;
+}
+
 /** Scores a model, one job per chunk of the series; a model that is fitted to all series together gets them in one. */
 async function scoreAll(
-  series: readonly BacktestSeries[],
+  series: readonly NamedSeries[],
   plan: BacktestPlan,
   combination: Combination,
   pool: Pool,
@@ -312,8 +316,9 @@ async function scoreAll(
     starts.map(async (start) => {
       const refit = options.refit ?? (isFittedOnce(combination) ? 0 : plan.refit);
       const its = { ...plan, refit, origins: plan.origins.slice(start, start + size) };
-      const job = { combination, series: series.slice(start, start + size), plan: its, ...(intervals && { intervals }) };
-      const part = await runner.run({ kind: "score", ...job }, hooksOf(combination, options));
+      const some = series.slice(start, start + size);
+      const job = { combination, series: some, plan: its, ...(intervals && { intervals }) };
+      const part = await runner.run({ kind: "score", ...job }, namesOf(some), hooksOf(combination, options));
       done += Math.min(size, series.length - start);
       options.onProgress?.({ stage, model: combinationName(combination), done, total: series.length });
       return part;
@@ -321,6 +326,8 @@ async function scoreAll(
   );
   return parts.flat();
 }
+
+const namesOf = (series: readonly { readonly id: string }[]) => series.map(({ id }) => id);
 
 function hooksOf(combination: Combination, { signal, home, hub, onProgress, onNotice }: BacktestOptions): JobHooks {
   const model = combinationName(combination);
@@ -428,6 +435,7 @@ async function fitAll(
           }));
           return (isTrained(combination) ? createPool(0) : pool).run(
             { kind: "fit", combination, histories, regressors: some.map((one) => regressorsOf(one, horizon)), horizon },
+            namesOf(some),
             hooksOf(combination, options),
           );
         }),

@@ -1,6 +1,6 @@
 import { ChainruleError, type ErrorCode, FormatError, NativeError, NotFoundError, OptionError, UnsupportedError } from "../errors.ts";
 
-/** An error on its way between threads: a structured clone keeps the message and loses the class. */
+/** An error on its way between processes: a structured clone keeps the message and loses the class. */
 export type WireError =
   | {
       readonly code: ErrorCode;
