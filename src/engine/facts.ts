@@ -77,6 +77,8 @@ export interface EffortFact {
   readonly ms: number;
   /** What `planned` was expected to take before it began, and by what; `ms` where the model's speed is known. */
   readonly expected?: { readonly passes: number; readonly ms?: number; readonly basis: string };
+  /** The budget: where it stops, whatever is still planned. Absent where nothing bounds it. */
+  readonly limits?: { readonly passes?: number; readonly seconds?: number };
   /** The budget that ended it before everything planned was done. */
   readonly endedBy?: "passes" | "seconds";
   /** What the paper's setting would take, at this run's passes and time for each unit. */

@@ -46,7 +46,7 @@ test("explain prints the tokens that matter, the time that is expected and what 
   const args = ["explain", "the quick brown fox", ...model, "--max-tokens", "2", "--method", "reagent,replaced=12,tokens=1"];
   const text = await run(await explain(args.slice(1)), ...args, "--html", html);
   expect(text.exitCode).toBeUndefined();
-  expect(text.errors).toMatch(/12 replaced prompts: about .*, at most what the method's seconds say\n/);
+  expect(text.errors).toMatch(/^reagent: 12 replaced prompts, about 13 passes, \d.* \(\d+ ms per prompt, .*\); it stops at 60 s\n/);
   expect(text.output).toMatch(/^".+" {2}.+\n/);
   expect(text.output).not.toContain(escapeCode); // no terminal, no colours
   expect(readFileSync(html, "utf8").replace(/<[^>]*>/g, "")).toContain("the quick brown fox");

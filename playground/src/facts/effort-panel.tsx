@@ -8,9 +8,12 @@ function seconds(ms: number): string {
 const spent = ({ passes, ms }: { readonly passes: number; readonly ms?: number }) =>
   `${passes.toLocaleString("en")} passes${ms === undefined ? "" : `, ${seconds(ms)}`}`;
 
+const describeLimits = ({ passes, seconds: most }: NonNullable<EffortFact["limits"]>) =>
+  [...(passes === undefined ? [] : [`${passes.toLocaleString("en")} passes`]), ...(most === undefined ? [] : [`${most} s`])].join(" or ");
+
 /** How far a search that spends many passes has come, what was expected, and what the paper's setting would take. */
 export function EffortPanel({ effort, isUnderWay }: { readonly effort: EffortFact; readonly isUnderWay: boolean }) {
-  const { method, unit, done, planned, expected, endedBy, paper } = effort;
+  const { method, unit, done, planned, expected, limits, endedBy, paper } = effort;
   return (
     <div class="effort">
       <p>
@@ -19,6 +22,7 @@ export function EffortPanel({ effort, isUnderWay }: { readonly effort: EffortFac
           {" "}
           · {method}, {spent(effort)}
           {expected !== undefined && `, expected ${spent(expected)}`}
+          {limits !== undefined && `, at most ${describeLimits(limits)}`}
           {endedBy !== undefined && `. Ended by the budget of ${endedBy}`}
         </span>
       </p>

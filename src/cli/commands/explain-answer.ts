@@ -1,13 +1,13 @@
 import { writeFile } from "node:fs/promises";
 import { text as readAll } from "node:stream/consumers";
 import type { Command } from "commander";
-import { describeEffort, describeToken, duration, heat, heatMapHtml } from "../../decoding/index.ts";
+import { describeEffort, describeToken, heat, heatMapHtml } from "../../decoding/index.ts";
 import type { EffortFact, Explanation } from "../../index.ts";
 import { addDecodingOptions, type DecodingOptions, decodingOptions } from "../decoding-options.ts";
+import { showEffort } from "../effort.ts";
 import { interruptible } from "../interrupt.ts";
 import { addLayoutOptions, type LayoutOptions, laidOut } from "../layout-options.ts";
 import { addModelOptions, loadModel, type ModelOptions } from "../load-model.ts";
-import { showWork } from "../work-line.ts";
 
 interface Options extends ModelOptions, DecodingOptions, LayoutOptions {
   readonly method: string;
@@ -32,22 +32,13 @@ export function explainAnswer(command: Command): Command {
       await interruptible(async (signal) => {
         await using model = await loadModel(options, signal);
         const prompt = await laidOut(options.chat === true ? [{ role: "user", content: text }] : text, options);
-        const work = showWork();
-        let isAnnounced = false;
-        const onEffort = ({ done, planned, unit, expected }: EffortFact) => {
-          if (!isAnnounced && expected?.ms !== undefined)
-            process.stderr.write(
-              `${planned} ${unit}: about ${duration(expected.ms)} (${expected.basis}), at most what the method's seconds say\n`,
-            );
-          isAnnounced = true;
-          work.update(unit, done, planned);
-        };
+        const effort = showEffort((line) => process.stderr.write(`${line}\n`));
         const explanation = await model.explain(prompt, {
           ...(await decodingOptions(options)),
-          ...{ method: options.method, onEffort, signal },
+          ...{ method: options.method, onEffort: (fact: EffortFact) => effort.update(fact), signal },
           ...(options.answer === undefined ? {} : { answer: options.answer }),
         });
-        work.clear();
+        effort.clear();
         const { attribution } = explanation;
         if (options.html !== undefined) await writeFile(options.html, heatMapHtml(attribution, explanation.text));
         if (options.json === true) {

@@ -97,7 +97,7 @@ class ReAGent {
     };
     const effort = (done: number, endedBy?: "seconds"): EffortFact => ({
       ...{ method: "reagent", unit: "replaced prompts", done, planned: replaced, passes: this.#passes, ms: this.#elapsed() },
-      ...{ expected: planned, ...(endedBy === undefined ? {} : { endedBy }) },
+      ...{ expected: planned, limits: { seconds }, ...(endedBy === undefined ? {} : { endedBy }) },
       paper: {
         setting: `5 chains of up to 3,000 replacements with a test each, for each of ${answer.length} tokens`,
         ...{ passes: paperPasses * answer.length, ms: paperPasses * answer.length * perPrompt },

@@ -155,6 +155,19 @@ test("at its budget it stops drawing, finishes one answer, and says how far it c
   expect(all.findIndex(({ kind }) => kind === "effort")).toBeLessThan(all.findIndex(({ kind }) => kind === "token"));
 });
 
+test("unless others are given it has 2,048 passes and 120 seconds, which its facts say before anything is drawn", async () => {
+  const options = { maxTokens: 1100, seed: 2, ignoreEndTokens: true };
+  const { all, result } = await eventsOf(generate(model(3), prompt, { ...options, search: bestOf({ n: 2 }) }));
+  expect(all.find(({ kind }) => kind === "effort")).toMatchObject({
+    fact: { done: 0, expected: { passes: 1102 }, limits: { passes: 2048, seconds: 120 } },
+  });
+  expect(result.tokens).toHaveLength(1100); // one answer is finished plainly
+  expect(result.facts.effort).toMatchObject({ endedBy: "passes", done: 1, planned: 2 });
+  expect(Math.min(...branchTokens(result).map((tokens) => tokens.length))).toBe(1025); // 2 rows a step, each a pass of the toy
+  const given = await generateText(model(3), prompt, { maxTokens: 2, seed: 2, search: bestOf({ n: 2, passes: 50, seconds: 7 }) });
+  expect(given.facts.effort!.limits).toEqual({ passes: 50, seconds: 7 });
+});
+
 test("greedy decoding and deterministic samplers are refused, and without any option tokens are drawn", async () => {
   for (const given of [{ temperature: 0 }, { sample: "greedy" }, { sample: "momentum" }])
     await expect(generateText(model(1), prompt, { ...given, search: "best-of" })).rejects.toThrow(

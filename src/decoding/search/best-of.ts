@@ -260,7 +260,7 @@ export const bestOf = defineSearch({
       default: 64,
       doc: "tokens after which answers are judged the first time; then after twice as many",
     }),
-    ...budgetParameters,
+    ...budgetParameters({ passes: 2048, seconds: 120 }),
   },
   draws: true,
   example: { n: 3, check: 2 },

@@ -2,16 +2,29 @@ import type { EffortFact } from "../../engine/index.ts";
 import { integer, number } from "../method.ts";
 import type { Run, SearchEvent } from "./search.ts";
 
-/** Parameters of every search that spends many passes. */
-export const budgetParameters = {
+export interface SearchBudget {
+  readonly passes: number;
+  readonly seconds: number;
+}
+
+/** What no search reaches: these limits are none. */
+const unbounded: SearchBudget = { passes: 2 ** 31, seconds: 86_400 };
+
+/** Parameters of every search that spends many passes. @param defaults  left out: what bounds the search is another parameter of its own */
+export const budgetParameters = (defaults = unbounded) => ({
   passes: integer({
     min: 0,
-    max: 2 ** 31,
-    default: 2 ** 31,
+    max: unbounded.passes,
+    default: defaults.passes,
     doc: "most passes of the search, after the prompt; then the best so far is finished plainly",
   }),
-  seconds: number({ min: 0, max: 86_400, default: 86_400, doc: "most seconds of the search, after the prompt; then the same" }),
-};
+  seconds: number({
+    min: 0,
+    max: unbounded.seconds,
+    default: defaults.seconds,
+    doc: "most seconds of the search, after the prompt; then the same",
+  }),
+});
 
 interface EffortPlan {
   readonly method: string;
@@ -30,19 +43,14 @@ interface EffortPlan {
 /** What a search spends beyond a plain answer: it asks before each part whether there is anything left. */
 export class Effort {
   readonly #run: Run;
-  readonly #limits: { readonly passes: number; readonly seconds: number };
+  readonly #limits: SearchBudget;
   readonly #plan: EffortPlan;
   readonly #start: { readonly passes: number; readonly ms: number };
   readonly #expected: NonNullable<EffortFact["expected"]>;
   #endedBy: "passes" | "seconds" | undefined;
   done = 0;
 
-  private constructor(
-    run: Run,
-    limits: { passes: number; seconds: number },
-    plan: EffortPlan,
-    expected: NonNullable<EffortFact["expected"]>,
-  ) {
+  private constructor(run: Run, limits: SearchBudget, plan: EffortPlan, expected: NonNullable<EffortFact["expected"]>) {
     this.#run = run;
     this.#limits = limits;
     this.#plan = plan;
@@ -51,7 +59,7 @@ export class Effort {
   }
 
   /** Begins once the prompt was read. */
-  static async start(run: Run, limits: { passes: number; seconds: number }, plan: EffortPlan): Promise<Effort> {
+  static async start(run: Run, limits: SearchBudget, plan: EffortPlan): Promise<Effort> {
     const curve = limits.passes === 0 || limits.seconds === 0 ? undefined : await run.costCurve?.();
     const ms = curve === undefined ? {} : { ms: plan.passes * curve.singleRowMs * curve.ratio(Math.max(plan.rows, 1)) };
     return new Effort(run, limits, plan, { passes: plan.passes, basis: plan.basis, ...ms });
@@ -72,6 +80,7 @@ export class Effort {
     const scale = this.done === 0 ? undefined : paper.units / this.done;
     const fact: EffortFact = {
       ...{ method, unit, done: this.done, planned: Math.max(planned, this.done), passes, ms, expected: this.#expected },
+      ...limitsOf(this.#limits),
       ...(this.#endedBy === undefined || this.done >= planned ? {} : { endedBy: this.#endedBy }),
       ...(scale === undefined ? {} : { paper: { setting: paper.setting, passes: Math.round(passes * scale), ms: ms * scale } }),
     };
@@ -82,4 +91,13 @@ export class Effort {
     const { passes, ms } = this.#run.spent();
     return { passes: passes - this.#start.passes, ms: ms - this.#start.ms };
   }
+}
+
+/** The limits that bound anything. */
+function limitsOf({ passes, seconds }: SearchBudget): Pick<EffortFact, "limits"> {
+  const limits = {
+    ...(passes < unbounded.passes ? { passes } : {}),
+    ...(seconds < unbounded.seconds ? { seconds } : {}),
+  };
+  return Object.keys(limits).length === 0 ? {} : { limits };
 }

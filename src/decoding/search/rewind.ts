@@ -421,7 +421,7 @@ export const rewind = defineSearch({
     alike: number({ min: -1, max: 1, default: 0.95, doc: "likeness from which on segments share what is found; 1 is hardly ever" }),
     share: number({ min: 0, max: 1, default: 0.2, doc: "what a visit counts for a segment that is alike, times the likeness; 0 is off" }),
     enough: number({ min: -1, max: 1, default: 0.8, doc: "value above which a segment is settled on before the iterations are used up" }),
-    ...budgetParameters,
+    ...budgetParameters(),
   },
   draws: true,
   example: { iterations: 4, children: 3 },
