@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { each, heldOut, preferredShare, sampling, wordLength, writePairs } from "../../scripts/preference/short-words.ts";
 import type { GenerateOptions } from "../../src/index.ts";
 import { defaultHome } from "../../src/models/index.ts";
-import { heldOutAccuracy, trainFile } from "../../src/training/index.ts";
+import { heldOutRanking, trainFile } from "../../src/training/index.ts";
 import { alternate, type Findings, mean, onePerKind, percent, perPass, type Row, type Setting, show } from "./harness.ts";
 
 const weights = [0, 0.5, 1, 2];
@@ -41,13 +41,13 @@ export async function rewardRows(setting: Setting): Promise<Findings> {
     const blind = await curve({ model: model.withAdapters(`${name},scale=0`) });
     const list = await onePerKind(setting);
     const { ratios, results } = await alternate(setting, list, [{}, { guide: `reward,adapter=${name},weight=1` }], pairs, false);
-    const accuracy = heldOutAccuracy(adapter);
+    const ranking = heldOutRanking(adapter);
     const line = (points: typeof guided, of: (point: (typeof guided)[number]) => string) => points.map(of).join(", ");
     const figure = [
       `at weights ${weights.join(", ")} ${line(guided, ({ preferred }) => percent(preferred))} of ${openings.length} texts have shorter words than the model's own, which is what was liked; with a reward that likes nothing ${line(blind, ({ preferred }) => percent(preferred))}`,
       `letters per word ${line(guided, ({ letters }) => letters.toFixed(2))}`,
       `nats per token to the model ${line(guided, ({ nats }) => nats.toFixed(2))} (${line(blind, ({ nats }) => nats.toFixed(2))})`,
-      ...(accuracy === undefined ? [] : [`the reward ranks ${percent(accuracy)} of held-out pairs right`]),
+      ...(ranking === undefined ? [] : [`the reward ranks ${percent(ranking.share)} of ${ranking.numPairs ?? "the"} held-out pairs right`]),
     ].join("; ");
     const above = guided.map(({ preferred }, index) => preferred - blind[index]!.preferred).slice(1);
     const isMet = above.every((gain) => gain > 0) && above.at(-1)! >= above[0]!;
@@ -56,7 +56,7 @@ export async function rewardRows(setting: Setting): Promise<Findings> {
       ...{ method: "guide reward", model: modelName },
       claim: "a small reward model turns a frozen one at every token, the more the larger its weight (7 B parameters)",
       figure,
-      met: isMet ? "yes" : `no: ${accuracy !== undefined && accuracy < 0.6 ? "the reward learned little" : "not at every weight"}`,
+      met: isMet ? "yes" : `no: ${ranking !== undefined && ranking.share < 0.6 ? "the reward learned little" : "not at every weight"}`,
       speed: show(ratios[1]!),
       passes: perPass(results[1]!),
     };

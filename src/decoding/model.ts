@@ -53,9 +53,9 @@ export interface DecodingModel {
   judgeQuality?(judge: JudgeName, options: { readonly signal?: AbortSignal }): Promise<JudgeQuality>;
   /**
    * Where it, or the adapter of it by this name, was trained on pairs of answers and its run's metrics are known: the share of held-out pairs that
-   * it ranked right in the end, in [0, 1].
+   * it ranked right in the end, in [0, 1], and of how many, where its run said so.
    */
-  heldOutAccuracy?(adapter?: string): Promise<number | undefined>;
+  heldOutRanking?(adapter?: string): Promise<{ readonly share: number; readonly numPairs?: number } | undefined>;
   /**
    * Another model by name or path, loaded at the first call and disposed with this one. Absent: methods take models as objects only.
    *

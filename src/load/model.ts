@@ -132,9 +132,9 @@ export class Model implements AsyncDisposable {
       ...(engine.model.position === undefined ? { exits: (options) => this.exits(options) } : {}),
       attributeHead: async (name) => this.attributeHead(name),
       judgeQuality: (judge, options) => this.judgeQuality(judge, options),
-      heldOutAccuracy: async (adapter) => {
+      heldOutRanking: async (adapter) => {
         const result = adapter === undefined ? this.path : this.#adapters.get(adapter)?.path;
-        return result === undefined ? undefined : (await import("../training/index.ts")).heldOutAccuracy(result);
+        return result === undefined ? undefined : (await import("../training/index.ts")).heldOutRanking(result);
       },
       chat: chatFormat(file, tokenizer, this.#renderer),
       beside: async (name, options) =>
@@ -280,8 +280,8 @@ export class Model implements AsyncDisposable {
     const key = adapters.map(({ name, scale }) => `${name}=${scale}`).join(",");
     const sequence: DecodingModel["sequence"] = (options) => own.sequence({ ...options, adapters: options.adapters ?? adapters });
     const only = adapters.length === 1 ? adapters[0]!.name : undefined;
-    const heldOutAccuracy = async (name = only) => (name === undefined ? undefined : own.heldOutAccuracy!(name));
-    return { [decodingModel]: { ...own, name: `${this.name} with ${key}`, hash: `${own.hash}+${key}`, sequence, heldOutAccuracy } };
+    const heldOutRanking = async (name = only) => (name === undefined ? undefined : own.heldOutRanking!(name));
+    return { [decodingModel]: { ...own, name: `${this.name} with ${key}`, hash: `${own.hash}+${key}`, sequence, heldOutRanking } };
   }
 
   /**

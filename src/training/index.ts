@@ -44,7 +44,7 @@ export {
   transferMapsPath,
   writeTransferMaps,
 } from "./hidden-transfer.ts";
-export { heldOutAccuracy } from "./metrics-file.ts";
+export { heldOutRanking } from "./metrics-file.ts";
 export { nextToken, type Objective } from "./objective.ts";
 export { objectiveMethods, parseObjective, type TrainingObjective } from "./objective-methods.ts";
 export { answerLogProbabilities, fillAnswers, type PreferenceOptions, preference } from "./preference.ts";

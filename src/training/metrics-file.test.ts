@@ -2,7 +2,7 @@ import { appendFileSync, fsyncSync, mkdtempSync, readFileSync, rmSync, writeFile
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { heldOutAccuracy, MetricsFile } from "./metrics-file.ts";
+import { heldOutRanking, MetricsFile } from "./metrics-file.ts";
 
 vi.mock("node:fs", async (original) => {
   const fs = await original<typeof import("node:fs")>();
@@ -39,13 +39,22 @@ test("what a run ranked right is the last look's, of whatever the run wrote", ()
     [undefined, undefined],
     ["", undefined],
     [line(1) + line(2), undefined],
-    ['{"step":1,"validationAccuracy":0.5}\n{"step":2,"validationAccuracy":0.75}\n{"step":3}\n', 0.75],
-    ['{"step":1,"validationAccuracy":0.5}\n\0\0\nnull\n{"step":2,"validationAccuracy":0.9', 0.5],
+    ['{"step":1,"validationAccuracy":0.5}\n{"step":2,"validationAccuracy":0.75}\n{"step":3}\n', { share: 0.75 }],
+    [
+      '{"step":1,"validationAccuracy":0.5,"validationPairs":9}\n{"step":2,"validationAccuracy":0.75,"validationPairs":8}\n',
+      { share: 0.75, numPairs: 8 },
+    ],
+    [
+      '{"step":1,"validationAccuracy":0.5,"validationPairs":9}\n{"step":2,"validationAccuracy":0.75,"validationPairs":0}\n',
+      { share: 0.75 },
+    ],
+    ['{"step":1,"validationAccuracy":0.5,"validationPairs":"9"}\n', { share: 0.5 }],
+    ['{"step":1,"validationAccuracy":0.5}\n\0\0\nnull\n{"step":2,"validationAccuracy":0.9', { share: 0.5 }],
     ['{"step":1,"validationAccuracy":"all"}\n', undefined],
     ['{"step":1,"validationAccuracy":1.5}\n', undefined],
   ] as const) {
     if (text !== undefined) writeFileSync(path, text);
-    expect(results.map(heldOutAccuracy)).toEqual(results.map(() => expected));
+    expect(results.map(heldOutRanking)).toEqual(results.map(() => expected));
   }
 });
 

@@ -2,6 +2,12 @@ import { closeSync, fsyncSync, openSync, readFileSync, writeSync } from "node:fs
 import { dirname, join, resolve } from "node:path";
 import { AtomicFile } from "../weights/index.ts";
 
+/** What a run of preferences reached on pairs that it did not learn from. Runs of before `validationPairs` don't say of how many. */
+export interface HeldOutRanking {
+  readonly share: number;
+  readonly numPairs?: number;
+}
+
 /** A run's `metrics.jsonl`: a line for each step, in the order of the steps, each once. */
 export class MetricsFile implements Disposable {
   #descriptor: number | undefined;
@@ -37,15 +43,18 @@ export class MetricsFile implements Disposable {
 }
 
 /**
- * Share of the held-out pairs of answers that a run ranked right when it last looked at them.
+ * How many of the held-out pairs of answers a run ranked right when it last looked at them.
  *
  * @param result  what the run wrote: its `model.gguf`, `adapter/` or `adapter.gguf`
- * @returns in [0, 1]; undefined where no `metrics.jsonl` stands beside it, or none that compares pairs
+ * @returns `share` in [0, 1], `numPairs` >= 1 where the run wrote it; undefined where no `metrics.jsonl` stands beside it, or none that
+ *          compares pairs
  */
-export function heldOutAccuracy(result: string): number | undefined {
+export function heldOutRanking(result: string): HeldOutRanking | undefined {
   const lines = linesOf(join(dirname(resolve(result)), "metrics.jsonl"));
-  const found = lines.map((line) => valuesOf(line).validationAccuracy).findLast((accuracy) => accuracy !== undefined);
-  return typeof found === "number" && found >= 0 && found <= 1 ? found : undefined;
+  const last = lines.map(valuesOf).findLast(({ validationAccuracy }) => validationAccuracy !== undefined);
+  const { validationAccuracy: share, validationPairs: numPairs } = last ?? {};
+  if (typeof share !== "number" || !(share >= 0 && share <= 1)) return undefined;
+  return { share, ...(Number.isSafeInteger(numPairs) && Number(numPairs) >= 1 ? { numPairs: Number(numPairs) } : {}) };
 }
 
 /** Whole lines with their ends; none where there is no file. */
@@ -62,7 +71,7 @@ function linesOf(path: string): string[] {
 const stepOf = (line: string): number => Number(valuesOf(line).step ?? Number.POSITIVE_INFINITY);
 
 /** None where a power failure left something else than a line of a step. */
-function valuesOf(line: string): { readonly step?: unknown; readonly validationAccuracy?: unknown } {
+function valuesOf(line: string): { readonly step?: unknown; readonly validationAccuracy?: unknown; readonly validationPairs?: unknown } {
   try {
     return JSON.parse(line) ?? {};
   } catch (error) {

@@ -99,6 +99,8 @@ export interface Metrics {
   readonly gradientNorm: number;
   readonly validationLoss?: number;
   readonly validationAccuracy?: number;
+  /** Of how many held-out pairs that is the share. */
+  readonly validationPairs?: number;
   /** With a look: what the model makes of the start of a held-out document. */
   readonly sample?: { readonly prompt: string; readonly text: string };
 }
@@ -282,7 +284,7 @@ export async function train<B extends PassRows = Batch>(
       ...{ step: state.step, loss, ...(accuracy === undefined ? {} : { accuracy }) },
       ...{ tokens: state.tokens, learningRate: rate, gradientNorm },
       ...(looked === undefined ? {} : { validationLoss: looked.loss }),
-      ...(looked?.accuracy === undefined ? {} : { validationAccuracy: looked.accuracy }),
+      ...(looked?.accuracy === undefined ? {} : { validationAccuracy: looked.accuracy, validationPairs: looked.targets }),
       ...(isLook && writer !== undefined ? { sample: await writer.write() } : {}),
     };
     metricsFile.append(metrics);
@@ -300,13 +302,13 @@ interface PassResult {
   readonly accuracy?: number;
 }
 
-/** Means over the held-out windows. */
+/** Means over the held-out windows, and over how many targets. */
 async function validate<B extends PassRows>(
   look: CompiledPass,
   trainee: Trainee<B>,
   packing: BatchSource<B>,
   options: TrainOptions,
-): Promise<PassResult> {
+): Promise<PassResult & { readonly targets: number }> {
   let [loss, count] = [0, 0];
   let right: number | undefined;
   for (const batch of packing.validation(options.validationWindows ?? 64)) {
@@ -316,7 +318,7 @@ async function validate<B extends PassRows>(
     if (part.accuracy !== undefined) right = (right ?? 0) + part.accuracy * batch.targetCount;
     count += batch.targetCount;
   }
-  return { loss: loss / Math.max(1, count), ...(right === undefined ? {} : { accuracy: right / count }) };
+  return { loss: loss / Math.max(1, count), targets: count, ...(right === undefined ? {} : { accuracy: right / count }) };
 }
 
 interface CompiledPass extends Disposable {

@@ -200,5 +200,6 @@ test("a judge is at chance as long as the interval of its share holds one half",
   expect(qualityOf("restart", scores(20, 12))).toMatchObject({ share: 0.625, isAtChance: true, numPairs: 32 });
   expect(qualityOf("restart", scores(24, 8))).toMatchObject({ share: 0.75, isAtChance: false });
   expect(qualityOf("restart", scores(4, 28))).toMatchObject({ share: 0.125, isAtChance: true });
+  expect(qualityOf("restart", scores(3, 0))).toMatchObject({ share: 1, isAtChance: true }); // one in eight coins does that
   expect(qualityOf("restart", [[0.5, 0.5]])).toMatchObject({ share: 0.5, isAtChance: true });
 });

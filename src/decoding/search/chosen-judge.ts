@@ -2,7 +2,7 @@ import { OptionError } from "../../errors.ts";
 import { adapter, model, number, optional } from "../method.ts";
 import type { ModelSource } from "../model.ts";
 import { type Judge, type JudgeFunction, type JudgeName, judgeNames, startJudge } from "./judge.ts";
-import { reportJudge } from "./judge-quality.ts";
+import { describeRanking, reportJudge } from "./judge-quality.ts";
 import { startRewardJudge } from "./reward-judge.ts";
 import { questionerOf, type Run } from "./search.ts";
 
@@ -50,11 +50,7 @@ export async function beginJudge(run: Run, { judge, good, bad, model: source, ad
   if (judge === "reward") {
     const companion = run.companion(source);
     const who = adapter === undefined ? companion.name : `${companion.name} with ${adapter}`;
-    const accuracy = await companion.model.heldOutAccuracy?.(adapter);
-    const ranked =
-      accuracy === undefined
-        ? "how well it ranks answers is not known: no metrics of its training stand beside it"
-        : `its training ranked ${(100 * accuracy).toFixed(0)} % of the held-out pairs right`;
+    const ranked = describeRanking(await companion.model.heldOutRanking?.(adapter));
     const because = `answers are scored by the log-probability that ${who} gives them; ${ranked}`;
     run.reportChoices([{ what: "judge", chosen: "reward", because }]);
     return startRewardJudge({ companion, adapter, beta, prompt: run.prompt });

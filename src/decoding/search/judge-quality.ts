@@ -45,12 +45,19 @@ export function qualityOf(judge: string, scores: readonly (readonly [good: numbe
   const points = scores.map(([good, bad]): number => (good > bad ? 1 : good === bad ? 0.5 : 0));
   const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / numPairs;
   const share = mean(points);
-  const spread = Math.sqrt(mean(points.map((point) => (point - share) ** 2)) / numPairs);
   return {
-    ...{ judge, numPairs, share, isAtChance: share - 1.96 * spread <= 0.5 },
+    ...{ judge, numPairs, share, isAtChance: isAtChance(share, numPairs) },
     meanGood: mean(scores.map(([good]) => good)),
     meanBad: mean(scores.map(([, bad]) => bad)),
   };
+}
+
+/**
+ * Whether one half lies in the 95 % interval of a share, or above it. The interval is Wilson's, which few pairs that are all right don't
+ * shrink to a point.
+ */
+function isAtChance(share: number, numPairs: number): boolean {
+  return share - 0.5 <= 1.96 * Math.sqrt(0.25 / numPairs);
 }
 
 const pairsAtOnce = 4;
@@ -89,11 +96,27 @@ async function judgePair(
 export async function reportJudge(run: Run, judge: JudgeName): Promise<void> {
   const quality = await run.judgeQuality?.(judge);
   if (quality === undefined) return;
-  const { share, numPairs, isAtChance } = quality;
-  const found = `it prefers the good answer in ${(100 * share).toFixed(0)} % of ${numPairs} labelled pairs`;
-  const because = isAtChance ? `${found}: at chance, so its scores say nothing here` : found;
+  const { share, numPairs } = quality;
+  const because = `it prefers the good answer in ${percent(share)} of ${numPairs} labelled pairs${atChanceNote(quality.isAtChance)}`;
   run.reportChoices([{ what: "judge", chosen: judge, because }]);
 }
+
+/**
+ * What a reward model is worth as a judge, by its training.
+ * @param ranking  of held-out pairs; undefined where no metrics of its training are known
+ */
+export function describeRanking(ranking: { readonly share: number; readonly numPairs?: number } | undefined): string {
+  if (ranking === undefined) return "how well it ranks answers is not known: no metrics of its training stand beside it";
+  const { share, numPairs } = ranking;
+  if (numPairs === undefined) {
+    const unknown = "its metrics don't say of how many, so whether that is above chance is not known";
+    return `its training ranked ${percent(share)} of the held-out pairs right; ${unknown}`;
+  }
+  return `its training ranked ${percent(share)} of ${numPairs} held-out pairs right${atChanceNote(isAtChance(share, numPairs))}`;
+}
+
+const percent = (share: number): string => `${(100 * share).toFixed(0)} %`;
+const atChanceNote = (is: boolean): string => (is ? ": at chance, so its scores say nothing here" : "");
 
 /** Whether a value read from a file is a measurement. */
 export function isJudgeQuality(value: unknown): value is JudgeQuality {

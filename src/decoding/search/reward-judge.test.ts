@@ -28,13 +28,22 @@ test("best-of: scores are exp(beta · the guide's log-probabilities, summed), an
 });
 
 test.each([
-  [undefined, "not known: no metrics of its training stand beside it"],
-  [0.742, "its training ranked 74 % of the held-out pairs right"],
-])("the facts say what a reward model that ranked %s right is worth", async (accuracy, because) => {
-  const reward = { ...toy(9), heldOutAccuracy: async () => accuracy };
+  [undefined, "how well it ranks answers is not known: no metrics of its training stand beside it"],
+  [
+    { share: 0.742 },
+    "its training ranked 74 % of the held-out pairs right; its metrics don't say of how many, so whether that is above chance is not known",
+  ],
+  [{ share: 0.742, numPairs: 120 }, "its training ranked 74 % of 120 held-out pairs right"],
+  [{ share: 0.7, numPairs: 20 }, "its training ranked 70 % of 20 held-out pairs right: at chance, so its scores say nothing here"],
+  [{ share: 1, numPairs: 3 }, "its training ranked 100 % of 3 held-out pairs right: at chance, so its scores say nothing here"],
+  [{ share: 0.2, numPairs: 500 }, "its training ranked 20 % of 500 held-out pairs right: at chance, so its scores say nothing here"],
+])("the facts say what a reward model is worth whose training reached %o", async (ranking, because) => {
+  const reward = { ...toy(9), heldOutRanking: async () => ranking };
   const search = { name: "best-of", n: 2, judge: "reward", model: hold(reward) };
   const { facts } = await generateText(toy(1), prompt, { maxTokens: 4, seed: 1, search });
-  expect(facts.choices).toContainEqual({ what: "judge", chosen: "reward", because: expect.stringContaining(because) });
+  const choice = facts.choices.find(({ what }) => what === "judge")!;
+  expect(choice.chosen).toBe("reward");
+  expect(choice.because.split(" gives them; ")[1]).toBe(because);
 });
 
 test("best-of: answers that are judged on the way there are judged by what there is of them", async () => {
