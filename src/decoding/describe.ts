@@ -1,7 +1,6 @@
-import { adapterMethods } from "./adapters.ts";
 import { describeRange, type Method, type Parameter } from "./method.ts";
 import { refusalOf } from "./refusal.ts";
-import { registry } from "./registry.ts";
+import { anyAdapter, methodsByAxis } from "./registry.ts";
 
 /** The registry without its code: what a program needs to offer the methods. */
 export interface DescribedMethod {
@@ -28,14 +27,14 @@ export interface Named {
   readonly models: readonly string[];
 }
 
-/** Every method by axis, as plain data. @param named  what a request can name; left out: any model and any adapter */
+/**
+ * Every method by axis, as plain data. An axis without methods is left out.
+ * @param named  what a request can name; left out: any model, and any adapter, which stands as `<path>`
+ */
 export function describeRegistry(named?: Named): Readonly<Record<string, readonly DescribedMethod[]>> {
-  const adapters = named?.adapters ?? [];
-  const axes: Readonly<Record<string, readonly Method<unknown>[]>> = {
-    ...(registry as Readonly<Record<string, readonly Method<unknown>[]>>),
-    ...(adapters.length === 0 ? {} : { adapter: adapterMethods(adapters) }),
-  };
-  return Object.fromEntries(Object.entries(axes).map(([axis, list]) => [axis, list.map((method) => described(method, named))]));
+  const axes: Readonly<Record<string, readonly Method<unknown>[]>> = methodsByAxis(named?.adapters ?? [anyAdapter]);
+  const offered = Object.entries(axes).filter(([, list]) => list.length > 0);
+  return Object.fromEntries(offered.map(([axis, list]) => [axis, list.map((method) => described(method, named))]));
 }
 
 function described(method: Method<unknown>, named: Named | undefined): DescribedMethod {
@@ -54,7 +53,7 @@ function described(method: Method<unknown>, named: Named | undefined): Described
     isNeutral,
     refuses: { ...refuses },
     example: { ...example },
-    cannotCompose: cannotCompose(method),
+    cannotCompose: cannotCompose(method, named?.adapters),
   };
 }
 
@@ -63,9 +62,9 @@ function withChoices(parameter: Parameter, named: Named | undefined): Parameter 
   return { ...parameter, choices: parameter.type === "model" ? named.models : named.adapters };
 }
 
-/** What a method can't be combined with, of all that one call can name beside it. */
-export function cannotCompose(method: Method<unknown>): Readonly<Record<string, string>> {
-  const others = (Object.values(registry).flat() as readonly Method<unknown>[]).filter(
+/** What a method can't be combined with, of all that one call can name beside it. @param adapters  those of the model; left out: any */
+export function cannotCompose(method: Method<unknown>, adapters: readonly string[] = [anyAdapter]): Readonly<Record<string, string>> {
+  const others = (Object.values(methodsByAxis(adapters)).flat() as readonly Method<unknown>[]).filter(
     (other) => other !== method && (other.axis !== method.axis || listAxes.includes(other.axis)),
   );
   return Object.fromEntries(

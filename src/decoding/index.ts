@@ -1,4 +1,4 @@
-export { type AdapterScale, type AdapterSpec, adapterMethods, parseAdapters } from "./adapters.ts";
+export { type AdapterScale, type AdapterSpec, parseAdapters } from "./adapters.ts";
 export { Chat, type ChatEvent, type ChatOptions } from "./chat.ts";
 export { chatFormat } from "./chat-format.ts";
 export { cannotCompose, type DescribedMethod, describeRegistry, listAxes } from "./describe.ts";
@@ -27,7 +27,7 @@ export type { LaidOut } from "./prompting/layout.ts";
 export type { PromptEncoder } from "./prompting/plain.ts";
 export { encodePrompt, type LayoutPrompt, layOutPrompt, type Prompt, withLayout } from "./prompting/prompt.ts";
 export type { Timings } from "./record.ts";
-export { registry } from "./registry.ts";
+export { anyAdapter, methodsByAxis, registry } from "./registry.ts";
 export { philox4x32 } from "./sampling/random.ts";
 export { type ScoreOptions, type ScoreResult, score } from "./score.ts";
 export { type ScoreChoicesOptions, type ScoredChoice, type ScoredChoices, scoreChoices } from "./score-choices.ts";

@@ -1,11 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { OptionError } from "../errors.ts";
-import { adapterMethods } from "./adapters.ts";
 import { compactParts, describeRange, type Method, parseMethod } from "./method.ts";
-import { registry } from "./registry.ts";
+import { methodsByAxis, registry } from "./registry.ts";
 
-const axes: readonly (readonly [string, readonly Method<unknown>[]])[] = Object.entries({ ...registry, adapter: adapterMethods(["mine"]) });
+const axes: readonly (readonly [string, readonly Method<unknown>[]])[] = Object.entries(methodsByAxis(["mine"]));
 const methods = axes.flatMap(([axis, list]) => list.map((method) => [axis, method.name, method, list] as const));
 
 function errorOf(parse: () => unknown): OptionError {

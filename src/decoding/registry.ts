@@ -1,3 +1,4 @@
+import { adapterMethods } from "./adapters.ts";
 import { adaptive } from "./drafting/adaptive.ts";
 import { auto } from "./drafting/auto.ts";
 import type { Draft } from "./drafting/draft.ts";
@@ -50,3 +51,9 @@ export const registry = {
   search: [path, beam, conditionalBeam, contrastive, bestOf, rewind, backspace] as readonly Method<Search>[],
   explain: [reagent] as readonly Method<Explainer>[],
 };
+
+/** Every axis of a call of `generate`. The methods of the axis `adapter` are what a model has loaded, by these names. */
+export const methodsByAxis = (adapters: readonly string[]) => ({ ...registry, adapter: adapterMethods(adapters) });
+
+/** Stands for the name of any adapter, where no model says which there are. */
+export const anyAdapter = "<path>";

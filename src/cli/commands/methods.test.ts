@@ -33,7 +33,11 @@ test("methods names every method with the range, default and source of what it t
 });
 
 test("methods --json is what a program needs to offer them", async () => {
-  const { sample } = JSON.parse(await run("--json"));
+  const { sample, ...axes } = JSON.parse(await run("--json"));
+  expect(Object.keys(axes).sort()).toEqual(["adapter", "draft", "explain", "guide", "layout", "search", "skip"]);
+  expect(axes.adapter).toMatchObject([
+    { name: "<path>", parameters: { scale: { type: "number", default: 1 } }, source: { arxiv: "2106.09685" } },
+  ]);
   expect(sample.find(({ name }: { name: string }) => name === "typical")).toMatchObject({
     parameters: { p: { type: "number", default: 0.95, range: "a number in (0, 1]" } },
     source: { title: "Locally Typical Sampling", arxiv: "2202.00666" },

@@ -1,13 +1,13 @@
 import { Command } from "commander";
 import {
-  adapterMethods,
+  anyAdapter,
   cannotCompose,
   describeRange,
   describeRegistry,
   listAxes,
   type Method,
+  methodsByAxis,
   type Parameter,
-  registry,
 } from "../../decoding/index.ts";
 
 export const methods = new Command("methods")
@@ -19,8 +19,7 @@ export const methods = new Command("methods")
   });
 
 function describe(): string {
-  const own = adapterMethods(["<path>"]); // those that a call names are the model's own
-  const axes = Object.entries({ ...registry, adapter: own } as Record<string, readonly Method<unknown>[]>).map(
+  const axes = Object.entries<readonly Method<unknown>[]>(methodsByAxis([anyAdapter])).map(
     ([axis, list]) => `${optionOf(axis)}\n${list.map(describeMethod).join("")}`,
   );
   return axes.join("\n");
