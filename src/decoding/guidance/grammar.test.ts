@@ -190,11 +190,86 @@ test("the state after any rewinds and forks is that of a fresh run over the same
   );
 });
 
+/** JSON text that the guide lets through whole, byte by byte. */
+async function accepts(spec: MethodSpec, text: string): Promise<boolean> {
+  const state = await guide(spec).start([], run(10_000));
+  const isAllowed = (token: number) => {
+    const logits = Float64Array.of(1);
+    state.apply({ ids: Int32Array.of(token), logits, size: 1 } as unknown as Parameters<typeof state.apply>[0]);
+    return logits[0] === 1;
+  };
+  for (const byte of Buffer.from(text)) {
+    if (!isAllowed(byte)) return false;
+    state.advance(byte as TokenId);
+  }
+  return isAllowed(tokenizer.end!);
+}
+
+describe("bounds of JSON that the schema leaves open", () => {
+  const value = (text: string) => JSON.stringify(text);
+  test.each<[string, object, unknown, [inside: string, outside: string], usual: [inside: string, outside: string]]>([
+    [
+      "maxStringLength",
+      { maxStringLength: 3 },
+      { type: "string" },
+      [value("abc"), value("abcd")],
+      [value("a".repeat(4096)), value("a".repeat(4097))],
+    ],
+    [
+      "maxItems",
+      { maxItems: 2 },
+      { type: "array", items: { type: "null" } },
+      ["[null,null]", "[null,null,null]"],
+      [`[${Array(256).fill("null")}]`, `[${Array(257).fill("null")}]`],
+    ],
+    [
+      "maxAdditionalProperties",
+      { maxAdditionalProperties: 1 },
+      { type: "object", additionalProperties: { type: "null" } },
+      ['{"a":null}', '{"a":null,"b":null}'],
+      [`{"${"a".repeat(64)}":null}`, `{"${"a".repeat(65)}":null}`],
+    ],
+    ["maxDigits", { maxDigits: 2 }, { type: "number" }, ["-12.34", "123"], [`${"9".repeat(15)}`, `${"9".repeat(16)}`]],
+    [
+      "maxWhitespace",
+      { maxWhitespace: 0 },
+      { type: "array", items: { type: "null" } },
+      ["[null]", "[ null]"],
+      [`[${" ".repeat(20)}null]`, `[${" ".repeat(21)}null]`],
+    ],
+    [
+      "openObjects",
+      { openObjects: true },
+      { type: "object", properties: { a: { type: "null" } } },
+      ['{"a":null,"b":1}', '{"a":1}'],
+      ['{"a":null}', '{"a":null,"b":1}'],
+    ],
+  ])("%s, as a schema, in GBNF and by default", async (_name, given, schema, [inside, outside], [usual, unusual]) => {
+    const text = JSON.stringify(schema);
+    for (const source of [{ schema: text }, { gbnf: `root ::= %json ${text}` }]) {
+      const spec = { name: "grammar", ...source };
+      expect([await accepts({ ...spec, ...given }, inside), await accepts({ ...spec, ...given }, outside)]).toEqual([true, false]);
+    }
+    const spec = { name: "grammar", schema: text };
+    expect([await accepts(spec, usual), await accepts(spec, unusual)]).toEqual([true, false]);
+  });
+
+  test("in the compact form, and the largest that are allowed", async () => {
+    expect(await accepts('grammar,schema={"type":"number"},maxDigits=1', "1.5")).toBe(true);
+    expect(await accepts('grammar,schema={"type":"number"},maxDigits=1', "12")).toBe(false);
+    const most = { maxStringLength: 1e6, maxItems: 1e6, maxAdditionalProperties: 1e6, maxDigits: 1000, maxWhitespace: 1e6 };
+    expect(await accepts({ name: "grammar", schema: "true", ...most }, `[${"7".repeat(1000)}, "x"]`)).toBe(true);
+  });
+});
+
 describe("is refused by name", () => {
   test.each<[MethodSpec, RegExp]>([
     ["grammar", /needs one of schema, regex, gbnf; none is given/],
     [{ name: "grammar", regex: "a", gbnf: 'root ::= "a"' }, /regex and gbnf are given/],
     [{ name: "grammar", schema: "{" }, /schema is no JSON/],
+    [{ name: "grammar", schema: "{}", maxDigits: 0 }, /^guide: grammar: maxDigits must be an integer in \[1, 1000\], got 0$/],
+    [{ name: "grammar", schema: "{}", maxItems: 1e6 + 1 }, /maxItems must be an integer in \[0, 1000000\], got 1000001$/],
+    [{ name: "grammar", regex: "a", maxItems: 3 }, /maxItems is about JSON, and regex is given/],
     [{ name: "grammar", schema: "{}", finish: 1 }, /finish must be true or false/],
   ])("%j", (spec, message) => {
     expect(() => guide(spec)).toThrow(OptionError);
@@ -203,6 +278,8 @@ describe("is refused by name", () => {
 
   test("a bad grammar, when the run starts", async () => {
     await expect(guide({ name: "grammar", regex: "(" }).start([], run(5))).rejects.toThrow(/^regex: bad regular expression/);
+    const noJson = guide({ name: "grammar", gbnf: 'root ::= "a"', openObjects: true }).start([], run(5));
+    await expect(noJson).rejects.toThrow("gbnf: openObjects is about JSON, and there is no %json");
   });
 
   test("ignoreEndTokens", async () => {

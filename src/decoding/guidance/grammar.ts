@@ -1,8 +1,33 @@
 import { OptionError } from "../../errors.ts";
 import type { TokenId } from "../../token.ts";
-import { boolean, ours, text } from "../method.ts";
-import { type GrammarSource, type GrammarState, grammarsOf, type JsonValue } from "./grammar/index.ts";
+import { boolean, integer, ours, text } from "../method.ts";
+import {
+  defaultJsonOptions,
+  defaultLimits,
+  type GrammarSource,
+  type GrammarState,
+  grammarsOf,
+  type JsonOptions,
+  type JsonValue,
+  leastJsonOptions,
+} from "./grammar/index.ts";
 import { defineGuide, type GuideState } from "./guide.ts";
+
+/** Where a schema sets no bound of its own. */
+const bound = (name: Exclude<keyof JsonOptions, "openObjects">, doc: string, max: number = defaultLimits.maxRepeat) =>
+  integer({ min: name in leastJsonOptions ? 1 : 0, max, default: defaultJsonOptions[name], doc: `JSON: ${doc}` });
+
+const jsonParameters = {
+  maxStringLength: bound("maxStringLength", "characters of a string without maxLength, pattern or format"),
+  maxItems: bound("maxItems", "items of an array without maxItems"),
+  maxAdditionalProperties: bound("maxAdditionalProperties", "members that the schema does not list, and characters of their names"),
+  maxDigits: bound("maxDigits", "digits before a number's point, and after it", 1000),
+  maxWhitespace: bound("maxWhitespace", "characters of white space where it may stand; 0 for compact JSON"),
+  openObjects: boolean({
+    default: defaultJsonOptions.openObjects,
+    doc: "JSON: other members also where properties are listed and additionalProperties is absent",
+  }),
+};
 
 /** Allows only tokens with which the answer can still become a text of a grammar; every other one gets -Infinity. */
 export const grammar = defineGuide({
@@ -13,13 +38,14 @@ export const grammar = defineGuide({
     schema: text({ default: "", doc: "a JSON Schema, as JSON text" }),
     regex: text({ default: "", doc: "a regular expression that the whole answer matches" }),
     gbnf: text({ default: "", doc: "a grammar in llama.cpp's notation" }),
+    ...jsonParameters,
     finish: boolean({ default: true, doc: "when maxTokens only just suffices, allow only what still ends in time" }),
   },
   masks: true,
   example: { regex: "[a-z ]{2,40}" },
   needs: ["want.top", "want.fullLogits"],
-  create({ finish, ...sources }) {
-    const source = oneSource(sources);
+  create({ finish, schema, regex, gbnf, ...options }) {
+    const source = oneSource({ schema, regex, gbnf }, changed(options));
     return {
       name: "grammar",
       weight: 1,
@@ -35,16 +61,27 @@ export const grammar = defineGuide({
   },
 });
 
-function oneSource({ schema, regex, gbnf }: { readonly schema: string; readonly regex: string; readonly gbnf: string }): GrammarSource {
+/** What differs from the defaults: a source is known by its text, and one with the defaults is the one without options. */
+function changed(options: JsonOptions): Partial<JsonOptions> {
+  return Object.fromEntries(Object.entries(options).filter(([name, value]) => value !== defaultJsonOptions[name as keyof JsonOptions]));
+}
+
+function oneSource(
+  { schema, regex, gbnf }: { readonly schema: string; readonly regex: string; readonly gbnf: string },
+  options: Partial<JsonOptions>,
+): GrammarSource {
   const given = Object.entries({ schema, regex, gbnf }).filter(([, value]) => value !== "");
   if (given.length !== 1) {
     const names = given.length === 0 ? "none is given" : `${given.map(([name]) => name).join(" and ")} are given`;
     throw new OptionError("guide", `grammar: needs one of schema, regex, gbnf; ${names}`);
   }
+  const [option] = Object.keys(options);
+  const beside = option === undefined ? {} : { options };
+  if (regex !== "" && option !== undefined) throw new OptionError("guide", `grammar: ${option} is about JSON, and regex is given`);
   if (regex !== "") return { kind: "regex", pattern: regex };
-  if (gbnf !== "") return { kind: "gbnf", text: gbnf };
+  if (gbnf !== "") return { kind: "gbnf", text: gbnf, ...beside };
   try {
-    return { kind: "json-schema", schema: JSON.parse(schema) as JsonValue };
+    return { kind: "json-schema", schema: JSON.parse(schema) as JsonValue, ...beside };
   } catch (error) {
     throw new OptionError("guide", `grammar: schema is no JSON: ${(error as SyntaxError).message}`);
   }

@@ -13,8 +13,8 @@ import type { JsonValue } from "./schema-nodes.ts";
 export type GrammarSource =
   /** All of the text matches the pattern (ECMAScript, flag `u`). */
   | { readonly kind: "regex"; readonly pattern: string }
-  /** llama.cpp's notation; the text is what the rule `root` generates. */
-  | { readonly kind: "gbnf"; readonly text: string }
+  /** llama.cpp's notation; the text is what the rule `root` generates. `options` as below, for its `%json`. */
+  | { readonly kind: "gbnf"; readonly text: string; readonly options?: Partial<JsonOptions> }
   /** JSON text that is valid under the schema; `options` say how it is written where the schema leaves that open. */
   | { readonly kind: "json-schema"; readonly schema: JsonValue; readonly options?: Partial<JsonOptions> };
 
@@ -49,7 +49,7 @@ function ruleSet(source: GrammarSource, budget: Budget): RuleSet {
       };
     case "gbnf":
       checkLength(source.text, budget.limits);
-      return parseGbnf(source.text, budget);
+      return parseGbnf(source.text, source.options ?? {}, budget);
     case "json-schema":
       checkLength(JSON.stringify(source.schema), budget.limits);
       return schemaRules(source.schema, { ...defaultJsonOptions, ...source.options }, budget);

@@ -2,7 +2,7 @@ import { OptionError, UnsupportedError } from "../../../errors.ts";
 import { anyCodePoint, codePoints, complement, writeUtf8 } from "./characters.ts";
 import { choice, type Expression, literal, type RuleSet, repeat, rule, sequence } from "./expression.ts";
 import type { Budget } from "./limits.ts";
-import { defaultJsonOptions, schemaRules } from "./schema.ts";
+import { defaultJsonOptions, type JsonOptions, schemaRules } from "./schema.ts";
 import type { JsonValue } from "./schema-nodes.ts";
 
 /**
@@ -10,10 +10,11 @@ import type { JsonValue } from "./schema-nodes.ts";
  * is `root`. A rule goes on over a line end inside parentheses and after `|` or `::=`. And beyond llama.cpp's, as in llguidance's
  * grammars: `%json { … }` stands for JSON text that is valid under the schema.
  *
+ * @param options  how that JSON is written; given without any `%json` they are refused
  * @throws OptionError for a syntax error or a malformed schema, UnsupportedError for token references `<…>` or a schema's feature
  */
-export function parseGbnf(text: string, budget: Budget): RuleSet {
-  return new GbnfParser(text, budget).parse();
+export function parseGbnf(text: string, options: Partial<JsonOptions>, budget: Budget): RuleSet {
+  return new GbnfParser(text, options, budget).parse();
 }
 
 const escapes: Readonly<Record<string, string>> = { n: "\n", r: "\r", t: "\t", '"': '"', "\\": "\\", "[": "[", "]": "]" };
@@ -21,13 +22,15 @@ const hexEscapes: Readonly<Record<string, number>> = { x: 2, u: 4, U: 8 };
 
 class GbnfParser {
   readonly #characters: readonly string[];
+  readonly #options: Partial<JsonOptions>;
   readonly #budget: Budget;
   readonly #rules = new Map<string, Expression>();
   #numSchemas = 0;
   #at = 0;
 
-  constructor(text: string, budget: Budget) {
+  constructor(text: string, options: Partial<JsonOptions>, budget: Budget) {
     this.#characters = Array.from(text);
+    this.#options = options;
     this.#budget = budget;
   }
 
@@ -45,6 +48,8 @@ class GbnfParser {
       this.#space(true);
     }
     if (!rules.has("root")) throw new OptionError("gbnf", "there is no rule named root");
+    const [option] = Object.keys(this.#options);
+    if (option !== undefined && this.#numSchemas === 0) throw new OptionError("gbnf", `${option} is about JSON, and there is no %json`);
     return { root: "root", rules };
   }
 
@@ -109,7 +114,7 @@ class GbnfParser {
     if (this.#name() !== "json") this.#fail("%json was expected");
     this.#space(true);
     const prefix = `%json ${this.#numSchemas++} `;
-    const { root, rules } = schemaRules(this.#json(), defaultJsonOptions, this.#budget);
+    const { root, rules } = schemaRules(this.#json(), { ...defaultJsonOptions, ...this.#options }, this.#budget);
     for (const [name, body] of rules) this.#rules.set(prefix + name, withPrefix(body, prefix));
     return rule(prefix + root);
   }

@@ -4,7 +4,7 @@ import type { GrammarSource } from "./compile.ts";
 import type { CompileJob, CompileMessage, CompileOutcome } from "./compile-worker.ts";
 import { defaultLimits, type GrammarLimits } from "./limits.ts";
 import type { CompiledGrammar } from "./network.ts";
-import { defaultJsonOptions } from "./schema.ts";
+import { defaultJsonOptions, leastJsonOptions } from "./schema.ts";
 import { defaultMaxThreads, TokenGrammar } from "./state.ts";
 import type { TokenTrie } from "./trie.ts";
 
@@ -100,7 +100,7 @@ function runWorker(job: CompileJob, signal: AbortSignal | undefined): Promise<Co
 
 /** @returns the source as JSON text */
 function checkSource(source: GrammarSource, limits: GrammarLimits): string {
-  const fields = { regex: ["pattern"], gbnf: ["text"], "json-schema": ["schema", "options"] };
+  const fields = { regex: ["pattern"], gbnf: ["text", "options"], "json-schema": ["schema", "options"] };
   if (typeof source !== "object" || source === null || !Object.hasOwn(fields, source.kind)) {
     throw new OptionError("grammar", `must be { kind: "regex" | "gbnf" | "json-schema", … }`);
   }
@@ -111,8 +111,8 @@ function checkSource(source: GrammarSource, limits: GrammarLimits): string {
   if (source.kind === "gbnf") checkText("text", source.text);
   if (source.kind === "json-schema") {
     if (source.schema === undefined) throw new OptionError("schema", "is missing");
-    checkNumbers(source.options ?? {}, defaultJsonOptions, { maxDigits: 1, maxStringLength: 1 });
   }
+  if (source.kind !== "regex") checkNumbers(source.options ?? {}, defaultJsonOptions, leastJsonOptions);
   let text: string;
   try {
     text = JSON.stringify(source);

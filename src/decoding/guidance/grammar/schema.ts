@@ -61,6 +61,9 @@ export const defaultJsonOptions: JsonOptions = {
   openObjects: false,
 };
 
+/** What the numbers among them are at least; 0 where nothing stands here. */
+export const leastJsonOptions = { maxStringLength: 1, maxDigits: 1 } as const;
+
 const typeNames = ["null", "boolean", "object", "array", "string", "number", "integer"] as const;
 type TypeName = (typeof typeNames)[number];
 /** Patterns of patternProperties at one object: every subset of them may match a name. */
