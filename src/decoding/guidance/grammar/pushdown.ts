@@ -34,8 +34,8 @@ interface Signature {
   readonly exact: number;
   /** The same, were no repetition bounded from above. */
   readonly unbounded: number;
-  /** Fewest turns that a bounded repetition has left: for so many bytes, at least, bounds make no difference. */
-  readonly room: number;
+  /** Fewest turns that a bounded repetition has left, by its call. */
+  readonly turnsLeft: ReadonlyMap<number, number>;
 }
 
 /**
@@ -67,6 +67,8 @@ export interface Loop {
   readonly growth: number;
   /** Whether none changes the distance. */
   readonly keepsDistance: boolean;
+  /** Calls of bounded repetitions of which one of them may end a turn: others, as of an array around a string, are not touched. */
+  readonly counted: ReadonlySet<number>;
 }
 
 /** Configurations remembered before all are forgotten: some 20 MB. */
@@ -145,7 +147,8 @@ export class Pushdown {
     return successor;
   }
 
-  #read(from: Configuration, byteClass: number): Configuration | null {
+  /** @param counted  told the calls of bounded repetitions of which a turn ends */
+  #read(from: Configuration, byteClass: number, counted?: Set<number>): Configuration | null {
     const { next, numClasses, accepting } = this.grammar;
     const { states, stacks } = from;
     const targetOf = (i: number): number => {
@@ -166,6 +169,7 @@ export class Pushdown {
       for (const back of stack.returns) {
         const { rule, min, max } = this.grammar.calls[back.call]!;
         const done = back.count + 1;
+        if (isBounded(max)) counted?.add(back.call);
         if (done >= min) threads.add(back.target, back.parent);
         if (done < max) threads.call(rule, { ...back, count: max === Number.POSITIVE_INFINITY ? Math.min(done, min) : done });
       }
@@ -236,9 +240,12 @@ export class Pushdown {
     return this.#signature(configuration).exact;
   }
 
-  /** For so many bytes, at least, a configuration behaves as if no repetition were bounded from above. */
-  room(configuration: Configuration): number {
-    return this.#signature(configuration).room;
+  /** For so many bytes of its loop, at least, a configuration behaves as if no repetition were bounded from above. */
+  room(configuration: Configuration, { counted }: Loop): number {
+    const { turnsLeft } = this.#signature(configuration);
+    let room = Number.POSITIVE_INFINITY;
+    for (const call of counted) room = Math.min(room, turnsLeft.get(call) ?? Number.POSITIVE_INFINITY);
+    return room;
   }
 
   /**
@@ -247,21 +254,24 @@ export class Pushdown {
    * have followed before it, and so on.
    */
   loop(from: Configuration): Loop | null {
-    const { unbounded, room } = this.#signature(from);
-    if (room < 1) return null;
+    const { unbounded, turnsLeft } = this.#signature(from);
     const known = this.#loops.get(unbounded);
     if (known !== undefined) return known;
+    for (const left of turnsLeft.values()) if (left < 1) return null; // its bound may hide what others of this signature can do
     const { numClasses } = this.grammar;
     const classes = new Uint32Array(Math.ceil(numClasses / 32));
     const changes: number[] = [];
+    const counted = new Set<number>();
     for (let byteClass = 0; byteClass < numClasses; byteClass++) {
-      const to = this.step(from, byteClass);
+      const ended = new Set<number>();
+      const to = this.#read(from, byteClass, ended);
       if (to === null || this.#signature(to).unbounded !== unbounded) continue;
+      for (const call of ended) counted.add(call);
       classes[byteClass >> 5]! |= 1 << (byteClass & 31);
       changes.push(to.distance - from.distance);
     }
-    const loop =
-      changes.length === 0 ? null : { classes, growth: Math.max(...changes), keepsDistance: changes.every((change) => change === 0) };
+    const keepsDistance = changes.every((change) => change === 0);
+    const loop = changes.length === 0 ? null : { classes, growth: Math.max(...changes), keepsDistance, counted };
     if (this.#loops.size >= maxSignatures) this.#loops.clear();
     this.#loops.set(unbounded, loop);
     return loop;
@@ -277,8 +287,8 @@ export class Pushdown {
         );
         return this.#numberOf(`${isComplete ? "complete;" : ""}${parts.sort().join(";")}`);
       };
-      const room = signatures.reduce((least, signature) => Math.min(least, signature.room), Number.POSITIVE_INFINITY);
-      configuration.signature = { exact: number("exact"), unbounded: number("unbounded"), room };
+      const turnsLeft = leastOf(signatures.map((signature) => signature.turnsLeft));
+      configuration.signature = { exact: number("exact"), unbounded: number("unbounded"), turnsLeft };
     }
     return configuration.signature;
   }
@@ -296,7 +306,7 @@ export class Pushdown {
       pending.pop();
       if (stack.signature !== undefined) continue;
       const { returns, isBottom, distance } = stack;
-      let room = Number.POSITIVE_INFINITY;
+      const left: ReadonlyMap<number, number>[] = [];
       const [exact, unbounded]: [string[], string[]] = [[], []];
       for (const back of returns) {
         const { min, max } = this.grammar.calls[back.call]!;
@@ -306,13 +316,14 @@ export class Pushdown {
         const rest = `${back.target},${this.#returnDistance(back) - distance}`;
         exact.push(`${back.call},${missing},${nearOrFar(allowed)},${rest},${below.exact}`);
         unbounded.push(`${back.call},${missing},${rest},${below.unbounded}`);
-        room = Math.min(room, below.room, max === 1 ? Number.POSITIVE_INFINITY : allowed);
+        left.push(below.turnsLeft);
+        if (isBounded(max)) left.push(new Map([[back.call, allowed]]));
       }
       const bottom = isBottom ? "bottom;" : "";
       stack.signature = {
         exact: this.#numberOf(`stack;${bottom}${exact.sort().join(";")}`),
         unbounded: this.#numberOf(`unbounded stack;${bottom}${unbounded.sort().join(";")}`),
-        room,
+        turnsLeft: leastOf(left),
       };
     }
     return top.signature!;
@@ -376,6 +387,18 @@ export class Pushdown {
     this.#stacks.clear();
     this.epoch++;
   }
+}
+
+/** Whether turns of a repetition are counted towards a bound. */
+const isBounded = (max: number): boolean => max !== 1 && max !== Number.POSITIVE_INFINITY;
+
+/** The least value of each key. */
+function leastOf(maps: readonly ReadonlyMap<number, number>[]): ReadonlyMap<number, number> {
+  const [first, ...others] = maps;
+  if (first === undefined || others.length === 0) return first ?? new Map();
+  const least = new Map(first);
+  for (const other of others) for (const [key, value] of other) least.set(key, Math.min(value, least.get(key) ?? value));
+  return least;
 }
 
 /** Threads of one configuration under construction, without duplicates, and the calls that wait. */

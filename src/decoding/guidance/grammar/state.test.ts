@@ -216,6 +216,9 @@ describe("whole subtrees", () => {
     'root ::= ([ab] | "," [ab]){2,25} "]"',
     'root ::= ("[" [ab]{0,7} "]"){0,6}',
     'root ::= ("[" ([ab]{1,3} ",")* [ab]{0,30} "]"){2,3}',
+    'root ::= ("[" [ab]{0,60} "]" | ",,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,"){0,3}', // both are counted; the outer is soon at its end
+    'root ::= (("[" [ab]{0,60} "]"){0,60} | ",,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,"){1,3}',
+    'root ::= ([ab]{1,60} ",,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,"?){0,3}',
     'root ::= item | "\\"" item "\\""\nitem ::= [ab] item | [ab] | "[" root "]"',
   ])("masks are what the tokens do one by one, also where a subtree is taken whole: %s", (text) => {
     const grammar = grammarOf({ kind: "gbnf", text }, trieOf(words));

@@ -216,7 +216,7 @@ export class TokenGrammar {
       const parent = path[level - 1]!;
       if (skip[node]! - node >= smallestLoop) {
         const loop = pushdown.loop(parent);
-        if (loop !== null && isWanted(loop) && height[node]! <= pushdown.room(parent) && this.#isWithin(node, loop)) {
+        if (loop !== null && isWanted(loop) && height[node]! <= pushdown.room(parent, loop) && this.#isWithin(node, loop)) {
           visitLoop(node, parent, loop);
           node = skip[node]!;
           continue;
