@@ -1,6 +1,6 @@
 /**
  * Many short series in one command: `chainrule forecast` on a CSV of 10,000 simulated monthly series of five years, horizon 12, with the baselines and
- * with `auto`'s models, by workers. Prints seconds and the peak of memory; the figures stand in docs/forecasting.md.
+ * with `auto`'s models, by workers. Prints seconds and the peaks of memory of the program and its workers; the figures stand in docs/forecasting.md.
  *
  *   npm run bench:forecast-many -- [--series 10000] [--models naive,seasonal-naive,drift,window-mean] [--workers 2]
  */
@@ -43,12 +43,15 @@ try {
   const start = performance.now();
   const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
   child.stdout.pipe(createWriteStream(answer));
-  let peak = 0;
+  /** Peaks of the program and of its workers, kB, by process. */
+  const peaks = new Map<string, number>();
   const watch = setInterval(() => {
     try {
-      peak = Math.max(peak, Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, "utf8"))?.[1] ?? 0));
+      const workers = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, "utf8").trim().split(" ");
+      for (const pid of [String(child.pid), ...workers])
+        peaks.set(pid, Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0));
     } catch {
-      // it has ended, or the system has no /proc
+      // one has ended, or the system has no /proc
     }
   }, 200);
   const [code] = await once(child, "close");
@@ -61,7 +64,7 @@ try {
   const isWhole = forecasts.length === count && forecasts.every(({ mean }) => mean.length === horizon && mean.every(Number.isFinite));
   if (!isWhole) throw new Error("a series has no forecast");
   console.log(
-    `${count} series of ${months} months, ${models}, ${workers} workers: ${seconds.toFixed(1)} s, peak ${(peak / 1024).toFixed(0)} MiB; chosen ${chosen.model}`,
+    `${count} series of ${months} months, ${models}, ${workers} workers: ${seconds.toFixed(1)} s, peaks ${Array.from(peaks.values(), (kilobytes) => (kilobytes / 1024).toFixed(0)).join(" + ")} MiB; chosen ${chosen.model}`,
   );
   console.log(`Node ${process.version}, ${cpus()[0]?.model ?? "unknown CPU"}, load ${loadavg()[0]!.toFixed(1)}`);
 } finally {
