@@ -10,7 +10,7 @@ import { parseArgs } from "node:util";
 import { registry } from "../src/decoding/index.ts";
 import { OptionError } from "../src/errors.ts";
 import { pin } from "../src/ggml/index.ts";
-import { load } from "../src/index.ts";
+import { load, type Model } from "../src/index.ts";
 import { draftSteps } from "./methods/drafts.ts";
 import { guideSteps } from "./methods/guides.ts";
 import { type Row, type Steps, Store } from "./methods/harness.ts";
@@ -69,9 +69,8 @@ for (const modelName of models) {
   });
   if (missing.length === 0) continue;
   await using model = await load(modelName, { threads: Number(options.threads), context: 1024 });
-  const curve = await model.costCurve({ remeasure: !options.quick }); // a quick run on a busy machine would leave a wrong one behind
-  const points = curve.points.map(({ rows, ratio }) => `${rows}: ${ratio.toFixed(2)}`).join(", ");
-  const note = `T(n)/T(1), ${modelName}: ${points}; one row takes ${curve.singleRowMs.toFixed(2)} ms.`;
+  await model.costCurve({ entries: 300, remeasure: !options.quick }); // a quick run on a busy machine would leave a wrong one behind
+  const note = `T(n)/T(1), ${modelName}, ${(await Promise.all([128, 512].map((entries) => curveLine(model, entries)))).join("; ")}`;
   say(note);
   for (const step of missing) {
     if (performance.now() - began > limitMs) {
@@ -85,7 +84,6 @@ for (const modelName of models) {
       ...{
         model,
         modelName,
-        curve,
         scratch,
         say,
         isQuick: options.quick,
@@ -106,6 +104,11 @@ rmSync(scratch, { recursive: true });
 say(
   `took ${((performance.now() - began) / 1000).toFixed(0)} s${left.length === 0 ? "" : `; not measured yet, run it again: ${left.join(", ")}`}`,
 );
+
+async function curveLine(model: Model, entries: number): Promise<string> {
+  const { singleRowMs, points } = await model.costCurve({ entries });
+  return `after ${entries} tokens ${points.map(({ rows, ratio }) => `${rows}: ${ratio.toFixed(2)}`).join(", ")}, one row ${singleRowMs.toFixed(2)} ms`;
+}
 
 function page(): string {
   const found = store.all.filter(([key]) => all.includes(key.split(" ")[0]!));

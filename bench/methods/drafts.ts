@@ -13,6 +13,7 @@ import type { TokenId } from "../../src/token.ts";
 import { transferMapsPath } from "../../src/training/index.ts";
 import {
   alternate,
+  curveAmid,
   type Findings,
   kinds,
   mean,
@@ -80,7 +81,7 @@ function acceptedOf({ tokens, parents }: DraftTree, text: readonly TokenId[]): n
 
 /** `auto` on one kind of prompt: against plain, against the best fixed setting in hindsight, against a draft that knows what is accepted. */
 async function autoRow(setting: Setting, kind: (typeof kinds)[number]): Promise<Findings> {
-  const { model, modelName, pairs, say, isQuick, curve } = setting;
+  const { model, modelName, pairs, say, isQuick } = setting;
   const hasTarget = modelName === targetOfAims;
   const prompts = await promptsOf(setting, kind);
   // the best fixed setting is looked for where there is an aim to hold against it
@@ -92,7 +93,7 @@ async function autoRow(setting: Setting, kind: (typeof kinds)[number]): Promise<
   const shares: number[] = [];
   for (const [index, { tokens }] of plains.entries()) {
     const prompt = (await model.layOut(prompts[index]!)).tokens;
-    ideals.push(await clairvoyant(prompt, tokens, curve));
+    ideals.push(await clairvoyant(prompt, tokens, await curveAmid(setting, [prompts[index]!])));
     shares.push(repeatedShare(prompt, tokens));
   }
   const [auto, ideal, share] = [ratios[1]!, mean(ideals), mean(shares)];
@@ -100,6 +101,7 @@ async function autoRow(setting: Setting, kind: (typeof kinds)[number]): Promise<
   // round by round, since prompts of a kind differ; "off" is a fixed setting, too
   const against = median(rounds[1]!.map((ratio, round) => ratio / (fixedBest.median > 1 ? rounds[2]![round]! : 1)));
   const ofIdeal = median(rounds[1]!.map((ratio, round) => ratio / ideals[round % ideals.length]!));
+  const curve = await curveAmid(setting, prompts);
   const omniscient = clairvoyantGain(curve, (plains[0]?.tokens.length ?? 1) - 1);
   const aims = [
     `${percent(against)} of the best fixed setting (aim 90 %: ${verdict(against >= 0.9)})`,
@@ -135,11 +137,12 @@ interface Fixed {
 
 /** One setting, on prompts of some kinds together. */
 async function fixedRow(setting: Setting, { draft, method, claim, kinds: on, options = {}, loses }: Fixed): Promise<Row> {
-  const { modelName, pairs, say, curve, isQuick } = setting;
+  const { modelName, pairs, say, isQuick } = setting;
   const prompts = (await Promise.all(on.map((kind) => promptsOf({ ...setting, numPrompts: 1 }, kind))))
     .flat()
     .slice(0, isQuick ? 1 : undefined);
   const { ratios, results } = await alternate(setting, prompts, [options, { ...options, draft }], pairs, true);
+  const curve = await curveAmid(setting, prompts);
   const others = results[1]!.flatMap(({ facts }) => facts.models ?? []);
   const theirs =
     others.length === 0

@@ -33,8 +33,6 @@ export interface Findings {
 export interface Setting {
   readonly modelName: string;
   readonly model: Model;
-  /** T(rows)/T(1), measured in this run. */
-  readonly curve: CostCurve;
   /** A folder for files of this run alone. */
   readonly scratch: string;
   readonly pairs: number;
@@ -65,6 +63,12 @@ export async function asked(model: Model, messages: readonly Message[]): Promise
     if (!/has no chat template/.test((error as Error).message)) throw error;
     return `${messages.map(({ role, content }) => `${role === "user" ? "User" : "Assistant"}: ${content}\n`).join("")}Assistant:`;
   }
+}
+
+/** T(rows)/T(1), measured in this run, in the middle of answers to these prompts. */
+export async function curveAmid({ model, maxTokens }: Setting, prompts: readonly Prompt[]): Promise<CostCurve> {
+  const lengths = await Promise.all(prompts.map(async (prompt) => (await model.layOut(prompt)).tokens.length));
+  return model.costCurve({ entries: Math.round(mean(lengths) + maxTokens / 2) });
 }
 
 /** Time of an answer from its first token to its last; the same tokens are checked by the caller. */

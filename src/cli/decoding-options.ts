@@ -37,7 +37,7 @@ export function addDecodingOptions(command: Command): Command {
     .option("--sample <method>", "a sampler, such as temperature,value=0.7; may be repeated", collect)
     .option("--guide <method>", "a guide, such as repetition,penalty=1.1 or grammar,schema=@file.json; may be repeated", collect)
     .option("--adapter <path>", "an adapter's folder or file, with ,scale=0.8 for its strength; may be repeated", collect)
-    .option("--draft <method>", "who guesses ahead, such as ngram,nodes=4: the same answer in fewer passes")
+    .option("--draft <method>", "who guesses ahead, such as ngram,nodes=7: the same answer in fewer passes")
     .option("--skip <method>", "which half-blocks run, such as ffn,budget=0.25: faster, and another answer")
     .option("--search <method>", "how branches live and die");
 }

@@ -254,7 +254,9 @@ function startRun(
     consult: (target, request) => limit.within(() => record.forward(target, { ...request, ...abort })),
     within: (work) => limit.within(() => work(limit.signal)),
     spent: () => record.spent(),
-    ...(model.costCurve === undefined ? {} : { costCurve: () => model.costCurve!(abort) }),
+    ...(model.costCurve === undefined
+      ? {}
+      : { costCurve: (entries) => model.costCurve!({ ...abort, ...(entries === undefined ? {} : { entries }) }) }),
     ...(model.transferMaps === undefined ? {} : { transferMaps: () => model.transferMaps!(abort) }),
     ...(model.attributeHead === undefined ? {} : { attributeHead: (name) => model.attributeHead!(name) }),
     ...(model.judgeQuality === undefined ? {} : { judgeQuality: (judge) => limit.within(() => model.judgeQuality!(judge, abort)) }),

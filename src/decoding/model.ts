@@ -37,8 +37,8 @@ export interface DecodingModel {
   readonly hiddenSize?: number;
   /** What leaving out each feed-forward half costs, measured at the first call and kept. @see SkipContext */
   skipPrices?(options: { readonly signal?: AbortSignal }): Promise<readonly number[]>;
-  /** T(n)/T(1) on this machine: what drafts decide their width by. Absent: methods that need it are refused. */
-  costCurve?(options: { readonly signal?: AbortSignal }): Promise<CostCurve>;
+  /** T(n)/T(1) on this machine after so many tokens: what drafts decide their width by. Absent: methods that need it are refused. */
+  costCurve?(options: { readonly signal?: AbortSignal; readonly entries?: number }): Promise<CostCurve>;
   /** What it is worth when it is left early, through its own norm and head: measured at the first call and kept. Absent: no draft counts on it. */
   exits?(options: { readonly signal?: AbortSignal }): Promise<readonly Exit[]>;
   /**

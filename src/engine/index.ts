@@ -1,4 +1,4 @@
-export { type CurvePoints, costCurve, measureCostCurve } from "./cost-curve.ts";
+export { type CurvePoints, costCurve, curveAt, curveEntries, measureCostCurve } from "./cost-curve.ts";
 export { Engine, type EngineOptions } from "./engine.ts";
 export { type Exit, measureExits } from "./exits.ts";
 export type {

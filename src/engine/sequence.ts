@@ -181,6 +181,6 @@ export interface CostCurve {
   /** Milliseconds of a pass over one row. */
   readonly singleRowMs: number;
   readonly points: readonly { readonly rows: number; readonly ratio: number }[];
-  /** T(rows)/T(1), linear between the measured points and beyond the last. */
+  /** T(rows)/T(1) of the pass that so many rows are padded to; linear beyond the last measured point. */
   ratio(rows: number): number;
 }

@@ -13,6 +13,8 @@ import {
   type CostCurve,
   type CurvePoints,
   costCurve,
+  curveAt,
+  curveEntries,
   type Engine,
   type Exit,
   measureCostCurve,
@@ -29,6 +31,11 @@ export interface SkipPricesOptions {
   readonly onProgress?: (done: number, total: number) => void;
 }
 
+interface CurveOptions {
+  readonly signal?: AbortSignal;
+  readonly remeasure?: boolean;
+}
+
 /** What is measured of a model: once, at the first call, and then kept in the home folder. */
 export class Measurements {
   readonly #engine: Engine;
@@ -36,7 +43,8 @@ export class Measurements {
   readonly #home: string;
   readonly #model: DecodingModel;
   readonly #onNotice: (notice: string) => void;
-  #curve: Promise<CostCurve> | undefined;
+  /** By the length of the sequence. */
+  readonly #curves = new Map<number, Promise<CurvePoints>>();
   #exits: Promise<readonly Exit[]> | undefined;
   #skipPrices: Promise<readonly number[]> | undefined;
 
@@ -56,14 +64,25 @@ export class Measurements {
     this.#onNotice = parts.onNotice ?? (() => {});
   }
 
-  /** T(n)/T(1). */
-  costCurve(options: { readonly signal?: AbortSignal; readonly remeasure?: boolean }): Promise<CostCurve> {
-    if (options.remeasure === true) this.#curve = undefined;
-    this.#curve ??= this.#loadCurve(options).catch((error: unknown) => {
-      this.#curve = undefined;
+  /** T(n)/T(1), between the two measured lengths next to `entries`; up to the shortest and from the longest on that one's. */
+  async costCurve({ entries = 0, ...options }: CurveOptions & { readonly entries?: number }): Promise<CostCurve> {
+    const half = Math.floor(this.#engine.contextLength / 2); // the longest leaves room for the rows
+    const lengths = curveEntries.filter((length, index) => index === 0 || length <= half).map((length) => Math.min(length, half));
+    const at = lengths.findLastIndex((length) => length <= entries);
+    const shorter = await this.#pointsAt(lengths[Math.max(at, 0)]!, options);
+    const next = at < 0 ? undefined : lengths[at + 1];
+    return costCurve(next === undefined ? shorter : curveAt(entries, shorter, await this.#pointsAt(next, options)));
+  }
+
+  #pointsAt(entries: number, options: CurveOptions): Promise<CurvePoints> {
+    const known = options.remeasure === true ? undefined : this.#curves.get(entries);
+    if (known !== undefined) return known;
+    const found = this.#loadCurve(entries, options).catch((error: unknown) => {
+      this.#curves.delete(entries);
       throw error;
     });
-    return this.#curve;
+    this.#curves.set(entries, found);
+    return found;
   }
 
   /** What the model is worth left after a quarter and after half of its blocks. */
@@ -152,16 +171,16 @@ export class Measurements {
     return measured;
   }
 
-  async #loadCurve({ signal, remeasure }: { readonly signal?: AbortSignal; readonly remeasure?: boolean }): Promise<CostCurve> {
-    const path = join(this.#home, "cost-curves", `${this.#speedKey}.json`);
+  async #loadCurve(entries: number, { signal, remeasure }: CurveOptions): Promise<CurvePoints> {
+    const path = join(this.#home, "cost-curves", `${this.#speedKey}-${entries}.json`);
     if (remeasure !== true) {
       const kept = readJson(path, isCurve);
-      if (kept !== undefined) return costCurve(kept);
+      if (kept !== undefined) return kept;
     }
-    this.#onNotice(`measuring once what passes of several rows cost ${this.#model.name}`);
-    const measured = await measureCostCurve(this.#engine, signal === undefined ? {} : { signal });
+    this.#onNotice(`measuring once what passes of several rows cost ${this.#model.name} after ${entries} tokens`);
+    const measured = await measureCostCurve(this.#engine, entries, signal === undefined ? {} : { signal });
     writeJson(path, measured);
-    return costCurve(measured);
+    return measured;
   }
 }
 
@@ -189,8 +208,9 @@ function isExits(value: unknown): value is Exit[] {
 }
 
 function isCurve(value: unknown): value is CurvePoints {
-  const { singleRowMs, points } = (value ?? {}) as Partial<CurvePoints>;
+  const { entries, singleRowMs, points } = (value ?? {}) as Partial<CurvePoints>;
   return (
+    Number.isInteger(entries) &&
     Number(singleRowMs) > 0 &&
     Array.isArray(points) &&
     points[0]?.rows === 1 &&

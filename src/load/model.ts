@@ -297,8 +297,11 @@ export class Model implements AsyncDisposable {
 
   /**
    * T(n)/T(1) for this file, device, threads and mode: measured at the first call (a second or two) and kept in the home folder.
+   *
+   * @param options.entries  length of the sequence that the passes continue, since longer ones make further rows dearer: times are measured after 128, 512
+   *                         and 2,048 tokens, as the context allows, and are linear between. Default: the shortest of these
    */
-  costCurve(options: { signal?: AbortSignal; remeasure?: boolean } = {}): Promise<CostCurve> {
+  costCurve(options: { signal?: AbortSignal; remeasure?: boolean; entries?: number } = {}): Promise<CostCurve> {
     this.#alive();
     return this.#measurements.costCurve(options);
   }

@@ -182,7 +182,7 @@ export const adaptive = defineDraft({
   summary: "a matrix of trigrams that learns from the text as it comes, searched by Monte-Carlo tree search (ADED)",
   source: { title: "Adaptive Draft-Verification for Efficient Large Language Model Decoding", arxiv: "2407.12021" },
   parameters: {
-    nodes: integer({ min: 1, max: maxDraftTokens, default: 6, doc: "tokens of a draft" }),
+    nodes: integer({ min: 1, max: maxDraftTokens, default: 7, doc: "tokens of a draft" }),
     depth: integer({ min: 1, max: 16, default: 3, doc: "tokens of one path, at most" }),
     iterations: integer({ min: 1, max: 10_000, default: 150, doc: "iterations of the search for one draft" }),
   },

@@ -207,14 +207,14 @@ export const auto = defineDraft({
     async start(prompt: readonly TokenId[], context: DraftContext) {
       const { rules, costCurve, companion } = context;
       if (costCurve === undefined) throw new OptionError("draft", "auto needs the model's cost curve, and this model has none");
-      const curve = await costCurve();
+      const curve = await costCurve(prompt.length);
       const candidates: Proposer[] = [
         { name: "ngram", state: new NgramState({ nodes: maxWidth, longest: 16, shortest: 1 }, prompt) },
         { name: "adaptive", state: new AdaptiveState({ nodes: 7, depth: 3, iterations: 60 }, rules.seed, prompt) },
       ];
       if (model !== undefined) {
         const other = companion(model);
-        const theirs = await other.model.costCurve?.({});
+        const theirs = await other.model.costCurve?.({ entries: prompt.length });
         if (theirs === undefined) throw new OptionError("draft", `auto needs the cost curve of ${other.name}, and this model has none`);
         const state = await startModelDraft(model, { depth: chainDepth, width: 1, confidence: 0.4 }, prompt, context);
         candidates.push({ name: "model", state, price: theirs.singleRowMs / curve.singleRowMs });

@@ -22,8 +22,8 @@ export interface DraftContext {
   readonly stream: number;
   /** Another model that one of its parameters names; undefined: the model that writes, beside itself. */
   companion(source: ModelSource | undefined): Companion;
-  /** T(n)/T(1) of the model in use; absent where the model has none. */
-  costCurve?(): Promise<CostCurve>;
+  /** T(n)/T(1) of the model in use after so many tokens; absent where the model has none. */
+  costCurve?(entries?: number): Promise<CostCurve>;
   /** Trained maps that move the model's states ahead; absent where the model can't have any. */
   transferMaps?(): Promise<Probes["chain"]>;
 }

@@ -93,7 +93,7 @@ export const ngram = defineDraft({
   summary: "what followed the last tokens when they occurred before (prompt look-up)",
   source: { title: "Inference with Reference: Lossless Acceleration of Large Language Models", arxiv: "2304.04487" },
   parameters: {
-    nodes: integer({ min: 1, max: maxDraftTokens, default: 4, doc: "tokens of a draft" }),
+    nodes: integer({ min: 1, max: maxDraftTokens, default: 3, doc: "tokens of a draft" }),
     longest: integer({ min: 1, max: 16, default: 4, doc: "last tokens compared, at most; a longer match goes before a shorter one" }),
     shortest: integer({ min: 1, max: 16, default: 2, doc: "last tokens that must match, at least" }),
   },

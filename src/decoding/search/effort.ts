@@ -60,7 +60,7 @@ export class Effort {
 
   /** Begins once the prompt was read. */
   static async start(run: Run, limits: SearchBudget, plan: EffortPlan): Promise<Effort> {
-    const curve = limits.passes === 0 || limits.seconds === 0 ? undefined : await run.costCurve?.();
+    const curve = limits.passes === 0 || limits.seconds === 0 ? undefined : await run.costCurve?.(run.prompt.length);
     const ms = curve === undefined ? {} : { ms: plan.passes * curve.singleRowMs * curve.ratio(Math.max(plan.rows, 1)) };
     return new Effort(run, limits, plan, { passes: plan.passes, basis: plan.basis, ...ms });
   }

@@ -76,8 +76,8 @@ export interface Run {
   companion(source: ModelSource | undefined): Companion;
   /** @see GuideRun */
   within<T>(work: (signal: AbortSignal | undefined) => Promise<T>): Promise<T | undefined>;
-  /** T(n)/T(1) of the model; absent where it has none. */
-  costCurve?(): Promise<CostCurve>;
+  /** T(n)/T(1) of the model after so many tokens; absent where it has none. */
+  costCurve?(entries?: number): Promise<CostCurve>;
   /** Of the model; absent where it can't have any. @see DraftContext */
   transferMaps?(): Promise<Probes["chain"]>;
   /** A head that was fitted for the model; undefined where there is none. */
