@@ -238,7 +238,7 @@ async function modelRows(setting: Setting): Promise<Findings> {
   ];
   const notes: string[] = [];
   if (modelName.startsWith("smollm2")) {
-    const trained = await findInstalled(defaultHome(process.env, process.platform, homedir()), "smollm2-draft");
+    const trained = await trainedDraftOf(setting);
     if (trained === undefined) notes.push("`smollm2-draft` was not installed: `chainrule pull smollm2-draft` builds it.");
     else {
       const tiny = {
@@ -247,13 +247,13 @@ async function modelRows(setting: Setting): Promise<Findings> {
         kinds: six,
         loses: "it guesses too little of what it is asked for what its passes and the wider pass cost",
       };
-      rows.push(await fixedRow(setting, { ...tiny, draft: `model,model=${trained.path}` }));
+      rows.push(await fixedRow(setting, { ...tiny, draft: `model,model=${trained}` }));
       rows.push(
         await fixedRow(setting, {
           ...tiny,
           method: "auto",
           claim: "considers a draft model at what its passes cost (smollm2-draft)",
-          draft: `auto,model=${trained.path}`,
+          draft: `auto,model=${trained}`,
         }),
       );
     }
@@ -308,6 +308,12 @@ async function transferRow(setting: Setting): Promise<Findings> {
   const claim = "1.5 to 2.6 times faster with three trained maps (7 B parameters, on a GPU)";
   const loses = "its probes are rows of every pass, and a row costs here what it costs a wide pass";
   return { rows: [await fixedRow(setting, { draft: "hidden-transfer", method: "hidden-transfer", claim, kinds: six, loses })] };
+}
+
+/** File of smollm2-draft, for models of its vocabulary and where it was built. */
+export async function trainedDraftOf({ modelName }: Setting): Promise<string | undefined> {
+  if (!modelName.startsWith("smollm2")) return undefined;
+  return (await findInstalled(defaultHome(process.env, process.platform, homedir()), "smollm2-draft"))?.path;
 }
 
 /** The model's first four blocks, as a model. */
