@@ -6,6 +6,12 @@ export function pieceLength(vocabSize: number): number {
   return vocabSize;
 }
 
+/** log Σ exp of the logits of each piece of a row, and of the row. */
+export interface RowSums {
+  readonly pieces: Float64Array;
+  readonly total: number;
+}
+
 /**
  * log Σ exp(logits) of a row, from the softmax of its pieces: each piece's sum follows from any one of its elements.
  *
@@ -13,20 +19,21 @@ export function pieceLength(vocabSize: number): number {
  * @param shares  [V], softmax within each piece
  * @param piece   elements per piece, dividing V
  */
-export function logSumExp(logits: Float32Array, shares: Float32Array, piece: number): number {
-  const sums: number[] = [];
+export function logSumExp(logits: Float32Array, shares: Float32Array, piece: number): RowSums {
+  const pieces = new Float64Array(logits.length / piece);
   let max = Number.NEGATIVE_INFINITY;
-  for (let start = 0; start < logits.length; start += piece) {
+  for (let index = 0; index < pieces.length; index += 1) {
+    const start = index * piece;
     const share = shares[start]!;
     // a share too small to have kept its digits: the piece is summed here
     const sum = share > 1e-30 ? logits[start]! - Math.log(share) : sumExactly(logits.subarray(start, start + piece));
-    sums.push(sum);
+    pieces[index] = sum;
     if (sum > max) max = sum;
   }
-  if (max === Number.NEGATIVE_INFINITY) return max;
+  if (max === Number.NEGATIVE_INFINITY) return { pieces, total: max };
   let total = 0;
-  for (const sum of sums) total += Math.exp(sum - max);
-  return max + Math.log(total);
+  for (const sum of pieces) total += Math.exp(sum - max);
+  return { pieces, total: max + Math.log(total) };
 }
 
 function sumExactly(logits: Float32Array): number {
@@ -39,46 +46,37 @@ function sumExactly(logits: Float32Array): number {
 }
 
 /** The `count` largest of a row's logits, sorted from large to small, ties to the lowest id. */
-export function candidatesOf(logits: Float32Array, count: number, rowLogSumExp: number): Candidates {
-  const ids =
-    count === 1
-      ? Int32Array.of(argmax(logits))
-      : ((count <= maxFew ? few(logits, count) : undefined) ?? largest(logits, Math.min(count, logits.length)));
-  return { ids, logits: Float32Array.from(ids, (id) => logits[id]!), logSumExp: rowLogSumExp };
+export function candidatesOf(logits: Float32Array, count: number, { pieces, total }: RowSums): Candidates {
+  const ids = (count <= maxFew ? few(logits, count, pieces) : undefined) ?? largest(logits, Math.min(count, logits.length));
+  return { ids, logits: Float32Array.from(ids, (id) => logits[id]!), logSumExp: total };
 }
 
-function argmax(logits: Float32Array): number {
-  let best = 0;
-  let value = logits[0]!;
-  for (let id = 1; id < logits.length; id += 1) {
-    const logit = logits[id]!;
-    if (logit > value) {
-      best = id;
-      value = logit;
-    }
-  }
-  return best;
-}
-
-/** Up to so many are kept sorted while a row is read once: a search asks each of its rows for a handful, and a pass has several. */
+/** Up to so many are kept sorted while a row is read once: greedy asks for one, a search for a handful, and a pass has several rows. */
 const maxFew = 8;
+/** A piece's sum, which is no less than any of its logits, comes from float32 shares. */
+const sumSlack = 1e-3;
 
-/** The first of a row sorted, by insertion; undefined where fewer are above -Infinity. */
-function few(logits: Float32Array, count: number): Int32Array | undefined {
+/** The first of a row sorted, by insertion; undefined where fewer are above -Infinity. Pieces whose sum is below the last of them are not read. */
+function few(logits: Float32Array, count: number, pieces: Float64Array): Int32Array | undefined {
   const ids = new Int32Array(count).fill(-1);
   const values = new Float64Array(count).fill(Number.NEGATIVE_INFINITY);
+  const piece = logits.length / pieces.length;
   let bar = Number.NEGATIVE_INFINITY;
-  for (let id = 0; id < logits.length; id += 1) {
-    const logit = logits[id]!;
-    if (!(logit > bar)) continue; // of equals the lower id came first
-    let place = count - 1;
-    for (; place > 0 && values[place - 1]! < logit; place -= 1) {
-      values[place] = values[place - 1]!;
-      ids[place] = ids[place - 1]!;
+  for (const index of [...pieces.keys()].sort((a, b) => pieces[b]! - pieces[a]!)) {
+    if (pieces[index]! + sumSlack < bar) break;
+    const end = (index + 1) * piece;
+    for (let id = index * piece; id < end; id += 1) {
+      const logit = logits[id]!;
+      if (!(logit >= bar) || logit === Number.NEGATIVE_INFINITY) continue;
+      let place = count;
+      while (place > 0 && (logit > values[place - 1]! || (logit === values[place - 1]! && id < ids[place - 1]!))) place -= 1;
+      if (place === count) continue;
+      values.copyWithin(place + 1, place, count - 1);
+      ids.copyWithin(place + 1, place, count - 1);
+      values[place] = logit;
+      ids[place] = id;
+      bar = values[count - 1]!;
     }
-    values[place] = logit;
-    ids[place] = id;
-    bar = values[count - 1]!;
   }
   return ids[count - 1] === -1 ? undefined : ids;
 }

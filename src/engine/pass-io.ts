@@ -191,8 +191,8 @@ function readHead(
   const piece = pieceLength(vocabSize);
   for (const { output, index } of rows) {
     const row = logits.subarray(index * vocabSize, (index + 1) * vocabSize);
-    const sum = logSumExp(row, shares.subarray(index * vocabSize, (index + 1) * vocabSize), piece);
-    take(output, candidatesOf(row, output.job.request.top, sum), row);
+    const sums = logSumExp(row, shares.subarray(index * vocabSize, (index + 1) * vocabSize), piece);
+    take(output, candidatesOf(row, output.job.request.top, sums), row);
   }
 }
 
