@@ -16,7 +16,8 @@ const program = new Command("chainrule")
   .showHelpAfterError("(add --help for the options, with an example)");
 const given = process.argv.slice(2);
 const at = given.findIndex((argument) => !argument.startsWith("-"));
-const load = commands[given[at] ?? ""];
+const name = given[at] ?? "";
+const load = Object.hasOwn(commands, name) ? commands[name] : undefined; // "toString" is no command
 for (const command of await Promise.all((load === undefined ? Object.values(commands) : [load]).map((one) => one(given.slice(at + 1)))))
   program.addCommand(command);
 await runCommand(program, process.argv);

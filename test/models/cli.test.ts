@@ -139,6 +139,7 @@ test.each([
   ["an empty prompt", ["generate", ""], /^error: prompt: is empty/],
   ["a prompt beyond the context", ["generate", prompt, "--context", "4"], /^error: .*context/],
   ["special tokens with --chat", ["tokenize", "x", "--chat", "--special"], /^error: --special: /],
+  ["a command that is none, not even by a name that every object has", ["toString"], /^error: unknown command 'toString'/],
   ["an unknown command of a chat", ["chat"], /^error: \/nope: there is no such command/, "/nope\n"],
 ])("%s: exit code 2 and one line", (_name, args, message, input = "") => {
   const result = run(args as string[], input as string);
