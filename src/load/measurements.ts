@@ -21,6 +21,7 @@ import {
   measureExits,
   measureSkipPrices,
 } from "../engine/index.ts";
+import { OptionError } from "../errors.ts";
 import { type Device, pin } from "../ggml/index.ts";
 
 export interface SkipPricesOptions {
@@ -66,6 +67,7 @@ export class Measurements {
 
   /** T(n)/T(1), between the two measured lengths next to `entries`; up to the shortest and from the longest on that one's. */
   async costCurve({ entries = 0, ...options }: CurveOptions & { readonly entries?: number }): Promise<CostCurve> {
+    if (!Number.isInteger(entries) || entries < 0) throw new OptionError("entries", `must be a whole number of tokens, got ${entries}`);
     const half = Math.floor(this.#engine.contextLength / 2); // the longest leaves room for the rows
     const lengths = curveEntries.filter((length, index) => index === 0 || length <= half).map((length) => Math.min(length, half));
     const at = lengths.findLastIndex((length) => length <= entries);

@@ -299,7 +299,8 @@ export class Model implements AsyncDisposable {
    * T(n)/T(1) for this file, device, threads and mode: measured at the first call (a second or two) and kept in the home folder.
    *
    * @param options.entries  length of the sequence that the passes continue, since longer ones make further rows dearer: times are measured after 128, 512
-   *                         and 2,048 tokens, as the context allows, and are linear between. Default: the shortest of these
+   *                         and 2,048 tokens, as the context allows, and are linear between; before the first and after the last they are those. Default: 0
+   * @throws OptionError for entries that are no whole number
    */
   costCurve(options: { signal?: AbortSignal; remeasure?: boolean; entries?: number } = {}): Promise<CostCurve> {
     this.#alive();

@@ -54,7 +54,7 @@ describe.each([
 });
 
 test("an answer that copies its prompt comes nearly as fast as if the draft knew it", async () => {
-  // this machine's curve of a q4_0 file, roughly: four rows are cheap, sixteen cheaper still for their number
+  // much as of a q4_0 file on two cores: four rows are cheap, sixteen cheaper still for their number
   const ratio = (rows: number) => (rows === 1 ? 1 : rows <= 4 ? 1.6 : rows <= 8 ? 2.6 : 0.26 * rows);
   const curve: CostCurve = { singleRowMs: 1, points: [], ratio };
   const original = Array.from({ length: 90 }, (_, at) => ((at * at * 7 + at * 31) % 199) as TokenId);

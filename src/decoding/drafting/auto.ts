@@ -57,7 +57,7 @@ const classOf = (estimate: number) => Math.min(Math.floor(estimate * numClasses)
 interface Trial {
   readonly tree: DraftTree;
   /** The last token that came, -1 before the first. */
-  at: number;
+  readonly at: number;
 }
 
 interface Candidate {
