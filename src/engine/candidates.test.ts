@@ -39,6 +39,21 @@ test("candidates are the first of the whole row sorted, ties to the lowest id", 
   );
 });
 
+/** The softmax of each piece, as the head gives it. */
+function sharesOf(logits: Float32Array, piece: number): Float32Array {
+  const shares = new Float32Array(logits.length);
+  for (let start = 0; start < logits.length; start += piece) {
+    const part = logits.subarray(start, start + piece);
+    const max = Math.max(...part);
+    const total = part.reduce((sum, logit) => sum + Math.exp(logit - max), 0);
+    shares.set(
+      part.map((logit) => Math.exp(logit - max) / total),
+      start,
+    );
+  }
+  return shares;
+}
+
 test("a row's log-sum-exp from the softmax of its pieces is that of the row", () => {
   fc.assert(
     fc.property(
@@ -46,22 +61,24 @@ test("a row's log-sum-exp from the softmax of its pieces is that of the row", ()
       fc.constantFrom(96, 48, 8),
       (values, piece) => {
         const logits = Float32Array.from(values);
-        const shares = new Float32Array(96);
-        for (let start = 0; start < 96; start += piece) {
-          const part = logits.subarray(start, start + piece);
-          const max = Math.max(...part);
-          const total = part.reduce((sum, logit) => sum + Math.exp(logit - max), 0);
-          shares.set(
-            part.map((logit) => Math.exp(logit - max) / total),
-            start,
-          );
-        }
         const max = Math.max(...logits);
         const expected = max + Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit - max), 0));
-        expect(logSumExp(logits, shares, piece).total).toBeCloseTo(expected, 4); // shares are float32
+        expect(logSumExp(logits, sharesOf(logits, piece), piece).total).toBeCloseTo(expected, 4); // shares are float32
       },
     ),
   );
+});
+
+test("no token is more probable than 1, however sure a row is", () => {
+  for (let first = 0; first < 200; first++) {
+    const logits = new Float32Array(64).fill(-30);
+    logits[0] = -(first % 20) - 0.37 * first; // the piece's sum is taken from its share
+    logits[9] = 40 + 0.1 * first;
+    const sums = logSumExp(logits, sharesOf(logits, 64), 64);
+    const { logits: top, logSumExp: total } = candidatesOf(logits, 1, sums);
+    expect(top[0]! - total).toBeLessThanOrEqual(0);
+    expect(total).toBeCloseTo(sums.total, 5);
+  }
 });
 
 test("pieces divide the vocabulary", () => {

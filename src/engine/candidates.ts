@@ -48,7 +48,8 @@ function sumExactly(logits: Float32Array): number {
 /** The `count` largest of a row's logits, sorted from large to small, ties to the lowest id. */
 export function candidatesOf(logits: Float32Array, count: number, { pieces, total }: RowSums): Candidates {
   const ids = (count <= maxFew ? few(logits, count, pieces) : undefined) ?? largest(logits, Math.min(count, logits.length));
-  return { ids, logits: Float32Array.from(ids, (id) => logits[id]!), logSumExp: total };
+  // from float32 shares the sum may come out below its largest part: a probability above 1
+  return { ids, logits: Float32Array.from(ids, (id) => logits[id]!), logSumExp: Math.max(total, logits[ids[0]!]!) };
 }
 
 /** Up to so many are kept sorted while a row is read once: greedy asks for one, a search for a handful, and a pass has several rows. */

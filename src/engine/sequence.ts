@@ -136,7 +136,7 @@ export interface Injection {
 export interface Candidates {
   readonly ids: Int32Array; // [k]
   readonly logits: Float32Array; // [k]
-  /** log Σ exp(logits) over the whole vocabulary, so that `exp(logits[i] - logSumExp)` is an exact probability. */
+  /** log Σ exp(logits) over the whole vocabulary, no less than the largest: `exp(logits[i] - logSumExp)` is a probability. */
   readonly logSumExp: number;
 }
 
