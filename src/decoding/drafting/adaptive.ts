@@ -1,7 +1,7 @@
 import type { TokenId } from "../../token.ts";
 import { integer } from "../method.ts";
 import { uniforms } from "../sampling/random.ts";
-import { type DraftLimits, type DraftState, type DraftTree, defineDraft, maxDraftTokens, noDraft } from "./draft.ts";
+import { type DraftLimits, type DraftState, defineDraft, maxDraftTokens, noDraft, type WeighedTree } from "./draft.ts";
 
 /** Settings of the paper's program: what an occurrence adds, the cap, how far back each step adds, successors kept per pair. */
 const increment = 0.04;
@@ -64,7 +64,7 @@ interface Settings {
 }
 
 /** Guesses by Monte-Carlo tree search over a matrix of trigrams that learns from the text as it comes. */
-export class AdaptiveState implements DraftState {
+export class AdaptiveState implements DraftState<WeighedTree> {
   readonly #settings: Settings;
   readonly #seed: number;
   readonly #numPrompt: number;
@@ -96,7 +96,7 @@ export class AdaptiveState implements DraftState {
     return new AdaptiveState(this.#settings, this.#seed, this.#tokens, this.#numPrompt);
   }
 
-  propose({ maxNodes, maxDepth }: DraftLimits): DraftTree {
+  propose({ maxNodes, maxDepth }: DraftLimits): WeighedTree {
     const [before, last] = this.#tokens.slice(-2);
     if (before === undefined || last === undefined || this.#matrix.successors(before, last).length === 0) return noDraft;
     this.#draws = 0;
@@ -161,7 +161,7 @@ function drawFrom<Entry extends { readonly probability: number }>(entries: reado
 }
 
 /** The nodes visited most, earlier ones first where equal; a node's parent has at least its visits, so this is a tree. */
-function mostVisited(tree: readonly Node[], count: number): DraftTree {
+function mostVisited(tree: readonly Node[], count: number): WeighedTree {
   const order = [...tree.keys()]
     .slice(1)
     .filter((index) => tree[index]!.visits > 0)

@@ -3,7 +3,7 @@ import { OptionError } from "../../errors.ts";
 import type { TokenId } from "../../token.ts";
 import { model as modelParameter, optional, ours } from "../method.ts";
 import { AdaptiveState } from "./adaptive.ts";
-import { type DraftContext, type DraftLimits, type DraftState, type DraftTree, defineDraft, noDraft } from "./draft.ts";
+import { type DraftContext, type DraftLimits, type DraftState, type DraftTree, defineDraft, noDraft, type WeighedTree } from "./draft.ts";
 import { startModelDraft } from "./model.ts";
 import { startExitDraft } from "./nested.ts";
 import { NgramState } from "./ngram.ts";
@@ -55,14 +55,14 @@ const classOf = (estimate: number) => Math.min(Math.floor(estimate * numClasses)
 
 /** A proposal, verified or not, on the way of the tokens that come: its tokens after the last one that came tell what estimates are worth. */
 interface Trial {
-  readonly tree: DraftTree;
+  readonly tree: WeighedTree;
   /** The last token that came, -1 before the first. */
   readonly at: number;
 }
 
 interface Candidate {
   readonly name: string;
-  readonly state: DraftState;
+  readonly state: DraftState<WeighedTree>;
   readonly calibration: Calibration;
   trial: Trial | undefined;
   /** What a proposed token costs, in passes of one row. */
@@ -101,7 +101,7 @@ export class AutoState implements DraftState {
   }
 
   async propose(limits: DraftLimits): Promise<DraftTree> {
-    let best = { gain: margin, tree: noDraft, name: "off" };
+    let best: { gain: number; tree: DraftTree; name: string } = { gain: margin, tree: noDraft, name: "off" };
     for (const candidate of this.#candidates) {
       if (candidate.price > 0 && candidate.idleTrials >= maxIdleTrials) continue;
       if (candidate.price > 0 && !candidate.isPaying && this.#step % idleStride !== 0) continue;
@@ -174,18 +174,18 @@ function judge(candidate: Candidate, token: TokenId): void {
   candidate.trial = undefined;
   for (const [node, guess] of tree.tokens.entries()) {
     if (tree.parents[node] !== at) continue;
-    calibration.add(tree.chances![node]!, guess === token);
+    calibration.add(tree.chances[node]!, guess === token);
     if (guess === token) candidate.trial = { tree, at: node };
   }
 }
 
 /** Tokens to be accepted of a tree's first one, of its first two, and so on. */
-function expectedAccepted({ tokens, parents, chances }: DraftTree, { calibration }: Candidate): number[] {
+function expectedAccepted({ tokens, parents, chances }: WeighedTree, { calibration }: Candidate): number[] {
   const paths: number[] = [];
   let sum = 0;
   return tokens.map((_, node) => {
     const before = parents[node] === -1 ? 1 : paths[parents[node]!]!;
-    paths.push(before * calibration.chance(chances![node]!));
+    paths.push(before * calibration.chance(chances[node]!));
     sum += paths[node]!;
     return sum;
   });

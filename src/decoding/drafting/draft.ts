@@ -39,7 +39,7 @@ export interface Probes {
 }
 
 /** A draft within one run. Its state moves with the sequence: it advances, rewinds and forks. */
-export interface DraftState {
+export interface DraftState<Tree extends DraftTree = DraftTree> {
   /** What goes through each pass beside its drafts; default nothing. */
   readonly probes?: Probes;
   /**
@@ -48,12 +48,12 @@ export interface DraftState {
    * @param maxNodes  most tokens that will be verified; a longer tree is cut after as many
    * @param maxDepth  most tokens of one path
    */
-  propose(limits: DraftLimits): DraftTree | Promise<DraftTree>;
+  propose(limits: DraftLimits): Tree | Promise<Tree>;
   /** The token was generated, drafted or not. */
   advance(token: TokenId): void;
   /** Forgets every generated token from `length` on. */
   rewind(length: number): void;
-  fork(): DraftState;
+  fork(): DraftState<Tree>;
   /** Gives back what `start` and `fork` acquired. */
   [Symbol.dispose]?(): void;
   /** What it decided in the run, asked for once at the end. */
@@ -77,14 +77,18 @@ export interface DraftTree {
   readonly tokens: readonly TokenId[];
   /** For each token the index of the one before it on its path, -1 after the last token of the sequence; lower than its own. */
   readonly parents: readonly number[];
-  /** For each token the method's own estimate, in (0, 1], of its chance to come where those before it on its path have come. `auto` goes by it. */
-  readonly chances?: readonly number[];
+}
+
+/** What `auto` can choose from. */
+export interface WeighedTree extends DraftTree {
+  /** For each token the method's own estimate, in (0, 1], of its chance to come where those before it on its path have come. */
+  readonly chances: readonly number[];
 }
 
 /** Most tokens of a draft: passes of 64 rows and more use other kernels, which round differently. */
 export const maxDraftTokens = 62;
 
-export const noDraft: DraftTree = { tokens: [], parents: [] };
+export const noDraft: WeighedTree = { tokens: [], parents: [], chances: [] };
 
 /** Tokens one after the other, as a tree. */
 export function chain(tokens: readonly TokenId[]): DraftTree {

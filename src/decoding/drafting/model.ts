@@ -4,7 +4,7 @@ import { integer, model as modelParameter, number } from "../method.ts";
 import type { ModelSource } from "../model.ts";
 import { ReadAlong } from "../read-along.ts";
 import { StepSampler } from "../sampling/step.ts";
-import { type DraftContext, type DraftLimits, type DraftState, type DraftTree, defineDraft, maxDraftTokens } from "./draft.ts";
+import { type DraftContext, type DraftLimits, type DraftState, defineDraft, maxDraftTokens, type WeighedTree } from "./draft.ts";
 
 export interface ModelDraftSettings {
   /** Tokens of the chain. */
@@ -63,7 +63,7 @@ interface Context {
  * Guesses what another model would write. It takes tokens of that model's rows as the run takes them of the target's: by the same shapes,
  * choice and random numbers, without the guides. So a draft model equal to the target is accepted whole, also when the run draws at random.
  */
-export class ModelDraft implements DraftState {
+export class ModelDraft implements DraftState<WeighedTree> {
   readonly #settings: ModelDraftSettings;
   readonly #reader: DraftReader;
   readonly #sampler: StepSampler;
@@ -79,7 +79,7 @@ export class ModelDraft implements DraftState {
     this.#length = length;
   }
 
-  async propose({ maxNodes, maxDepth }: DraftLimits): Promise<DraftTree> {
+  async propose({ maxNodes, maxDepth }: DraftLimits): Promise<WeighedTree> {
     const { width, confidence } = this.#settings;
     const depth = Math.min(this.#settings.depth, maxDepth);
     const nodes: Node[] = [];
@@ -144,7 +144,7 @@ interface Node {
 }
 
 /** The most probable paths first; a node is never before its parent, which is at least as probable. */
-function likeliest(nodes: readonly Node[], count: number): DraftTree {
+function likeliest(nodes: readonly Node[], count: number): WeighedTree {
   const depths = nodes.map(() => 0);
   for (const [index, { parent }] of nodes.entries()) if (parent >= 0) depths[index] = depths[parent]! + 1;
   const order = [...nodes.keys()]

@@ -1,7 +1,7 @@
 import { OptionError } from "../../errors.ts";
 import type { TokenId } from "../../token.ts";
 import { integer } from "../method.ts";
-import { chain, type DraftLimits, type DraftState, type DraftTree, defineDraft, maxDraftTokens, noDraft } from "./draft.ts";
+import { chain, type DraftLimits, type DraftState, defineDraft, maxDraftTokens, noDraft, type WeighedTree } from "./draft.ts";
 
 /** Earlier places looked at for one draft, from the latest back: those before them are older and rarely better. */
 const maxPlaces = 64;
@@ -16,7 +16,7 @@ interface Settings {
  * Looks up the last tokens in prompt and answer: what followed them before is the draft. The longest match counts, of equally
  * long ones the latest. A match that runs into the end goes round: in "ab ab a" it proposes "b ab ab…".
  */
-export class NgramState implements DraftState {
+export class NgramState implements DraftState<WeighedTree> {
   readonly #settings: Settings;
   readonly #numPrompt: number;
   readonly #tokens: TokenId[] = [];
@@ -29,7 +29,7 @@ export class NgramState implements DraftState {
     for (const token of prompt) this.advance(token);
   }
 
-  propose({ maxNodes, maxDepth }: DraftLimits): DraftTree {
+  propose({ maxNodes, maxDepth }: DraftLimits): WeighedTree {
     const { nodes, longest } = this.#settings;
     const tokens = this.#tokens;
     const end = tokens.length;
