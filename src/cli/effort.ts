@@ -22,18 +22,7 @@ export function showEffort(note: (line: string) => void) {
   };
 }
 
-/** How far it came, and what the paper's setting would have taken. */
-export function describeEffort({ method, unit, done, planned, passes, ms, endedBy, paper }: Effort): string {
-  const cut = endedBy === undefined ? "" : `, ended by its budget of ${endedBy}`;
-  const full = paper === undefined ? "" : ` (the paper's ${paper.setting}: about ${paper.passes} passes, ${seconds(paper.ms)})`;
-  return `${method}: ${done} of ${planned} ${unit} in ${passes} passes, ${seconds(ms)}${cut}${full}`;
-}
-
 function describeLimits({ passes, seconds }: NonNullable<Effort["limits"]> = {}): string {
   const limits = [...(passes === undefined ? [] : [`${passes} passes`]), ...(seconds === undefined ? [] : [`${seconds} s`])];
   return limits.length === 0 ? "" : `; it stops at ${limits.join(" or ")}`;
-}
-
-function seconds(ms: number): string {
-  return `${(ms / 1000).toFixed(ms < 10_000 ? 1 : 0)} s`;
 }

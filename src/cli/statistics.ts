@@ -1,5 +1,5 @@
+import { describeEffort } from "../decoding/index.ts";
 import type { Facts, GenerateResult, Model } from "../index.ts";
-import { describeEffort } from "./effort.ts";
 
 /** One line: model, prompt and answer with their rates, and how it ended. */
 export function statistics({ usage, timings, finishReason, facts }: GenerateResult, model: Model): string {

@@ -2,10 +2,11 @@ export { type AdapterScale, type AdapterSpec, parseAdapters } from "./adapters.t
 export { Chat, type ChatEvent, type ChatOptions } from "./chat.ts";
 export { chatFormat } from "./chat-format.ts";
 export { cannotCompose, type DescribedMethod, describeRegistry, listAxes } from "./describe.ts";
+export { describeEffort, duration } from "./describe-effort.ts";
 export { clairvoyantGain, expectedGain } from "./drafting/worth.ts";
 export { type EmbedOptions, type EmbedResult, embed } from "./embed.ts";
 export { type ExplainOptions, type Explanation, explain } from "./explaining/explain.ts";
-export { describeEffort, describeToken, duration, heat, heatMapHtml } from "./explaining/heat-map.ts";
+export { describeToken, heat, heatMapHtml } from "./explaining/heat-map.ts";
 export { type GenerateEvent, type GenerateResult, generate, generateText, type TokenLogprob } from "./generate.ts";
 export { type IsotropyOptions, type IsotropyReport, isotropy } from "./isotropy.ts";
 export {

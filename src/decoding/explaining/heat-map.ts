@@ -1,4 +1,5 @@
 import type { AttributionFacts, TokenAttribution } from "../../engine/index.ts";
+import { describeEffort } from "../describe-effort.ts";
 
 /**
  * How strongly each token of the prompt is shown for one explained token: its score by the largest one, in [-1, 1]. Above 0 the token speaks
@@ -18,7 +19,7 @@ h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin: 2rem 0 .3rem } p { marg
 .prompt b { text-decoration: underline; font-weight: inherit }`;
 
 /** One page that needs nothing else: for each explained token the prompt, coloured by what it gives to it. */
-export function heatMapHtml({ prompt, tokens, method, effort }: AttributionFacts, answer: string): string {
+export function heatMapHtml({ prompt, tokens, effort }: AttributionFacts, answer: string): string {
   const sections = tokens.map((token) => {
     const warm = heat(token);
     const spans = prompt.map((text, index) => {
@@ -35,7 +36,7 @@ export function heatMapHtml({ prompt, tokens, method, effort }: AttributionFacts
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>What the answer owes to the prompt</title><style>${style}</style></head>
 <body><h1>What the answer owes to the prompt</h1>
 <p class="prompt">${escapeHtml(answer)}</p>
-<p class="soft">Blue speaks for a token, amber against it; underlined: the tokens that matter most. ${escapeHtml(`${method}: ${describeEffort(effort)}`)}</p>
+<p class="soft">Blue speaks for a token, amber against it; underlined: the tokens that matter most. ${escapeHtml(describeEffort(effort))}</p>
 ${sections.join("\n")}
 </body></html>
 `;
@@ -49,19 +50,6 @@ export function describeToken({ index, probability, information, isSufficient, r
       ? ""
       : `; Soft-NS ${faithfulness.softSufficiency.toFixed(3)} (random ${faithfulness.random.softSufficiency.toFixed(3)}), Soft-NC ${faithfulness.softComprehensiveness.toFixed(3)} (random ${faithfulness.random.softComprehensiveness.toFixed(3)})`;
   return `token ${index + 1} of the answer, probability ${probability.toFixed(3)}, ${information.toFixed(2)} nats from the prompt; its ${rationale.length} most important tokens ${kept}${soft}`;
-}
-
-/** How far an explanation came, in a line. */
-export function describeEffort({ done, planned, unit, ms, endedBy, paper }: AttributionFacts["effort"]): string {
-  const end = endedBy === undefined ? "" : `, ended by the limit of ${endedBy}`;
-  const asPaper = paper === undefined ? "" : `; the paper's setting (${paper.setting}) would take up to ${duration(paper.ms)}`;
-  return `${done} of ${planned} ${unit} in ${duration(ms)}${end}${asPaper}`;
-}
-
-/** "3.2 s", "4 min", "11 h". */
-export function duration(ms: number): string {
-  if (ms < 120_000) return `${(ms / 1000).toFixed(1)} s`;
-  return ms < 7_200_000 ? `${Math.round(ms / 60_000)} min` : `${Math.round(ms / 3_600_000)} h`;
 }
 
 const entities: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
