@@ -151,15 +151,27 @@ test("at its budget it stops drawing, finishes one answer, and says how far it c
     paper: { setting: "16 answers" },
   });
   const first = all.find(({ kind }) => kind === "effort");
-  expect(first).toMatchObject({ fact: { done: 0, expected: { passes: 42 } } });
+  expect(first).toMatchObject({ fact: { done: 0, expected: { passes: 40 } } });
   expect(all.findIndex(({ kind }) => kind === "effort")).toBeLessThan(all.findIndex(({ kind }) => kind === "token"));
 });
 
-test("unless others are given it has 2,048 passes and 120 seconds, which its facts say before anything is drawn", async () => {
+test("what it says first counts the passes of the answers, and those in which they are judged with all rows of the question", async () => {
+  const question = tokenizer.encode('\n\nQuestion: Would you do better if you started over? ("Yes." or "No.")\nAnswer:').length;
+  const timed = Object.assign(model(3), { costCurve: async () => ({ singleRowMs: 2, points: [], ratio: (rows: number) => rows }) });
+  for (const [judge, passes, rows] of [
+    [oracle, 10, 10 * 4],
+    ["restart", 12, 10 * 4 + 2 * 4 * question],
+  ] as const) {
+    const { all } = await eventsOf(generate(timed, prompt, { maxTokens: 10, seed: 1, search: bestOf({ n: 4, judge }) }));
+    expect(all.find(({ kind }) => kind === "effort")).toMatchObject({ fact: { expected: { passes, ms: 2 * rows } } });
+  }
+});
+
+test("unless others are given it has 2,048 passes, which its facts say before anything is drawn", async () => {
   const options = { maxTokens: 1100, seed: 2, ignoreEndTokens: true };
   const { all, result } = await eventsOf(generate(model(3), prompt, { ...options, search: bestOf({ n: 2 }) }));
   expect(all.find(({ kind }) => kind === "effort")).toMatchObject({
-    fact: { done: 0, expected: { passes: 1102 }, limits: { passes: 2048, seconds: 120 } },
+    fact: { done: 0, expected: { passes: 1100 }, limits: { passes: 2048 } },
   });
   expect(result.tokens).toHaveLength(1100); // one answer is finished plainly
   expect(result.facts.effort).toMatchObject({ endedBy: "passes", done: 1, planned: 2 });

@@ -65,13 +65,18 @@ class BestOf {
       if (read === undefined) return { ending: { reason: "deadline" }, text: "" };
       const { maxTokens } = run.stop;
       if (maxTokens === 0) return { ending: { reason: "length" }, text: "" };
+      const groups = this.#groups(n).length;
+      const judged = judge === undefined ? 0 : judge.rows;
       const effort = await Effort.start(
         run,
         { passes, seconds },
         {
           ...{ method: "best-of", unit: "answers", planned: n },
-          ...{ passes: this.#groups(n).length * (maxTokens + 2), rows: n / this.#groups(n).length },
-          basis: "a pass per token and group, two for the judge, nobody given up early",
+          work: [
+            { passes: groups * maxTokens, rows: n / groups },
+            { passes: judged === 0 ? 0 : 2 * groups, rows: (judged * n) / groups },
+          ],
+          basis: `a pass per token and group${judged === 0 ? "" : ", two for the judge"}, nobody given up early`,
           paper: { setting: "16 answers", units: 16 },
         },
       );
@@ -260,7 +265,7 @@ export const bestOf = defineSearch({
       default: 64,
       doc: "tokens after which answers are judged the first time; then after twice as many",
     }),
-    ...budgetParameters({ passes: 2048, seconds: 120 }),
+    ...budgetParameters({ passes: 2048 }),
   },
   draws: true,
   example: { n: 3, check: 2 },

@@ -10,18 +10,21 @@ export interface SearchBudget {
 /** What no search reaches: these limits are none. */
 const unbounded: SearchBudget = { passes: 2 ** 31, seconds: 86_400 };
 
-/** Parameters of every search that spends many passes. @param defaults  left out: what bounds the search is another parameter of its own */
-export const budgetParameters = (defaults = unbounded) => ({
+/**
+ * Parameters of every search that spends many passes. Without a default nothing is bounded: another parameter is the search's limit. No
+ * search has seconds by default, since a seed would then give another answer on a slower machine.
+ */
+export const budgetParameters = ({ passes = unbounded.passes }: Partial<Pick<SearchBudget, "passes">> = {}) => ({
   passes: integer({
     min: 0,
     max: unbounded.passes,
-    default: defaults.passes,
+    default: passes,
     doc: "most passes of the search, after the prompt; then the best so far is finished plainly",
   }),
   seconds: number({
     min: 0,
     max: unbounded.seconds,
-    default: defaults.seconds,
+    default: unbounded.seconds,
     doc: "most seconds of the search, after the prompt; then the same",
   }),
 });
@@ -29,13 +32,11 @@ export const budgetParameters = (defaults = unbounded) => ({
 interface EffortPlan {
   readonly method: string;
   readonly unit: string;
-  /** How many units, and what they are expected to cost. */
   readonly planned: number;
-  readonly passes: number;
-  /** What that number of passes rests on. */
+  /** What these units are expected to cost: so many passes of so many rows each. */
+  readonly work: readonly { readonly passes: number; readonly rows: number }[];
+  /** What that rests on. */
   readonly basis: string;
-  /** Rows of these passes on the mean. */
-  readonly rows: number;
   /** The paper's setting, in units of this method. */
   readonly paper: { readonly setting: string; readonly units: number };
 }
@@ -61,8 +62,10 @@ export class Effort {
   /** Begins once the prompt was read. */
   static async start(run: Run, limits: SearchBudget, plan: EffortPlan): Promise<Effort> {
     const curve = limits.passes === 0 || limits.seconds === 0 ? undefined : await run.costCurve?.(run.prompt.length);
-    const ms = curve === undefined ? {} : { ms: plan.passes * curve.singleRowMs * curve.ratio(Math.max(plan.rows, 1)) };
-    return new Effort(run, limits, plan, { passes: plan.passes, basis: plan.basis, ...ms });
+    const passes = plan.work.reduce((sum, part) => sum + part.passes, 0);
+    const singles = curve && plan.work.reduce((sum, { passes, rows }) => sum + passes * curve.ratio(Math.max(rows, 1)), 0);
+    const ms = singles === undefined ? {} : { ms: singles * curve!.singleRowMs };
+    return new Effort(run, limits, plan, { passes, basis: plan.basis, ...ms });
   }
 
   /** Whether the budget is used up. Once it is, it stays so. */

@@ -32,6 +32,8 @@ export interface Questioner {
 
 /** A judge within one run. */
 export interface Judge {
+  /** Rows that the model which writes reads for a judgement, in one pass; 0 where it reads none. */
+  readonly rows: number;
   /**
    * How good the answer is, in [0, 1]; undefined once the deadline has passed.
    *
@@ -69,7 +71,7 @@ export const defaultWording = { good: "correct and clear", bad: "wrong or confus
  *         ContextOverflowError where the question may not fit behind an answer
  */
 export async function startJudge({ judge, ...wording }: JudgeSettings, host: Questioner): Promise<Judge> {
-  if (typeof judge === "function") return { judge: (_sequence, answer) => checked(judge, answer) };
+  if (typeof judge === "function") return { rows: 0, judge: (_sequence, answer) => checked(judge, answer) };
   const laidOut = await Promise.all(questionsOf(judge, wording).map((question) => layOut(question, host)));
   const { numPromptTokens, maxTokens, contextLength } = host;
   const neededTokens = numPromptTokens + maxTokens + Math.max(...laidOut.map(({ suffix }) => suffix.length));
@@ -78,6 +80,7 @@ export async function startJudge({ judge, ...wording }: JudgeSettings, host: Que
     throw new ContextOverflowError(`${what} exceed the context of ${contextLength}: lower maxTokens`, { neededTokens, contextLength });
   }
   return {
+    rows: laidOut.reduce((sum, { suffix }) => sum + suffix.length, 0),
     async judge(sequence, answer) {
       const scores = await Promise.all(laidOut.map((question) => ask(question, sequence, answer, host)));
       if (scores.some((score) => score === undefined)) return undefined;

@@ -46,6 +46,7 @@ export async function startRewardJudge({ companion, adapter, beta, prompt }: Rew
   }
 
   return {
+    rows: 0,
     async judge(_sequence, answer) {
       start ??= readPrompt();
       if ((await start) === undefined) return undefined;

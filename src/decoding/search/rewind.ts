@@ -42,8 +42,8 @@ const mostChildren = 20;
 /** Most tokens written on, for the judge, to the next mark of punctuation. */
 const mostSimulated = 32;
 const paperIterations = 50;
-/** What an iteration is reckoned to take, not measured: how soon a model writes a mark of punctuation makes it more or less. */
-const passesPerIteration = 24;
+/** What is reckoned, not measured: a model may write its marks of punctuation sooner or later. */
+const tokensToMark = 8;
 
 /** Where in the tree an answer under way stands, with the state after each of its tokens that was read. */
 interface Line {
@@ -101,7 +101,7 @@ class Rewind {
         const rewind = new Rewind(run, settings, branches, judge);
         rewind.#center = meanOf(read.states);
         rewind.#lines.set(rewind.#root, { branch: end, states: [] });
-        const effort = await Effort.start(run, { passes, seconds }, planOf(maxTokens, iterations));
+        const effort = await Effort.start(run, { passes, seconds }, planOf(maxTokens, settings, judge));
         const isInTime = yield* rewind.#explore(effort);
         yield* rewind.#finish();
         yield effort.event();
@@ -379,14 +379,20 @@ function clipFirst(children: readonly SegmentNode[]): void {
   greedy.prior = Math.max(Math.min(greedy.prior, sum), Math.max(...priors) + Math.min(...priors));
 }
 
-function planOf(maxTokens: number, iterations: number) {
+/** What a search to the last token costs: each iteration reads a leaf, writes on, judges, and draws the leaf's children. */
+function planOf(maxTokens: number, { iterations, children }: Settings, judge: Judge) {
+  const lengthAt = (depth: number) => segmentLengths[Math.min(depth, segmentLengths.length - 1)]!;
+  const work = [];
   let segments = 0;
-  for (let tokens = 0; tokens < maxTokens; segments++) tokens += segmentLengths[Math.min(segments, segmentLengths.length - 1)]!;
+  for (let tokens = 0; tokens < maxTokens; tokens += lengthAt(segments), segments++) {
+    const drawn = lengthAt(segments + 1);
+    work.push({ passes: iterations * (lengthAt(segments) + tokensToMark), rows: 1 });
+    work.push({ passes: iterations * drawn, rows: children });
+    if (judge.rows > 0) work.push({ passes: iterations, rows: judge.rows });
+  }
   return {
-    ...{ method: "rewind", unit: "iterations", planned: iterations * segments },
-    // writing on to a mark of punctuation, judging, children
-    ...{ passes: passesPerIteration * iterations * segments, rows: 4 },
-    basis: `reckoned at ${passesPerIteration} passes per iteration; no segment settled on early`,
+    ...{ method: "rewind", unit: "iterations", planned: iterations * segments, work },
+    basis: `reckoned with a mark of punctuation after ${tokensToMark} tokens; no segment settled on early`,
     paper: { setting: `${paperIterations} iterations per segment`, units: paperIterations * segments },
   };
 }
