@@ -17,7 +17,7 @@ import {
   type Steps,
   show,
 } from "./harness.ts";
-import { rewardRows } from "./reward.ts";
+import { rewardRows, weakRewardRows } from "./reward.ts";
 
 /** The model against a cut of itself, and against smollm2-draft where it was built. */
 async function contrastRows(setting: Setting): Promise<Findings> {
@@ -108,4 +108,4 @@ function isValid(text: string, check: (value: unknown) => unknown): boolean {
   }
 }
 
-export const guideSteps: Steps = { contrast: contrastRows, grammar: grammarRows, reward: rewardRows };
+export const guideSteps: Steps = { contrast: contrastRows, grammar: grammarRows, reward: rewardRows, "weak-reward": weakRewardRows };
