@@ -1,5 +1,5 @@
 // npm run bench:skipping -- [--models smollm2:q4_0,smollm2] [--tokens 2048] [--pairs 15] [--threads 2]: what skipping costs in perplexity and gains in
-// speed, beside random choices of the same size. Writes a table per model between the markers of docs/skipping.md. Text: CHAINRULE_DATA.
+// speed, beside random choices of the same size. Writes the tables of the two models into docs/skipping.md, each as soon as it is measured, and prints those of others. Text: CHAINRULE_DATA.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -120,6 +120,9 @@ async function tablesOf(modelName: string): Promise<string[]> {
   return lines;
 }
 
-const lines: string[] = [];
-for (const modelName of options.models.split(",")) lines.push(...(await tablesOf(modelName)), "");
-writeBetween("docs/skipping.md", "<!-- table: npm run bench:skipping -->", lines.join("\n"));
+const page = "docs/skipping.md";
+for (const modelName of options.models.split(",")) {
+  const lines = await tablesOf(modelName);
+  const marker = `<!-- table of ${modelName}: npm run bench:skipping -->`;
+  if (readFileSync(page, "utf8").includes(marker)) writeBetween(page, marker, lines.join("\n"));
+}
