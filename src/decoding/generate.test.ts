@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { ForwardRequest, Sequence } from "../engine/index.ts";
-import { ContextOverflowError, DisposedError, OptionError, UnsupportedError } from "../errors.ts";
+import { ContextOverflowError, DisposedError, OptionError, TemplateError } from "../errors.ts";
 import type { TokenId } from "../token.ts";
 import { type GenerateEvent, generate, generateText } from "./generate.ts";
 import type { GenerateOptions } from "./options.ts";
@@ -332,6 +332,6 @@ describe("options are refused by name", () => {
   test("token ids outside the vocabulary, and messages without a template", async () => {
     await expect(generateText(model(), [vocabSize as TokenId])).rejects.toThrow(RangeError);
     const { chat: _, ...bare } = model();
-    await expect(generateText(bare, [{ role: "user", content: "a" }])).rejects.toThrow(UnsupportedError);
+    await expect(generateText(bare, [{ role: "user", content: "a" }])).rejects.toThrow(TemplateError);
   });
 });

@@ -25,7 +25,7 @@ export {
 export { type ChatFormat, type DecodingModel, decodingModel, type ModelSource } from "./model.ts";
 export { type GenerateOptions, knownOptions as generateOptionNames } from "./options.ts";
 export type { LaidOut } from "./prompting/layout.ts";
-export type { PromptEncoder } from "./prompting/plain.ts";
+export { type PromptEncoder, renderMessages } from "./prompting/plain.ts";
 export { encodePrompt, type LayoutPrompt, layOutPrompt, type Prompt, withLayout } from "./prompting/prompt.ts";
 export type { Timings } from "./record.ts";
 export { anyAdapter, methodsByAxis, registry } from "./registry.ts";

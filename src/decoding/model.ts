@@ -19,7 +19,7 @@ export interface DecodingModel {
   readonly contextLength: number;
   readonly tokenizer: Tokenizer;
   /** The model's chat template. Absent: messages are refused. */
-  readonly chat?: ChatFormat;
+  readonly chat?: ChatFormat | undefined;
   /**
    * An empty sequence.
    *

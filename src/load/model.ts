@@ -34,6 +34,7 @@ import {
   type ModelSource,
   type Prompt,
   parseAdapters,
+  renderMessages,
   type ScoreChoicesOptions,
   type ScoredChoices,
   type ScoreOptions,
@@ -229,9 +230,9 @@ export class Model implements AsyncDisposable {
     return layOutPrompt(this.#alive(), prompt, options);
   }
 
-  /** Messages as the text that the model's template makes of them. */
+  /** Messages as the text that the model's template makes of them. @throws OptionError, TemplateError, also where the model has none */
   async render(messages: readonly Message[], options: { addGenerationPrompt?: boolean } = {}): Promise<string> {
-    return this.#alive().chat!.render(messages, { addGenerationPrompt: options.addGenerationPrompt ?? true });
+    return renderMessages(this.#alive(), messages, options);
   }
 
   /**

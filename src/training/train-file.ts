@@ -145,8 +145,7 @@ async function runInFolder(options: TrainFileOptions, hooks: TrainFileHooks): Pr
 
   using tokenizer = await LlamaVocabulary.load(base, { contextLength: 4 * 2 ** 20 });
   using renderer = new ChatRenderer();
-  const hasTemplate = base.metadata.getString("tokenizer.chat_template") !== undefined;
-  const chat = hasTemplate ? renderChat(base, tokenizer, renderer, hooks.signal) : undefined;
+  const chat = renderChat(base, tokenizer, renderer, hooks.signal);
   hooks.onStage?.("reading the data");
   using tokens = await TokenFile.prepare(data, join(out, "data"), {
     ...{ format, tokenizer, chat, vocabulary: base.fingerprint(), bad, signal: hooks.signal },
@@ -280,8 +279,14 @@ async function* textsOf(data: string, format: DataFormat): AsyncGenerator<string
   }
 }
 
-function renderChat(base: GgufFile, tokenizer: LlamaVocabulary, renderer: ChatRenderer, signal: AbortSignal | undefined): RenderChat {
+function renderChat(
+  base: GgufFile,
+  tokenizer: LlamaVocabulary,
+  renderer: ChatRenderer,
+  signal: AbortSignal | undefined,
+): RenderChat | undefined {
   const format = chatFormat(base, tokenizer, renderer);
+  if (format === undefined) return undefined;
   return (messages, addGenerationPrompt) => format.render(messages, { addGenerationPrompt, ...(signal === undefined ? {} : { signal }) });
 }
 

@@ -1,5 +1,5 @@
 import type { Message, Tool } from "../../chat/index.ts";
-import { OptionError, UnsupportedError } from "../../errors.ts";
+import { OptionError, TemplateError } from "../../errors.ts";
 import { type TokenId, tokenIds } from "../../token.ts";
 import type { ChatFormat, DecodingModel } from "../model.ts";
 
@@ -37,13 +37,13 @@ export function checkEncodeOptions(prompt: unknown, { tools, parseSpecial }: Enc
   }
 }
 
-/** Messages as the text that the model's template makes of them. @throws UnsupportedError, OptionError, TemplateError */
+/** Messages as the text that the model's template makes of them. @throws OptionError, TemplateError, also where the model has none */
 export async function renderMessages(
   model: PromptEncoder,
   messages: readonly Message[],
   { addGenerationPrompt = true, tools, signal }: EncodeOptions,
 ): Promise<string> {
-  if (model.chat === undefined) throw new UnsupportedError("this model has no chat template; give the prompt as text or tokens");
+  if (model.chat === undefined) throw new TemplateError("this model has no chat template: give the prompt as text or tokens");
   const options: Parameters<ChatFormat["render"]>[1] = {
     addGenerationPrompt,
     ...(tools === undefined ? {} : { tools }),

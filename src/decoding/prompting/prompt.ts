@@ -27,7 +27,7 @@ export type Prompt = PlainPrompt | LayoutPrompt | LaidOut;
  * A prompt as the model reads it: its tokens, and what a layout says of their positions and of what they see.
  *
  * @param options.maxPromptTokens  a layout that can leave something out stays within it
- * @throws OptionError for an empty or malformed prompt, or an option of another kind of prompt; UnsupportedError for messages
+ * @throws OptionError for an empty or malformed prompt, or an option of another kind of prompt; TemplateError for messages
  *         when the model has no chat template; RangeError for token ids outside the vocabulary
  */
 export async function layOutPrompt(
