@@ -83,8 +83,9 @@ async function rewardRow(setting: Setting, { who, reward, blind, ranking }: Liki
     `nats per token to the model ${line(guided, ({ nats }) => nats.toFixed(2))} (${line(unguided, ({ nats }) => nats.toFixed(2))})`,
     ...(ranking === undefined ? [] : [`the reward ranks ${percent(ranking.share)} of ${ranking.numPairs ?? "the"} held-out pairs right`]),
   ].join("; ");
-  const above = guided.map(({ preferred }, index) => preferred - unguided[index]!.preferred).slice(1);
-  const isMet = above.every((gain) => gain > 0) && above.at(-1)! >= above[0]!;
+  // by the letters, since the share of texts comes near 100 %
+  const gains = guided.map(({ letters }, index) => unguided[index]!.letters - letters).slice(1);
+  const isMet = gains.every((gain, index) => gain > (gains[index - 1] ?? 0));
   say(`  reward, ${who}: ${figure}, ${show(ratios[1]!)}`);
   return {
     ...{ method: "guide reward", model: modelName },
