@@ -18,6 +18,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus, homedir } from "node:os";
 import { join } from "node:path";
 import { forecasters } from "../src/forecasting/models/index.ts";
+import { createPool, type Pool } from "../src/forecasting/pool.ts";
 import type {
   FittedForecaster,
   Forecaster,
@@ -164,40 +165,61 @@ function deviationOf(values: Float64Array): number {
 
 const history = (values: Float64Array): History => ({ values, seasonalPeriod: 24 });
 
-/** Models of channels, and the seconds of fitting them, in this run or, of trained ones, in the run that trained them; NaN where that kept none. */
+/** A channel, and the horizons that one model of it is read at. */
+interface Task {
+  readonly channel: number;
+  readonly values: Float64Array;
+  readonly targets: readonly number[];
+}
+
+/** A model, and the seconds of fitting it, in this run or, of a kept one, in the run that trained it; NaN where that kept none. */
 interface Fitted {
-  readonly models: readonly FittedForecaster[];
+  readonly model: FittedForecaster | undefined;
   readonly seconds: number;
 }
 
-/** Fits a row's model to every channel; trained ones are kept. */
-async function fitAll({ model, parameters = {}, on }: Row, channels: readonly Float64Array[], horizon: number): Promise<Fitted> {
-  if (on === "window") return { models: [], seconds: 0 };
+/** Fits a row's model to all channels together. */
+async function fitTogether({ model, parameters = {} }: Row, tasks: readonly Task[]): Promise<Fitted[]> {
   const start = performance.now();
-  const past = channels.map((values) => history(values.slice(0, on === "channel, validated" ? testStart : trainEnd)));
-  if (on !== "channel, validated") return { models: await model.fit(past, { horizon }, parameters), seconds: secondsSince(start) };
-  const all: FittedForecaster[] = [];
-  let total = 0;
-  for (const one of past) {
-    const { threads: _, ...same } = parameters; // what the weights depend on
-    const identity = createHash("sha256")
-      .update(JSON.stringify([model.name, same, horizon]))
-      .update(one.values)
-      .digest("hex")
-      .slice(0, 16);
-    const path = join(home, "bench", `${model.name}-${identity}.json`);
-    const saved = readJson<SavedForecaster & { seconds?: number }>(path);
-    const started = performance.now();
-    const fitted = saved === undefined ? (await model.fit([one], { horizon }, parameters))[0]! : model.load(saved);
-    const seconds = saved === undefined ? secondsSince(started) : (saved.seconds ?? Number.NaN);
-    all.push(fitted);
-    total += seconds;
-    if (saved !== undefined) continue;
-    writeFileSync(path, JSON.stringify({ ...fitted.toJSON(), seconds }));
-    console.log(`  trained ${model.name} for ${horizon} steps in ${seconds.toFixed(0)} s: ${path}`);
-  }
-  return { models: all, seconds: total };
+  const models = await model.fit(
+    tasks.map(({ values }) => history(values.slice(0, trainEnd))),
+    { horizon: Math.max(...tasks[0]!.targets) },
+    parameters,
+  );
+  const seconds = secondsSince(start) / tasks.length;
+  return models.map((one) => ({ model: one, seconds }));
 }
+
+/** Fits a row's model to some channels side by side, each in a process of its own; trained ones are kept. */
+async function fitEach(pool: Pool, { model, parameters = {}, on }: Row, tasks: readonly Task[]): Promise<Fitted[]> {
+  return await Promise.all(
+    tasks.map(async ({ values, targets }): Promise<Fitted> => {
+      const horizon = Math.max(...targets);
+      if (on === "window") return { model: undefined, seconds: 0 };
+      const isKept = on === "channel, validated";
+      const past = history(values.slice(0, isKept ? testStart : trainEnd));
+      const { threads: _, ...same } = parameters; // what the weights depend on
+      const identity = createHash("sha256")
+        .update(JSON.stringify([model.name, same, horizon]))
+        .update(past.values);
+      const path = join(home, "bench", `${model.name}-${identity.digest("hex").slice(0, 16)}.json`);
+      const saved = isKept ? readJson<SavedForecaster & { seconds?: number }>(path) : undefined;
+      if (saved !== undefined) return { model: model.load(saved), seconds: saved.seconds ?? Number.NaN };
+      const start = performance.now();
+      const combination = [{ name: model.name, parameters }];
+      const [fitted] = await pool.run({ kind: "fit", combination, histories: [past], regressors: [undefined], horizon }, [model.name]);
+      const seconds = secondsSince(start) / tasks.length; // as many share the time
+      if (isKept) {
+        writeFileSync(path, JSON.stringify({ ...fitted, seconds }));
+        console.log(`  trained ${model.name} for ${horizon} steps: ${path}`);
+      }
+      return { model: model.load(fitted!), seconds };
+    }),
+  );
+}
+
+const inGroups = <T>(list: readonly T[], size: number): T[][] =>
+  Array.from({ length: Math.ceil(list.length / size) }, (_, index) => list.slice(index * size, (index + 1) * size));
 
 const secondsSince = (start: number) => (performance.now() - start) / 1000;
 
@@ -320,24 +342,26 @@ const home = process.env.CHAINRULE_HOME ?? join(homedir(), ".cache", "chainrule"
 const keptPath = join(home, "bench", "forecast-channels.json");
 mkdirSync(join(home, "bench"), { recursive: true });
 const kept: Record<string, Sums> = readJson<Record<string, Sums>>(keptPath) ?? {};
+await using pool = createPool(cpus().length);
 for (const { data, rows } of tables)
   for (const { name, file, channels } of data) {
     const values = readChannels(file);
     for (const row of rows.filter(({ slow, label }) => !(slow && isQuick) && label.toLowerCase().includes(only))) {
       const started = performance.now();
-      for (const targets of row.direct ? horizons.map((horizon) => [horizon]) : [horizons]) {
-        const isDone = (channel: number) =>
-          !isFresh && !(isQuick && !row.slow) && targets.every((horizon) => kept[keyOf(name, row, channel)]?.[horizon] !== undefined);
-        const left = channels.filter((channel) => !isDone(channel));
-        if (left.length === 0) continue;
-        const series = (list: readonly number[]) => list.map((channel) => values[channel]!);
-        // a model of all channels is fitted to all; the others one after another, so that each is kept as soon as it is done
-        const shared = row.on === "all channels" ? await fitAll(row, series(channels), Math.max(...targets)) : undefined;
-        for (const channel of left) {
-          const own = shared === undefined ? await fitAll(row, series([channel]), Math.max(...targets)) : undefined;
+      const isLeft = ({ channel, targets }: Task) =>
+        isFresh || (isQuick && !row.slow) || targets.some((horizon) => kept[keyOf(name, row, channel)]?.[horizon] === undefined);
+      const all = (row.direct ? horizons.map((horizon) => [horizon]) : [horizons]).map((targets) =>
+        channels.map((channel): Task => ({ channel, targets, values: values[channel]! })),
+      );
+      const isShared = row.on === "all channels";
+      // of the others as many side by side as there are cores, so that what is done is soon kept
+      const groups = isShared ? all.filter((group) => group.some(isLeft)) : inGroups(all.flat().filter(isLeft), pool.size);
+      for (const group of groups) {
+        const fitted = await (isShared ? fitTogether(row, group) : fitEach(pool, row, group));
+        for (const [index, { channel, targets, values }] of group.entries()) {
           const scoring = performance.now();
-          const sums = await score(row, values[channel]!, own?.models[0] ?? shared?.models[channels.indexOf(channel)], targets);
-          const seconds = (own?.seconds ?? shared!.seconds / channels.length) + secondsSince(scoring);
+          const sums = await score(row, values, fitted[index]!.model, targets);
+          const seconds = fitted[index]!.seconds + secondsSince(scoring);
           for (const horizon of targets) sums[horizon]!.seconds = seconds / targets.length;
           const key = keyOf(name, row, channel);
           kept[key] = { ...kept[key], ...sums };
