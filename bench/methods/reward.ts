@@ -9,10 +9,8 @@ import { trainedDraftOf } from "./drafts.ts";
 import { alternate, type Findings, mean, onePerKind, percent, perPass, type Row, type Setting, show } from "./harness.ts";
 
 const weights = [0, 0.5, 1, 2];
-/** Where the models with the adapter are asked to train it: the head of a large vocabulary takes a training several times as long. */
-const trainable = /^smollm2/;
 const weakPairs = 480;
-/** No training goes on for longer (it takes some five on two quiet cores): the next run goes on with it. */
+/** No training goes on for longer (SmolLM2's takes some five on two quiet cores): the next run goes on with it. */
 const mostMinutes = 20;
 
 /** A reward model of the writing model and a small LoRA. */
@@ -105,11 +103,6 @@ async function rewardAdapter(setting: Setting): Promise<string | { readonly miss
   const out = join(folder, "reward");
   const adapter = join(out, "adapter");
   if (existsSync(adapter)) return adapter;
-  const recipe = `npm run recipe:preference -- --model ${modelName} --adapter lora,rank=8 --pairs 96 --steps 24 --work DIR`;
-  if (!trainable.test(modelName))
-    return {
-      missing: `guide \`reward\` on ${modelName}: no adapter; \`${recipe}\` trains one, and \`--reward DIR/reward/adapter\` reads it.`,
-    };
   mkdirSync(folder, { recursive: true });
   const data = join(folder, "pairs.jsonl");
   if (!existsSync(data)) {
