@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { liveOwnerCount } from "../../src/ggml/index.ts";
 import { load, TemplateError } from "../../src/index.ts";
+import type { TokenId } from "../../src/token.ts";
 import { trainBpe } from "../../src/tokenizer/index.ts";
 import { vocabularyMetadata, writeRandomModel } from "../../src/training/from-scratch.ts";
 import { temporaryFolder } from "../support/engine.ts";
@@ -23,6 +24,17 @@ test("a model that is no chat model refuses messages, and asks itself in text wh
       chosen: judge,
       because: expect.stringMatching(/of 32 labelled pairs/),
     });
-    for (const { score } of facts.branches!) expect(score).toBeGreaterThanOrEqual(0);
+    if (judge === "restart") for (const { tokens, score } of facts.branches!) expect(score).toBeCloseTo(await restartScore(tokens), 4);
+  }
+
+  /** P(No) of the two replies, of the whole text read anew. */
+  async function restartScore(answer: readonly number[]): Promise<number> {
+    const plain = (text: string) => model.tokenize(text, { bos: false });
+    const question = plain('\n\nQuestion: Would you do better if you started over? ("Yes." or "No.")\nAnswer:');
+    const input = [...model.tokenize("Question: Why?", { bos: true }), ...(answer as TokenId[]), ...question];
+    using sequence = model.sequence();
+    const { rows } = await sequence.forward({ input, want: { logits: "last", scores: [[plain(" No")[0]!, plain(" Yes")[0]!]] } });
+    const [no, yes] = rows.at(-1)!.scores!;
+    return 1 / (1 + Math.exp(yes! - no!));
   }
 });
