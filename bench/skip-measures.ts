@@ -1,51 +1,76 @@
-import { warmBlocks } from "../src/decoding/skipping/ffn.ts";
+import { parseMethod } from "../src/decoding/index.ts";
+import { blocksOf } from "../src/decoding/skipping/layers.ts";
+import { planWithout } from "../src/decoding/skipping/skip.ts";
 import type { BlockPlan, SkipRule } from "../src/engine/index.ts";
-import type { GenerateResult, Model } from "../src/index.ts";
+import { type GenerateResult, type Model, registry, type SkipPart } from "../src/index.ts";
 import type { TokenId } from "../src/token.ts";
 import { summarize } from "./statistics.ts";
 
 const window = 256;
-export const scoredRows = window / 2 - 1;
+const promptRows = window / 2;
+const scoredRows = window - promptRows - 1;
+
+/** What each of a window's scored rows runs. */
+export type BlocksOfRow = (row: number) => BlockPlan | SkipRule | undefined;
 
 /** What skipping costs and gains on a text. */
 export class SkipMeasures {
   readonly #model: Model;
   readonly #tokens: readonly TokenId[];
   readonly #pairs: number;
+  readonly #numBlocks: number;
 
   constructor(model: Model, tokens: readonly TokenId[], pairs: number) {
     this.#model = model;
     this.#tokens = tokens;
     this.#pairs = pairs;
+    this.#numBlocks = model.config.blocks.length;
   }
 
-  /** Perplexity over windows of which the first half is read in full, as a prompt is; and the mean number of half-blocks left out. */
-  async perplexity(
-    blocksOfRow: (row: number) => BlockPlan | SkipRule | undefined,
-    isRule: boolean,
-  ): Promise<{ perplexity: number; skipped: number }> {
-    const tokens = this.#tokens;
-    let [sum, count, skipped] = [0, 0, 0];
-    for (let from = 0; from + window <= tokens.length; from += window) {
-      const part = tokens.slice(from, from + window);
-      const half = window / 2;
+  /** Of each variant the perplexity over windows of which the first half is read in full, as a prompt is; and the mean number of half-blocks left out. */
+  async perplexities(variants: readonly BlocksOfRow[]): Promise<{ perplexity: number; skipped: number }[]> {
+    const sums = variants.map(() => ({ logProbability: 0, skipped: 0 }));
+    let numRows = 0;
+    for (let from = 0; from + window <= this.#tokens.length; from += window) {
+      const part = this.#tokens.slice(from, from + window);
       using sequence = this.#model.sequence();
-      await sequence.forward({ input: part.slice(0, half) });
-      const rows = part.slice(half, -1);
-      const score = async (input: readonly TokenId[], targets: readonly TokenId[], blocks: BlockPlan | SkipRule | undefined) => {
-        const want = { logits: "all", top: 1, scores: targets.map((token) => [token]) } as const;
-        const result = await sequence.forward({ input, want, ...(blocks === undefined ? {} : { blocks }) });
-        for (const { candidates, scores, skipped: left = isRule ? [] : Object.keys(blocks ?? {}) } of result.rows) {
-          sum += scores![0]! - candidates!.logSumExp;
-          skipped += left.length;
-          count += 1;
+      await sequence.forward({ input: part.slice(0, promptRows) });
+      for (const [index, blocksOfRow] of variants.entries()) {
+        sequence.rewind(promptRows);
+        for (const { blocks, start, end } of runsOf(blocksOfRow)) {
+          const targets = part.slice(promptRows + start + 1, promptRows + end + 1);
+          const want = { logits: "all", top: 1, scores: targets.map((token) => [token]) } as const;
+          const input = part.slice(promptRows + start, promptRows + end);
+          const { rows } = await sequence.forward({ input, want, ...(blocks === undefined ? {} : { blocks }) });
+          for (const { candidates, scores, skipped = Object.keys(blocks ?? {}) } of rows) {
+            sums[index]!.logProbability += scores![0]! - candidates!.logSumExp;
+            sums[index]!.skipped += skipped.length;
+          }
         }
-      };
-      // one request where every row may run the same blocks or a rule decides; else token by token
-      if (isRule || blocksOfRow(0) === blocksOfRow(rows.length - 1)) await score(rows, part.slice(half + 1), blocksOfRow(0));
-      else for (const [row, token] of rows.entries()) await score([token], [part[half + 1 + row]!], blocksOfRow(row));
+      }
+      numRows += scoredRows;
     }
-    return { perplexity: Math.exp(-sum / count), skipped: skipped / count };
+    return sums.map(({ logProbability, skipped }) => ({ perplexity: Math.exp(-logProbability / numRows), skipped: skipped / numRows }));
+  }
+
+  /** What a skip such as "layers,to=0.9" runs. */
+  async rowsOf(skip: string): Promise<BlocksOfRow> {
+    const { method, values } = parseMethod(registry.skip, skip, "skip");
+    const { blocksAt } = await method.create(values).start({
+      ...{ blocks: this.#numBlocks, promptLength: promptRows, maxLength: promptRows + scoredRows },
+      order: async (part: SkipPart) => (await this.#model.skipOrder(part)).blocks,
+    });
+    return (row) => blocksAt(promptRows + row);
+  }
+
+  /** As many blocks as `layers` leaves out, in another order. */
+  falling(to: number, order: readonly number[]): BlocksOfRow {
+    const plans = new Map<number, BlockPlan>();
+    return (row) => {
+      const left = this.#numBlocks - blocksOf({ blocks: this.#numBlocks, from: 1, to, first: 1 }, row, scoredRows);
+      if (!plans.has(left)) plans.set(left, planWithout(order.slice(0, left), "block"));
+      return plans.get(left)!;
+    };
   }
 
   /** Decode speed of a skip against none, alternating; and an answer with it. */
@@ -66,24 +91,16 @@ export class SkipMeasures {
   }
 }
 
-/** What `skip: "ffn"` decides for one token, of `budget` halves. */
-export function ffnRule(prices: readonly number[], budget: number, threshold: number): SkipRule {
-  const warm = warmBlocks(prices, budget);
-  return {
-    ...{ name: "ffn", decides: warm.map((block) => `blocks.${block}.ffn`), start: () => ({ left: budget, on: false }) },
-    next(state, block, _half, { ffnCosine }) {
-      const own = state as { left: number; on: boolean };
-      const before = warm[warm.indexOf(block) - 1];
-      own.on ||= before !== undefined && (ffnCosine[before] ?? -1) >= threshold;
-      if (!own.on || own.left === 0) return "run";
-      own.left -= 1;
-      return "skip";
-    },
-  };
+/** Rows one after the other that run the same. */
+function* runsOf(blocksOfRow: BlocksOfRow) {
+  for (let start = 0; start < scoredRows; ) {
+    const blocks = blocksOfRow(start);
+    let end = start + 1;
+    while (end < scoredRows && blocksOfRow(end) === blocks) end += 1;
+    yield { blocks, start, end };
+    start = end;
+  }
 }
-
-export const planOf = (blocks: readonly number[], halves: readonly string[]): BlockPlan =>
-  Object.fromEntries(blocks.flatMap((block) => halves.map((half) => [`blocks.${block}.${half}`, false] as const)));
 
 /** Draws different blocks, always the same ones for a run. */
 export class BlockDraw {

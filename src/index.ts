@@ -26,6 +26,8 @@ export {
   type ScoredChoices,
   type ScoreOptions,
   type ScoreResult,
+  type SkipOrder,
+  type SkipPart,
   withLayout,
 } from "./decoding/index.ts";
 export type * from "./engine/index.ts";

@@ -1,9 +1,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ffn } from "../../src/decoding/skipping/ffn.ts";
-import { blocksOf, layers } from "../../src/decoding/skipping/layers.ts";
-import type { BlockPlan } from "../../src/engine/index.ts";
-import { BlockDraw, ffnRule, planOf, SkipMeasures, scoredRows } from "../skip-measures.ts";
+import { planWithout } from "../../src/decoding/skipping/skip.ts";
+import { BlockDraw, SkipMeasures } from "../skip-measures.ts";
 import { type Findings, median, perPass, type Row, type Setting, type Steps, show } from "./harness.ts";
 
 const notes = ["The whole curves of both skips on SmolLM2 are in [skipping.md](skipping.md)."];
@@ -32,28 +31,24 @@ async function ffnRows(setting: Setting): Promise<Findings> {
   const measures = measuresOf(setting, 1024);
   if (measures === undefined) return unmeasured(setting);
   const numBlocks = model.config.blocks.length;
-  const prices = await model.skipPrices();
-  const plain = (await measures.perplexity(() => undefined, false)).perplexity;
+  const plain = (await measures.perplexities([() => undefined]))[0]!.perplexity;
   const random = new BlockDraw(numBlocks);
   const points: { share: number; loss: number; randomLoss: number; speed: Awaited<ReturnType<SkipMeasures["speed"]>> }[] = [];
   for (const share of isQuick ? [0.25] : [0.05, 0.1, 0.25]) {
     const count = Math.max(Math.round(share * numBlocks), 1);
-    const ours = await measures.perplexity(() => ffnRule(prices, count, 0), true);
-    const others: number[] = [];
-    for (let draw = 0; draw < (isQuick ? 1 : 5); draw += 1) {
-      const plan = planOf(random.draw(count), ["ffn"]);
-      others.push((await measures.perplexity(() => plan, false)).perplexity);
-    }
-    const speed = await measures.speed(`ffn,budget=${count / numBlocks},threshold=0`);
-    points.push({ share: count / numBlocks, loss: ours.perplexity / plain - 1, randomLoss: median(others) / plain - 1, speed });
+    const skip = `ffn,budget=${count / numBlocks},threshold=0`;
+    const draws = Array.from({ length: isQuick ? 1 : 5 }, () => planWithout(random.draw(count), "ffn"));
+    const [ours, ...others] = await measures.perplexities([await measures.rowsOf(skip), ...draws.map((plan) => () => plan)]);
+    const randomLoss = median(others.map(({ perplexity }) => perplexity)) / plain - 1;
+    points.push({ share: count / numBlocks, loss: ours!.perplexity / plain - 1, randomLoss, speed: await measures.speed(skip) });
   }
   const quarter = points.at(-1)!;
   const most = Math.max(Math.round(0.25 * numBlocks), 1);
   const usual = Number(ffn.parameters.threshold!.default);
   const sweep: string[] = [];
-  for (const threshold of isQuick ? [usual] : [usual, 0.9, 0.8, 0.6]) {
-    const ours = await measures.perplexity(() => ffnRule(prices, most, threshold), true);
-    sweep.push(`${threshold}: ${ours.skipped.toFixed(2)} halves, perplexity ${signed(ours.perplexity / plain - 1)}`);
+  for (const threshold of isQuick ? [usual] : [0.99, 0.98, usual]) {
+    const [ours] = await measures.perplexities([await measures.rowsOf(`ffn,budget=${most / numBlocks},threshold=${threshold}`)]);
+    sweep.push(`${threshold}: ${ours!.skipped.toFixed(2)} halves, perplexity ${signed(ours!.perplexity / plain - 1)}`);
   }
   const describe = ({ share, loss, randomLoss, speed }: (typeof points)[number]) =>
     `${(100 * share).toFixed(0)} %: perplexity ${signed(loss)} (random ${signed(randomLoss)}), ${speed.median.toFixed(2)}x`;
@@ -77,30 +72,16 @@ async function layersRows(setting: Setting): Promise<Findings> {
   const measures = measuresOf(setting, 512);
   if (measures === undefined) return unmeasured(setting);
   const numBlocks = model.config.blocks.length;
-  const first = Number(layers.parameters.first!.default);
-  const plain = (await measures.perplexity(() => undefined, false)).perplexity;
+  const plain = (await measures.perplexities([() => undefined]))[0]!.perplexity;
   const random = new BlockDraw(numBlocks);
+  const lastFirst = Array.from({ length: numBlocks }, (_, index) => numBlocks - 1 - index);
   const points: { count: number; loss: number; exit: number; randomLoss: number; speed: Awaited<ReturnType<SkipMeasures["speed"]>> }[] = [];
   for (const count of isQuick ? [2] : [1, 2, 3, 4]) {
     const to = (numBlocks - count) / numBlocks;
-    const loss = async (choose: (left: number) => readonly number[]) => {
-      const plans = new Map<number, BlockPlan>();
-      const planAt = (row: number) => {
-        const left = numBlocks - blocksOf({ blocks: numBlocks, from: 1, to, first }, row, scoredRows);
-        if (!plans.has(left)) plans.set(left, planOf(choose(left), ["attn", "ffn"]));
-        return plans.get(left)!;
-      };
-      return (await measures.perplexity(planAt, false)).perplexity / plain - 1;
-    };
-    const range = (from: number, length: number) => Array.from({ length }, (_, index) => from + index);
-    const ours = await loss((left) => range(first, left));
-    const exit = await loss((left) => range(numBlocks - left, left));
-    const others: number[] = [];
-    for (let draw = 0; draw < (isQuick ? 1 : 5); draw += 1) {
-      const order = random.draw(count);
-      others.push(await loss((left) => order.slice(0, left)));
-    }
-    points.push({ count, loss: ours, exit, randomLoss: median(others), speed: await measures.speed(`layers,to=${to}`) });
+    const orders = [lastFirst, ...Array.from({ length: isQuick ? 1 : 5 }, () => random.draw(count))];
+    const variants = [await measures.rowsOf(`layers,to=${to}`), ...orders.map((order) => measures.falling(to, order))];
+    const [ours, exit, ...others] = (await measures.perplexities(variants)).map(({ perplexity }) => perplexity / plain - 1);
+    points.push({ count, loss: ours!, exit: exit!, randomLoss: median(others), speed: await measures.speed(`layers,to=${to}`) });
   }
   const describe = ({ count, loss, exit, randomLoss, speed }: (typeof points)[number]) =>
     `to ${numBlocks - count}: perplexity ${signed(loss)} (early exit ${signed(exit)}, random blocks ${signed(randomLoss)}), ${speed.median.toFixed(3)}x`;

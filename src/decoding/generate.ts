@@ -9,7 +9,7 @@ import { type LaidOut, layoutOfRows } from "./prompting/layout.ts";
 import { layOutPrompt, type Prompt } from "./prompting/prompt.ts";
 import { RunRecord, type Timings } from "./record.ts";
 import type { Alternative, Run, SearchEvent, SearchResult } from "./search/search.ts";
-import type { SkipPlan } from "./skipping/skip.ts";
+import type { SkipPart, SkipPlan } from "./skipping/skip.ts";
 import type { FinishReason, StoppedBy } from "./stop.ts";
 import { TimeLimit } from "./time-limit.ts";
 
@@ -217,7 +217,7 @@ function startSkip(model: DecodingModel, { plan, layout, maxTokens }: Job, limit
   const promptLength = layout.tokens.length;
   const context = {
     ...{ blocks: model.blocks!, promptLength, maxLength: promptLength + maxTokens },
-    prices: () => model.skipPrices!(abort),
+    order: async (part: SkipPart) => (await model.skipOrder!(part, abort)).blocks,
   };
   return limit.within(async () => plan.skip!.start(context));
 }

@@ -38,4 +38,6 @@ export { type FitAttributeOptions, fitAttribute } from "./search/fit-attribute.t
 export type { Judged, JudgeFunction, JudgeName } from "./search/judge.ts";
 export { isJudgeQuality, type JudgeQuality, measureJudge } from "./search/judge-quality.ts";
 export type { Alternative } from "./search/search.ts";
+export type { SkipPart } from "./skipping/skip.ts";
+export { measureSkipOrder, type SkipOrder } from "./skipping/skip-order.ts";
 export type { FinishReason, StoppedBy } from "./stop.ts";

@@ -6,6 +6,8 @@ import type { Probes } from "./drafting/draft.ts";
 import type { AttributeHead } from "./search/attribute-head.ts";
 import type { JudgeName } from "./search/judge.ts";
 import type { JudgeQuality } from "./search/judge-quality.ts";
+import type { SkipPart } from "./skipping/skip.ts";
+import type { SkipOrder } from "./skipping/skip-order.ts";
 
 /** What decoding needs of a model. The object that `load()` returns is one; tests build one over a toy distribution. */
 export interface DecodingModel {
@@ -35,8 +37,8 @@ export interface DecodingModel {
   readonly blocks?: number;
   /** Width C of the residual stream. Absent where a state that was read can't be given back in a token's place (learned positions). */
   readonly hiddenSize?: number;
-  /** What leaving out each feed-forward half costs, measured at the first call and kept. @see SkipContext */
-  skipPrices?(options: { readonly signal?: AbortSignal }): Promise<readonly number[]>;
+  /** In which order it does without blocks, or their feed-forward halves: measured at the first call and kept. @see SkipContext */
+  skipOrder?(part: SkipPart, options: { readonly signal?: AbortSignal }): Promise<SkipOrder>;
   /** T(n)/T(1) on this machine after so many tokens: what drafts decide their width by. Absent: methods that need it are refused. */
   costCurve?(options: { readonly signal?: AbortSignal; readonly entries?: number }): Promise<CostCurve>;
   /** What it is worth when it is left early, through its own norm and head: measured at the first call and kept. Absent: no draft counts on it. */

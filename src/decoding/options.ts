@@ -233,7 +233,7 @@ export function resolveOptions(options: GenerateOptions, model: DecodingModel): 
   const refusal = skip !== undefined && draft !== undefined ? refusalOf(skip.method, draft.method) : undefined;
   if (refusal !== undefined)
     throw new OptionError("skip", `${skip!.method.name} and draft ${draft!.method.name} can't be combined: ${refusal}`);
-  if (skip !== undefined && (model.blocks === undefined || model.skipPrices === undefined))
+  if (skip !== undefined && (model.blocks === undefined || model.skipOrder === undefined))
     throw new UnsupportedError(`skip: this model has no blocks that ${skip.method.name} could skip`);
   const adapters = parseAdapters(options.adapter, model);
   const guides = parseGuides(options, model);

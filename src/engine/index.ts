@@ -28,4 +28,3 @@ export type {
   Visibility,
   Want,
 } from "./sequence.ts";
-export { measureSkipPrices } from "./skip-prices.ts";

@@ -8,6 +8,9 @@ import {
   type JudgeName,
   type JudgeQuality,
   measureJudge,
+  measureSkipOrder,
+  type SkipOrder,
+  type SkipPart,
 } from "../decoding/index.ts";
 import {
   type CostCurve,
@@ -19,16 +22,16 @@ import {
   type Exit,
   measureCostCurve,
   measureExits,
-  measureSkipPrices,
 } from "../engine/index.ts";
 import { OptionError } from "../errors.ts";
 import { type Device, pin } from "../ggml/index.ts";
+import { shippedSkipOrders } from "./skip-orders.ts";
 
-export interface SkipPricesOptions {
-  /** What to measure on; of a longer text the first 1,024 tokens. Default: what was measured before, else a page of ours. */
+export interface SkipOrderOptions {
+  /** What to measure on; of a longer text the first 1,024 tokens. Default: what was measured before, also by us, else a page of ours. */
   readonly text?: string;
   readonly signal?: AbortSignal;
-  /** Told after each of the passes. */
+  /** Told after each reading of the text. */
   readonly onProgress?: (done: number, total: number) => void;
 }
 
@@ -47,7 +50,7 @@ export class Measurements {
   /** By the length of the sequence. */
   readonly #curves = new Map<number, Promise<CurvePoints>>();
   #exits: Promise<readonly Exit[]> | undefined;
-  #skipPrices: Promise<readonly number[]> | undefined;
+  readonly #skipOrders = new Map<SkipPart, Promise<SkipOrder>>();
 
   constructor(
     model: DecodingModel,
@@ -97,14 +100,16 @@ export class Measurements {
     return this.#exits;
   }
 
-  /** What the model misses without each block's feed-forward half, in nats per token. */
-  skipPrices(options: SkipPricesOptions): Promise<readonly number[]> {
-    if (options.text !== undefined) this.#skipPrices = undefined;
-    this.#skipPrices ??= this.#loadSkipPrices(options).catch((error: unknown) => {
-      this.#skipPrices = undefined;
+  /** In which order the model does without its blocks, or their feed-forward halves. */
+  skipOrder(part: SkipPart, options: SkipOrderOptions): Promise<SkipOrder> {
+    const known = options.text === undefined ? this.#skipOrders.get(part) : undefined;
+    if (known !== undefined) return known;
+    const found = this.#loadSkipOrder(part, options).catch((error: unknown) => {
+      this.#skipOrders.delete(part);
       throw error;
     });
-    return this.#skipPrices;
+    this.#skipOrders.set(part, found);
+    return found;
   }
 
   /** How well a judge tells good answers from bad ones. */
@@ -136,17 +141,17 @@ export class Measurements {
     return join(this.#home, "attributes", `${this.#hash}-${name}.json`);
   }
 
-  async #loadSkipPrices({ text, ...options }: SkipPricesOptions): Promise<readonly number[]> {
-    const path = join(this.#home, "skip-prices", `${this.#hash}.json`);
-    const isProfile = (value: unknown): value is number[] =>
-      Array.isArray(value) && value.length === this.#model.blocks && value.every((one) => Number.isFinite(one));
+  async #loadSkipOrder(part: SkipPart, { text, ...options }: SkipOrderOptions): Promise<SkipOrder> {
+    const path = join(this.#home, "skip-orders", `${this.#hash}-${part}.json`);
     if (text === undefined) {
-      const kept = readJson(path, isProfile);
+      const kept =
+        readJson(path, (value) => isSkipOrder(value, this.#engine.model.config.blocks.length)) ?? shippedSkipOrders[this.#hash]?.[part];
       if (kept !== undefined) return kept;
     }
-    const tokens = this.#model.tokenizer.encode(text ?? calibrationText).slice(0, Math.min(this.#engine.contextLength, 1024));
-    this.#onNotice(`measuring once what ${this.#model.name} misses without each feed-forward half`);
-    const measured = await measureSkipPrices(this.#engine, tokens, options);
+    const tokens = this.#model.tokenizer.encode(text ?? calibrationText).slice(0, 1024);
+    const parts = part === "ffn" ? "feed-forward halves" : "blocks";
+    this.#onNotice(`measuring once in which order ${this.#model.name} does without its ${parts}, which takes minutes`);
+    const measured = await measureSkipOrder(this.#model, tokens, part, options);
     writeJson(path, measured);
     return measured;
   }
@@ -201,6 +206,19 @@ function writeJson(path: string, value: unknown): void {
   mkdirSync(dirname(path), { recursive: true });
   writeFileSync(`${path}.${process.pid}`, JSON.stringify(value));
   renameSync(`${path}.${process.pid}`, path);
+}
+
+/** Of a model of `numBlocks` blocks: each but the first and the last once. */
+function isSkipOrder(value: unknown, numBlocks: number): value is SkipOrder {
+  const { blocks, costs } = (value ?? {}) as Partial<SkipOrder>;
+  return (
+    Array.isArray(blocks) &&
+    blocks.length === Math.max(numBlocks - 2, 0) &&
+    new Set(blocks).size === blocks.length &&
+    blocks.every((block) => Number.isInteger(block) && block >= 1 && block <= numBlocks - 2) &&
+    Array.isArray(costs) &&
+    costs.every(Number.isFinite)
+  );
 }
 
 function isExits(value: unknown): value is Exit[] {

@@ -2,8 +2,10 @@ import { symlinkSync } from "node:fs";
 import { homedir } from "node:os";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type DecodingModel, decodingModel, type GenerateOptions, generateText, type Prompt } from "../../src/decoding/index.ts";
+import { planWithout } from "../../src/decoding/skipping/skip.ts";
 import type { Sequence } from "../../src/engine/index.ts";
 import { load, type Model } from "../../src/index.ts";
+import { shippedSkipOrders } from "../../src/load/skip-orders.ts";
 import { defaultHome, hubFromEnvironment, resolveModel } from "../../src/models/index.ts";
 import { quantize } from "../../src/weights/index.ts";
 import { writeRandomParts } from "../support/composition.ts";
@@ -109,5 +111,24 @@ describe("a search is what it is when every step evaluates the whole text anew",
     expect(anew.tokens).toEqual(kept.tokens);
     expect(anew.logprobs).toEqual(kept.logprobs);
     expect(anew.facts.branches).toEqual(kept.facts.branches);
+  });
+});
+
+describe("the order in which it does without its parts comes with the package", () => {
+  const text = `The lighthouse stood at the end of a long spit of sand, and for two hundred years its keepers had written down every ship that
+passed. When the last of them retired, the books were brought to the library of the nearest town, where a student began to read them.`;
+
+  test.each(["ffn", "block"] as const)("%s: what is left out first is missed least", async (part) => {
+    const { blocks } = shippedSkipOrders[model.hash.slice(0, 16)]![part];
+    const tokens = model.tokenize(text);
+    const lossWithout = async (left: readonly number[]) => {
+      using sequence = model.sequence();
+      const want = { logits: "all", top: 1, scores: tokens.slice(1).map((token) => [token]) } as const;
+      const { rows } = await sequence.forward({ input: tokens.slice(0, -1), want, blocks: planWithout(left, part) });
+      return rows.reduce((sum, { candidates, scores }) => sum + candidates!.logSumExp - scores![0]!, 0) / rows.length;
+    };
+    const [whole, first, last] = [await lossWithout([]), await lossWithout(blocks.slice(0, 3)), await lossWithout(blocks.slice(-3))];
+    expect(whole).toBeLessThan(first);
+    expect(first).toBeLessThan(last);
   });
 });

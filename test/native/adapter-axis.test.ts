@@ -26,7 +26,7 @@ beforeAll(async () => {
   await save("second", randomAdapter(at("model.gguf"), { form: "lora", rank: 4 }, 2));
   await save("series", randomAdapter(at("model.gguf"), { form: "series", rank: 6, targets: ["attn", "ffn"] }, 3));
   const adapters = { first: at("first"), second: at("second.gguf"), series: at("series") };
-  model = await load(at("model.gguf"), { threads: 1, context: 256, cacheBytes: 2 ** 26, adapters });
+  model = await load(at("model.gguf"), { threads: 1, context: 256, cacheBytes: 2 ** 26, adapters, home: at("home") });
 });
 afterAll(async () => {
   await model[Symbol.asyncDispose]();

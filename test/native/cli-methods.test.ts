@@ -87,15 +87,25 @@ test("inspect --isotropy runs the model and says how alike its states are", asyn
 
 test("calibrate measures every block once and keeps it; judges are measured by themselves", async () => {
   const { output } = await run(calibrate, "calibrate", ...model, "--json");
-  const { prices } = JSON.parse(output);
-  expect(prices).toHaveLength(3);
-  for (const price of prices) expect(price).toBeGreaterThan(0);
-  const kept = `${folder.path}/home/skip-prices`;
-  expect(existsSync(kept) && readdirSync(kept)).toHaveLength(1);
-  expect(JSON.parse(readFileSync(`${kept}/${readdirSync(kept)[0]}`, "utf8"))).toEqual(prices);
+  const { ffn, block } = JSON.parse(output);
+  for (const order of [ffn, block]) {
+    expect(order).toEqual({ blocks: [1], costs: [expect.any(Number)] }); // of three blocks the first and the last always run
+    expect(order.costs[0]).toBeGreaterThan(0);
+  }
+  const kept = `${folder.path}/home/skip-orders`;
+  expect(existsSync(kept) && readdirSync(kept).sort()).toEqual([
+    expect.stringMatching(/-block\.json$/),
+    expect.stringMatching(/-ffn\.json$/),
+  ]);
+  expect(
+    readdirSync(kept)
+      .sort()
+      .map((name) => JSON.parse(readFileSync(`${kept}/${name}`, "utf8"))),
+  ).toEqual([block, ffn]);
   const table = await run(calibrate, "calibrate", ...model);
-  expect(table.output).toMatch(/^block {3}0 {2}\d+\.\d{4} nats/);
-  expect(table.output.split("\n")).toHaveLength(4);
+  expect(table.output).toMatch(
+    /^what it costs .*\n {3}1 {2}block {3}1 {2}\d+\.\d{4} nats.*\nwhole blocks .*\n {3}1 {2}block {3}1 {2}\d+\.\d{4} nats/,
+  );
   const refused = await run(calibrate, "calibrate", ...model, "--judges", "--attribute", "fluent");
   expect(refused.exitCode).toBe(2);
   expect(refused.errors).toContain("--judges: is measured on pairs of ours, by itself");

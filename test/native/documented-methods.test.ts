@@ -39,7 +39,7 @@ beforeAll(async () => {
   };
   model = await load(path, { threads: 1, context: 512, home, adapters });
   // measured on next to nothing, or not at all: what it comes to is not looked at
-  await model.skipPrices({ text: "the quick brown fox" });
+  for (const part of ["ffn", "block"] as const) await model.skipOrder(part, { text: "the quick brown fox" });
   for (const judge of ["restart", "options"]) {
     const quality = { judge, numPairs: judgePairs.length, share: 0.5, isAtChance: true, meanGood: 0.5, meanBad: 0.5 };
     mkdirSync(`${home}/judges`, { recursive: true });

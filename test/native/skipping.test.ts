@@ -1,11 +1,18 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type DecodingModel, type GenerateOptions, generateText } from "../../src/decoding/index.ts";
+import {
+  type DecodingModel,
+  type GenerateOptions,
+  generateText,
+  measureSkipOrder,
+  type SkipOrder,
+  type SkipPart,
+} from "../../src/decoding/index.ts";
 import { blocksOf } from "../../src/decoding/skipping/layers.ts";
 import { toyTokenizer } from "../../src/decoding/testing/toy-tokenizer.ts";
-import { measureSkipPrices } from "../../src/engine/index.ts";
+import type { BlockPlan } from "../../src/engine/index.ts";
 import type { TokenId } from "../../src/token.ts";
 import { openEngine, temporaryFolder } from "../support/engine.ts";
-import { writeTinyModel } from "../support/tiny-model.ts";
+import { random, writeTinyModel } from "../support/tiny-model.ts";
 
 const tokenizer = toyTokenizer(Array.from({ length: 94 }, (_, id) => String.fromCharCode(33 + id)));
 const { vocabSize } = tokenizer;
@@ -21,12 +28,10 @@ describe.each(["f32", "q8_0"] as const)("skipping on the engine, %s", (type) => 
     await writeTinyModel(`${folder.path}/tiny.gguf`, { type, vocabSize, blocks, hiddenSize: 128 });
     opened = await openEngine(`${folder.path}/tiny.gguf`, { contextLength: 128 });
     const { engine } = opened;
-    const prices = await measureSkipPrices(engine, prompt); // else it would share the first runs' passes
-    model = {
-      ...{ hash: "tiny", vocabSize, contextLength: engine.contextLength, tokenizer, blocks },
-      sequence: () => engine.sequence(),
-      skipPrices: async () => prices,
-    };
+    const plain = { hash: "tiny", vocabSize, contextLength: engine.contextLength, tokenizer, blocks, sequence: () => engine.sequence() };
+    const orders = new Map<SkipPart, SkipOrder>(); // measured here, else it would share the first runs' passes
+    for (const part of ["ffn", "block"] as const) orders.set(part, await measureSkipOrder(plain, prompt, part));
+    model = { ...plain, skipOrder: async (part) => orders.get(part)! };
   });
   afterAll(async () => {
     await opened[Symbol.asyncDispose]();
@@ -139,4 +144,48 @@ describe.each(["f32", "q8_0"] as const)("skipping on the engine, %s", (type) => 
     const { blocks: _, ...without } = model;
     await expect(generateText(without, prompt, { skip: "ffn" })).rejects.toThrow("no blocks that ffn could skip");
   });
+});
+
+test("the order of a model is that of trying all that are left, over the whole vocabulary", async () => {
+  using folder = temporaryFolder();
+  const [numBlocks, prefix] = [6, 64];
+  await writeTinyModel(`${folder.path}/tiny.gguf`, { vocabSize: 60, blocks: numBlocks, hiddenSize: 64 });
+  await using opened = await openEngine(`${folder.path}/tiny.gguf`, { contextLength: 256 });
+  const { engine } = opened;
+  const next = random(3);
+  const text = Array.from({ length: 150 }, () => Math.floor(next() * 60) as TokenId);
+  /** log p of every row and token after the prefix. */
+  const logProbabilities = async (blocks: BlockPlan) => {
+    using sequence = engine.sequence();
+    await sequence.forward({ input: text.slice(0, prefix) });
+    const { rows } = await sequence.forward({ input: text.slice(prefix, -1), want: { logits: "all", fullLogits: true }, blocks });
+    return rows.map(({ logits }) => {
+      const norm = Math.log(logits!.reduce((sum, logit) => sum + Math.exp(logit), 0));
+      return Array.from(logits!, (logit) => logit - norm);
+    });
+  };
+  const whole = await logProbabilities({});
+  for (const part of ["ffn", "block"] as const) {
+    const costOf = async (left: readonly number[]) => {
+      const halves = left.flatMap((block) =>
+        (part === "ffn" ? ["ffn"] : ["attn", "ffn"]).map((half) => [`blocks.${block}.${half}`, false]),
+      );
+      const q = await logProbabilities(Object.fromEntries(halves));
+      const rows = whole.map((p, row) => {
+        const divergence = p.reduce((sum, logP, token) => sum + Math.exp(logP) * (logP - q[row]![token]!), 0);
+        const target = text[prefix + row + 1]!;
+        return (divergence + p[target]! - q[row]![target]!) / 2;
+      });
+      return rows.reduce((sum, one) => sum + one, 0) / rows.length;
+    };
+    const plain = { hash: "tiny", vocabSize: 60, contextLength: 256, tokenizer, blocks: numBlocks, sequence: () => engine.sequence() };
+    const { blocks: order, costs } = await measureSkipOrder(plain, text, part);
+    expect([...order].sort()).toEqual([1, 2, 3, 4]);
+    expect(costs).toHaveLength(3);
+    for (const [step, cost] of costs.entries()) {
+      const tried = await Promise.all(order.slice(step).map((block) => costOf([...order.slice(0, step), block])));
+      expect(Math.abs(cost - tried[0]!)).toBeLessThan(1e-4);
+      expect(Math.min(...tried)).toBeGreaterThan(tried[0]! - 1e-4); // none of the others would have been cheaper
+    }
+  }
 });

@@ -1,6 +1,6 @@
 import { Command } from "commander";
 import { OptionError } from "../../errors.ts";
-import type { AttributeHead, JudgeQuality, Model } from "../../index.ts";
+import type { AttributeHead, JudgeQuality, Model, SkipOrder, SkipPart } from "../../index.ts";
 import { interruptible } from "../interrupt.ts";
 import { addModelOptions, loadModel, type ModelOptions } from "../load-model.ts";
 import { readTextFile } from "../read-text-file.ts";
@@ -15,7 +15,7 @@ interface Options extends ModelOptions {
 
 export const calibrate = addModelOptions(
   new Command("calibrate").description(
-    "measures a model once and keeps the result in the home folder: what it misses without each feed-forward half (for --skip ffn), " +
+    "measures a model once and keeps the result in the home folder: in which order it does without feed-forward halves and blocks (for --skip), " +
       "an attribute's head (for --search conditional-beam), or how well it judges answers (for best-of and rewind)",
   ),
 )
@@ -54,9 +54,14 @@ interface Task {
 }
 
 async function measure({ model, text, signal, work }: Task) {
-  const onProgress = (done: number, total: number) => work.update("measured", done, total);
-  const prices = await model.skipPrices({ ...(text === undefined ? {} : { text }), signal, onProgress });
-  return { json: { prices }, text: table(prices) };
+  const order = (part: SkipPart, name: string) => {
+    const onProgress = (done: number, total: number) => work.update(`${name}:`, done, total);
+    return model.skipOrder(part, { ...(text === undefined ? {} : { text }), signal, onProgress });
+  };
+  const ffn = await order("ffn", "feed-forward halves");
+  const block = await order("block", "blocks");
+  const halves = table("what it costs to leave out feed-forward halves in this order (--skip ffn)", ffn);
+  return { json: { ffn, block }, text: `${halves}${table("whole blocks (--skip layers)", block)}` };
 }
 
 async function fit({ model, text, signal, work }: Task, name: string) {
@@ -92,8 +97,9 @@ function percent(share: number): string {
   return `${(100 * share).toFixed(1)} %`;
 }
 
-function table(prices: readonly number[]): string {
-  const line = (price: number, block: number) =>
-    `block ${String(block).padStart(3)}  ${price.toFixed(4)} nats  ${"█".repeat(Math.min(40, Math.round(price * 100)))}\n`;
-  return prices.map(line).join("");
+function table(title: string, { blocks, costs }: SkipOrder): string {
+  const line = (cost: number, step: number) =>
+    `${String(step + 1).padStart(4)}  block ${String(blocks[step]).padStart(3)}  ${cost.toFixed(4)} nats  ${"█".repeat(Math.min(40, Math.max(0, Math.round(cost * 20))))}\n`;
+  const rest = blocks.slice(costs.length);
+  return `${title}:\n${costs.map(line).join("")}${rest.length === 0 ? "" : `      then ${rest.join(", ")}\n`}`;
 }

@@ -1,17 +1,15 @@
 import type { SkipRule } from "../../engine/index.ts";
 import { integer, number } from "../method.ts";
-import { defineSkip } from "./skip.ts";
+import { defineSkip, planWithout } from "./skip.ts";
 
-/** What a row has decided so far. */
-interface State {
-  left: number;
-  isSkipping: boolean;
-}
+/** Undefined where the row runs in full. */
+type State = { isSkipping: boolean } | undefined;
 
 /**
- * Skips feed-forward halves where the one before hardly turned the residual stream. Calibration marks the blocks whose halves the model
- * misses most as cold: they always run (the paper goes by the mean cosine, which says little about that here: docs/skipping.md). In each token's pass, once the cosine of one that is not cold reaches the threshold, the following ones that are
- * not cold are skipped, until the budget is spent. Attention always runs, so the cache has no holes.
+ * Skips feed-forward halves where the one before hardly turned the residual stream. As many as the budget are marked, those that the model
+ * does best without (the paper goes by the mean cosine, which says little about that here: docs/skipping.md); all others are cold and always
+ * run. In each token's pass, once the cosine of a half reaches the threshold, the marked ones that follow are skipped. Attention always
+ * runs, so the cache has no holes.
  */
 export const ffn = defineSkip({
   name: "ffn",
@@ -19,7 +17,10 @@ export const ffn = defineSkip({
   source: { title: "FFN-SkipLLM: A Hidden Gem for Autoregressive Decoding with Adaptive Feed Forward Skipping", arxiv: "2404.03865" },
   parameters: {
     budget: number({ min: 0, max: 0.5, default: 0.25, doc: "share of the feed-forward halves that a token may skip; 0 skips none" }),
-    threshold: number({ min: 0, max: 1, default: 0.96, doc: "cosine before and after a half from which the next ones are skipped" }),
+    threshold: number({
+      ...{ min: 0, max: 1, default: 0.96 },
+      doc: "cosine before and after a half from which the marked ones that follow are skipped; 0: whatever it is, which is faster",
+    }),
     warmup: integer({ min: 0, default: 0, doc: "tokens of the answer that run in full first" }),
   },
   example: { budget: 0.5, threshold: 0 },
@@ -27,32 +28,28 @@ export const ffn = defineSkip({
   needs: ["blocks"],
   create: ({ budget, threshold, warmup }) => ({
     name: "ffn",
-    async start({ blocks, promptLength, prices }) {
+    async start({ blocks, promptLength, order }) {
       const most = Math.round(budget * blocks);
       if (most === 0) return { blocksAt: () => undefined };
-      const warm = warmBlocks(await prices(), most);
+      const marked = (await order("ffn")).slice(0, most);
+      const from = promptLength + warmup;
       const rule: SkipRule = {
         name: "ffn",
-        decides: warm.map((block) => `blocks.${block}.ffn`),
-        start: (position): State => ({ left: position < promptLength + warmup ? 0 : most, isSkipping: false }),
+        decides: marked.map((block) => `blocks.${block}.ffn`),
+        start: (position): State => (position < from ? undefined : { isSkipping: threshold === 0 }),
         next(state, block, _half, { ffnCosine }) {
           const own = state as State;
-          const before = warm[warm.indexOf(block) - 1];
-          own.isSkipping ||= before !== undefined && (ffnCosine[before] ?? -1) >= threshold;
-          if (!own.isSkipping || own.left === 0) return "run";
-          own.left -= 1;
-          return "skip";
+          if (own === undefined) return "run";
+          own.isSkipping ||= ffnCosine[block - 1]! >= threshold;
+          return own.isSkipping ? "skip" : "run";
         },
       };
-      const because = "the model misses their feed-forward halves least";
-      return { blocksAt: () => rule, choices: [{ what: "skip", chosen: `may skip in blocks ${warm.join(", ")}`, because }] };
+      const always = planWithout(marked, "ffn"); // a pass that needs no decision isn't cut
+      const because = "the model does best without them";
+      return {
+        blocksAt: (position) => (threshold === 0 && position >= from ? always : rule),
+        choices: [{ what: "skip", chosen: `may skip in blocks ${[...marked].sort((a, b) => a - b).join(", ")}`, because }],
+      };
     },
   }),
 });
-
-/** A third more blocks than the budget, those with the lowest prices, in the order of the pass. The first and the last block are cold. */
-export function warmBlocks(prices: readonly number[], budget: number): number[] {
-  const inner = [...prices.keys()].slice(1, -1);
-  const ranked = inner.sort((a, b) => prices[a]! - prices[b]! || a - b);
-  return ranked.slice(0, Math.ceil((budget * 4) / 3)).sort((a, b) => a - b);
-}
