@@ -321,8 +321,8 @@ export class Model implements AsyncDisposable {
 
   /**
    * In which order the model does without its feed-forward halves (what `skip: "ffn"` goes by) or whole blocks (`layers`), and what that
-   * costs in nats per token. Of SmolLM2's files this comes with the package; of others it is measured at the first call on a text of ours (two
-   * minutes for each of both at SmolLM2's size on two cores) or on `text`, and kept in the home folder.
+   * costs in nats per token. Of SmolLM2's files this comes with the package; of others it is measured at the first call on a text of ours
+   * (minutes) or on `text`, and kept in the home folder.
    */
   skipOrder(part: SkipPart, options: SkipOrderOptions = {}): Promise<SkipOrder> {
     this.#alive();

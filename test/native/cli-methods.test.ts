@@ -85,7 +85,7 @@ test("inspect --isotropy runs the model and says how alike its states are", asyn
   expect(lines.output).toContain(`isotropy ${isotropy.toFixed(3)}, ${withoutFirst.toFixed(3)} without each window's first token`);
 });
 
-test("calibrate measures every block once and keeps it; judges are measured by themselves", async () => {
+test("calibrate measures both orders once and keeps them; judges are measured by themselves", async () => {
   const { output } = await run(calibrate, "calibrate", ...model, "--json");
   const { ffn, block } = JSON.parse(output);
   for (const order of [ffn, block]) {

@@ -8,8 +8,8 @@ type State = { isSkipping: boolean } | undefined;
 /**
  * Skips feed-forward halves where the one before hardly turned the residual stream. As many as the budget are marked, those that the model
  * does best without (the paper goes by the mean cosine, which says little about that here: docs/skipping.md); all others are cold and always
- * run. In each token's pass, once the cosine of a half reaches the threshold, the marked ones that follow are skipped. Attention always
- * runs, so the cache has no holes.
+ * run. In each token's pass, once the cosine of the half before a marked one reaches the threshold, that one and the marked ones that follow
+ * are skipped. Attention always runs, so the cache has no holes.
  */
 export const ffn = defineSkip({
   name: "ffn",
